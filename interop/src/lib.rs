@@ -1,0 +1,1 @@
+//! Independent checks of the Shim6 stack.

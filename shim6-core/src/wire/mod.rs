@@ -1,0 +1,1 @@
+//! Wire format of Shim6 (RFC 5533 section 5).

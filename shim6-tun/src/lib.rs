@@ -1,0 +1,11 @@
+//! Shim6 on Linux: the daemon, its command line, the lab and the demo.
+
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod demo;
+pub mod lab;
+pub mod netlink;
+pub mod status;
+pub mod sys;

@@ -1,0 +1,2 @@
+//! The `shim6` command.
+fn main() {}
