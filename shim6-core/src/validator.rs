@@ -32,7 +32,8 @@ pub(crate) struct Exchange {
 
 /// Makes and checks Responder Validators.
 pub(crate) struct Validator {
-    secret: [u8; 32],
+    /// A whole block of the hash: HMAC needs no other preparation of it.
+    secret: [u8; 64],
     period: Duration,
     /// Added to the count of periods: the nonce of a restarted host does not start at the same value.
     offset: u32,
@@ -40,7 +41,7 @@ pub(crate) struct Validator {
 
 impl Validator {
     pub(crate) fn new(lifetime: Duration, rng: &mut dyn Rng) -> Self {
-        let mut secret = [0; 32];
+        let mut secret = [0; 64];
         rng.fill_bytes(&mut secret);
         let period = (lifetime / PERIODS_PER_LIFETIME).max(Duration::from_millis(1));
         Self { secret, period, offset: rng.next_u32() }

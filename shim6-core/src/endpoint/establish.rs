@@ -9,7 +9,7 @@ use core::time::Duration;
 use rand_core::Rng;
 use shim6_reap::{Instant, LocatorPair, Reap};
 
-use super::verify::{Refusal, is_locator};
+use super::verify::{Refusal, is_locator, method_offset};
 use super::{Arrival, Endpoint, monitor};
 use crate::context::{Context, ContextId, ContextState, Established, Initiation, Phase};
 use crate::dataplane::{Activity, DataplaneUpdate, Flow, Snapshot};
@@ -176,8 +176,8 @@ impl Endpoint {
             Ok(_) => Err(Discard::LocatorNotInSet),
             Err(Refusal::Silent(reason)) => Err(reason),
             Err(Refusal::Method(index)) => {
-                if let Some(offset) = LocatorList::method_offset(arrival.octets, index) {
-                    self.report_error(arrival, ErrorCode::VERIFICATION_METHOD_FAILED, offset);
+                if let Some(offset) = method_offset(arrival.octets, index) {
+                    self.report_error(arrival, ErrorCode::VERIFICATION_METHOD, offset);
                 }
                 Err(Discard::UnsupportedVerificationMethod)
             }

@@ -3,8 +3,6 @@
 mod establish;
 mod monitor;
 mod output;
-#[cfg(test)]
-mod tests;
 mod verify;
 
 use alloc::collections::{BTreeSet, VecDeque};
@@ -25,7 +23,7 @@ use crate::event::{CloseReason, Event};
 use crate::identity::Identity;
 use crate::rate::RateLimit;
 use crate::validator::Validator;
-use crate::wire::{ContextTag, Discard, Message, MessageType};
+use crate::wire::{ContextTag, Discard, Message};
 
 pub use output::Transmit;
 

@@ -52,12 +52,9 @@ impl Endpoint {
     }
 
     /// Answers a message with an Error (RFC 5533 section 5.14). The pointer counts from the IPv6 header, which is rebuilt
-    /// in front of the message. Nothing is answered to an Error message.
+    /// in front of the message. Error messages have no options, so that no fault in one is ever answered.
     pub(super) fn report_error(&mut self, arrival: Arrival<'_>, code: ErrorCode, offset: usize) {
         let Arrival { now, on, octets } = arrival;
-        if wire::message_type(octets) == Some(MessageType::ERROR) {
-            return;
-        }
         if !self.limits.errors.allow(now) {
             self.counters.count_discard(Discard::RateLimited);
             return;

@@ -8,6 +8,7 @@ use shim6_reap::Instant;
 
 use super::Endpoint;
 use crate::event::Event;
+use crate::wire::message::View;
 use crate::wire::{Discard, LocatorList, VerificationMethod};
 
 /// Why a peer's locators are not accepted.
@@ -66,4 +67,14 @@ pub(super) fn is_locator(address: Ipv6Addr) -> bool {
     let global = first & 0xe000 == 0x2000;
     let unique_local = first & 0xfe00 == 0xfc00;
     global || unique_local
+}
+
+/// Where in a message the verification method of a locator is, for the pointer of an Error.
+pub(super) fn method_offset(message: &[u8], index: usize) -> Option<usize> {
+    let list = match View::parse(message).ok()? {
+        View::I2(i2) => i2.options().locators,
+        View::R2(r2) => r2.options().locators,
+        _ => None,
+    };
+    list?.method_offset(index)
 }

@@ -79,8 +79,6 @@ discards! {
     BadValidator = "bad_validator",
     /// The Responder Validator is ours and too old.
     StaleValidator = "stale_validator",
-    /// A nonce is not the one that we sent.
-    NonceMismatch = "nonce_mismatch",
     /// A reply (R1, R2) for which we initiated nothing.
     NoMatchingInitiator = "no_matching_initiator",
     /// The locators do not belong to the HBA set.
@@ -95,12 +93,10 @@ discards! {
     ContextLimit = "context_limit",
     /// A rate limit is reached.
     RateLimited = "rate_limited",
-    /// A message that is valid and that nobody waits for.
-    UnexpectedMessage = "unexpected_message",
+    /// A message of ours that does not fit its packet, because it would have to carry back too much.
+    TooLong = "too_long",
     /// Our own packet came back.
     OwnPacket = "own_packet",
-    /// An Error message with a code that we do not know.
-    UnknownError = "unknown_error",
 }
 
 impl Discard {
