@@ -197,8 +197,9 @@ pub(super) fn route_to_add(spec: &RouteSpec, tag: Option<u8>) -> RouteMessage {
     message
 }
 
-pub(super) fn route_to_delete(spec: &RouteSpec) -> RouteMessage {
+pub(super) fn route_to_delete(spec: &RouteSpec, tag: Option<u8>) -> RouteMessage {
     let mut message = route_message(spec);
+    message.header.protocol = tag.map_or(RouteProtocol::Unspec, RouteProtocol::from);
     message.header.scope = RouteScope::NoWhere;
     if spec.kind == RouteKind::Blackhole && spec.output.is_none() {
         // The kernel does not compare the kind: the interface keeps it from taking

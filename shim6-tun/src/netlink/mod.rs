@@ -180,9 +180,20 @@ impl Netlink {
             .await
     }
 
-    /// Deletes the first route that has what `spec` gives.
+    /// Deletes the first route that has what `spec` gives; if this connection is
+    /// [`tagged`](Self::tagged), only one that carries the tag.
     pub async fn delete_route(&self, spec: &RouteSpec) -> Result<(), NetlinkError> {
-        let request = RouteNetlinkMessage::DelRoute(message::route_to_delete(spec));
+        // Asked to delete a route with a source prefix that does not exist, the kernel takes
+        // the route without source and the same destination: somebody's default route.
+        if spec.source.is_some() {
+            let listed = self.routes(spec.table).await?;
+            if !listed.iter().any(|route| spec.describes(route)) {
+                return Err(NetlinkError::Missing {
+                    operation: format!("delete {spec}"),
+                });
+            }
+        }
+        let request = RouteNetlinkMessage::DelRoute(message::route_to_delete(spec, self.tag));
         self.execute(request, 0, || format!("delete {spec}")).await
     }
 

@@ -101,11 +101,16 @@ impl RouteSpec {
         self.destination.1 == 0
     }
 
-    /// Whether `listed`, as the kernel reports it, is the route that this one describes.
-    /// A metric that is not given matches any.
+    /// Whether `listed`, as the kernel reports it, is a route that this one describes: gateway,
+    /// output and metric match anything where they are not given.
     pub fn describes(&self, listed: &RouteSpec) -> bool {
-        let metric = self.metric.or(listed.metric);
-        RouteSpec { metric, ..*self } == *listed
+        let completed = RouteSpec {
+            gateway: self.gateway.or(listed.gateway),
+            output: self.output.or(listed.output),
+            metric: self.metric.or(listed.metric),
+            ..*self
+        };
+        completed == *listed
     }
 }
 
