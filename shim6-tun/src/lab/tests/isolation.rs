@@ -9,13 +9,12 @@ use std::sync::mpsc;
 use std::thread;
 
 use nix::sys::signal::Signal;
-use nix::unistd::geteuid;
 use tokio::io::AsyncReadExt;
 
 use super::traffic::soon;
 use crate::lab::{LabError, Namespace, enter_user_namespace, isolated, reexec, skip, support};
 
-/// Tells a test that was executed again which part of itself to run.
+/// Tells a test that was executed again how to crash.
 const ROLE: &str = "SHIM6_TEST_ROLE";
 
 #[test]
@@ -132,29 +131,6 @@ fn a_process_with_threads_cannot_enter() {
         assert!(error.to_string().contains("first of all in main"));
         drop(end);
     });
-}
-
-#[test]
-fn a_process_with_one_thread_enters_and_is_root() {
-    let name = "lab::tests::isolation::a_process_with_one_thread_enters_and_is_root";
-    if env::var_os(ROLE).is_some() {
-        enter_user_namespace().unwrap();
-        assert!(geteuid().is_root());
-        Namespace::new("nested").unwrap();
-        println!("entered");
-        return;
-    }
-    if let Err(why) = support() {
-        return skip(name, why);
-    }
-    // With one test thread, the test runs on the process's only thread.
-    let output = Command::new(env::current_exe().unwrap())
-        .args([name, "--exact", "--nocapture", "--test-threads=1"])
-        .env(ROLE, "enter")
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stdout).contains("entered"));
 }
 
 #[test]
