@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use shim6_core::wire::{MAX_MESSAGE, PROTOCOL};
 use shim6_core::{ContextId, DataplaneUpdate, Endpoint, EstablishError, LocatorPair, Transmit};
 use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinSet;
 
+use super::StopSignals;
 use super::addresses::{AddressEvent, Addresses};
 use super::report;
 use super::shared::{Input, Shared};
@@ -42,6 +45,9 @@ pub(crate) struct Sources {
     pub(crate) inputs: mpsc::Receiver<Input>,
     pub(crate) monitor: Monitor,
     pub(crate) requests: mpsc::Receiver<Request>,
+    /// The packet tasks and the control socket. None of them ends while the daemon is whole.
+    pub(crate) tasks: JoinSet<anyhow::Result<()>>,
+    pub(crate) stop: StopSignals,
 }
 
 impl<'a> Engine<'a> {
@@ -58,7 +64,13 @@ impl<'a> Engine<'a> {
         Self { endpoint, shared, steering, addresses, events, tun, steered, pinned, packet }
     }
 
-    /// Runs until a source of inputs ends, which none of them does while the daemon is whole.
+    /// Runs until told to stop.
+    ///
+    /// Between two rounds nothing is half done: what is changed on the host is always recorded for undoing.
+    ///
+    /// # Errors
+    ///
+    /// A packet task that has failed, or a source of inputs that has ended.
     pub(crate) async fn run(&mut self, mut sources: Sources) -> anyhow::Result<()> {
         self.report_unusable();
         let mut batch = Vec::with_capacity(INPUT_BATCH);
@@ -73,6 +85,15 @@ impl<'a> Engine<'a> {
                 change = sources.monitor.next() => {
                     let change = change.ok_or_else(|| anyhow::anyhow!("the kernel's notifications have ended"))?;
                     self.handle_change(&change).await;
+                }
+                ended = sources.tasks.join_next() => match ended {
+                    Some(Ok(result)) => return result,
+                    Some(Err(error)) => return Err(error).context("a task of the daemon failed"),
+                    None => anyhow::bail!("the daemon has no tasks"),
+                },
+                signal = sources.stop.received() => {
+                    tracing::info!("stopping: {signal}");
+                    return Ok(());
                 }
                 Some(request) = sources.requests.recv() => self.handle_request(request),
                 () = sleep_until(deadline) => self.endpoint.handle_timeout(self.shared.clock.now()),

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use shim6_core::dataplane::{Inbound, PAYLOAD_HEADER_LEN};
-use tokio::io::unix::AsyncFd;
 
 use super::shared::{Input, Shared};
-use crate::sys::{ReceivedPacket, RecvBatch, Tun, WireReceiver};
+use crate::sys::tun::Tun;
+use crate::sys::wire_socket::{ReceivedPacket, RecvBatch, WireReceiver};
 
 const BATCH: usize = 64;
 /// The P bit in the third octet of a Shim6 header: payload, not control (RFC 5533 section 5.1).
@@ -17,7 +17,7 @@ const P_BIT: u8 = 0x80;
 
 /// Runs until the socket fails.
 pub(crate) async fn run(receiver: WireReceiver, tun: Arc<Tun>, shared: Arc<Shared>) -> anyhow::Result<()> {
-    let receiver = AsyncFd::new(receiver).context("watching the Shim6 socket")?;
+    let receiver = receiver.watch().context("watching the Shim6 socket")?;
     let mut batch = RecvBatch::new(BATCH);
     let mut errors = 0;
     loop {
@@ -35,7 +35,7 @@ pub(crate) async fn run(receiver: WireReceiver, tun: Arc<Tun>, shared: Arc<Share
         for packet in batch.packets_mut() {
             handle(packet, &tun, &shared);
         }
-        let total = batch.errors().total();
+        let total = batch.errors().truncated + batch.errors().control_lost;
         shared.counters.in_truncated.add((total - errors) as usize);
         errors = total;
     }

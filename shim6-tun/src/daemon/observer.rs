@@ -4,15 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use shim6_core::dataplane::Observed;
-use tokio::io::unix::AsyncFd;
 
 use super::shared::{Input, Shared};
 use super::trigger::Trigger;
-use crate::sys::{PacketTap, TapPacket};
+use crate::sys::tap::{PacketTap, TapPacket};
 
 /// Runs until the tap fails, which it does when its interface is removed.
 pub(crate) async fn run(tap: PacketTap, trigger: Arc<Mutex<Trigger>>, shared: Arc<Shared>) -> anyhow::Result<()> {
-    let mut tap = AsyncFd::new(tap).context("watching the packet tap")?;
+    let mut tap = tap.watch().context("watching the packet tap")?;
     let mut missed = 0;
     loop {
         let mut guard = tap.readable_mut().await.context("waiting for the packet tap")?;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use shim6_core::dataplane::{Outbound, PAYLOAD_HEADER_LEN, addresses};
 
 use super::shared::{Input, Shared};
-use crate::sys::Tun;
+use crate::sys::tun::Tun;
 
 /// Packets rewritten before they are sent together.
 const BATCH: usize = 64;

@@ -9,7 +9,7 @@ use shim6_core::{ContextId, Dataplane, LocatorPair};
 use tokio::sync::mpsc;
 
 use super::clock::Clock;
-use crate::sys::{SendOutcome, WireSender};
+use crate::sys::wire_socket::{SendOutcome, WireSender};
 
 /// Things that the packet tasks tell the engine. The queue is bounded: what does not fit is dropped and counted.
 #[derive(Debug)]

@@ -20,6 +20,7 @@ pub mod tap;
 pub mod tun;
 pub mod wire_socket;
 
+mod readiness;
 mod socket_option;
 
 use std::fmt::Display;
