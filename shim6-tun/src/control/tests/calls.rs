@@ -262,3 +262,32 @@ async fn a_daemon_that_hangs_is_reported() {
         assert!(message.contains("org.shim6.Unavailable"), "{message}");
     }
 }
+
+#[tokio::test]
+async fn ten_thousand_contexts_fit_in_a_status() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("sock");
+    let (requests, mut asked) = mpsc::channel(1);
+    let (events, _) = broadcast::channel(1);
+    tokio::spawn(
+        Server::bind(&path)
+            .expect("a socket")
+            .serve(requests, events),
+    );
+    let mut large = sample();
+    large.contexts = vec![large.contexts[0].clone(); 10_000];
+    let expected = large.clone();
+    tokio::spawn(async move {
+        let Some(Request::Status(answer)) = asked.recv().await else {
+            panic!("nobody asks");
+        };
+        answer.send(large).expect("somebody waits");
+        // The server lives as long as somebody can be asked.
+        drop(asked.recv().await);
+    });
+    let mut client = Client::connect(&path).await.expect("a client");
+    assert!(
+        client.status().await.expect("a status") == expected,
+        "the status has changed on the way"
+    );
+}

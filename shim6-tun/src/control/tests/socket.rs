@@ -86,7 +86,7 @@ fn a_stale_socket_is_replaced_and_other_files_are_not() {
     let shown = path.display();
     assert_eq!(
         message,
-        format!("{shown} exists and is not a socket; remove it, or set another control_socket")
+        format!("{shown} exists and is not a socket; use another path")
     );
     assert_eq!(
         std::fs::read_to_string(&path).expect("the file"),
@@ -118,6 +118,14 @@ async fn without_a_daemon_the_client_says_how_to_start_one() {
     drop(StdListener::bind(&path).expect("a stale socket"));
     let stale = Client::connect(&path).await.expect_err("nobody listens");
     assert_eq!(stale.to_string(), expected);
+    let other = Client::connect(directory.path())
+        .await
+        .expect_err("a directory");
+    let expected = format!(
+        "{} exists and is not a socket; use another path",
+        directory.path().display()
+    );
+    assert_eq!(other.to_string(), expected);
 }
 
 #[test]
