@@ -1,11 +1,10 @@
 //! `shim6 events`: what happens in the daemon, as it happens.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::output::{plain, seconds};
+use super::output::{plain, print, seconds};
 use super::{SocketArgs, block_on};
 use crate::control::Client;
 use crate::status::Event;
@@ -37,9 +36,7 @@ pub fn run(args: EventsArgs) -> anyhow::Result<ExitCode> {
             } else {
                 line(&event)
             };
-            let mut stdout = io::stdout().lock();
-            writeln!(stdout, "{line}")?;
-            stdout.flush()?;
+            print(&(line + "\n"))?;
         }
         let path = path.display();
         if lagged {

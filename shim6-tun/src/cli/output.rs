@@ -1,9 +1,21 @@
 //! Numbers, times and tables as people read them.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use anyhow::Context;
 
 /// Columns that output is made for.
 pub(super) const WIDTH: usize = 100;
+
+/// Writes to standard output at once. A closed pipe is an error like others here: the caller stops, quietly.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .context("cannot write to standard output; check where it goes")
+}
 
 /// A text as it goes to a terminal: control characters cannot act there.
 pub(super) fn plain(text: &str) -> String {

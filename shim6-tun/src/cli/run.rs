@@ -75,9 +75,12 @@ fn filter(argument: Option<String>, variable: Option<String>) -> Result<EnvFilte
     for word in text.split(',').map(str::trim) {
         // The library takes any word as a module to trace, which makes a mistyped level silence everything.
         let lower = word.to_ascii_lowercase();
-        if let Some(level) = nearest(&lower, levels).filter(|level| *level != lower) {
-            return Err(wrong(format!("{word:?} is no level, did you mean {level}")));
+        if word.contains(['=', '[']) || levels.contains(&lower.as_str()) {
+            continue;
         }
+        let meant = nearest(&lower, levels)
+            .map_or(String::new(), |level| format!(", did you mean {level}"));
+        return Err(wrong(format!("{word:?} is no level{meant}")));
     }
     EnvFilter::try_new(&text).map_err(|error| wrong(format!("{text:?} is no filter ({error})")))
 }
@@ -161,6 +164,15 @@ mod tests {
             variable.starts_with("SHIM6_LOG: \"debgu\" is no level, did you mean debug;"),
             "{variable}"
         );
+    }
+
+    #[test]
+    fn a_module_without_a_level_is_an_error() {
+        assert!(
+            refused("info,rtnetlink")
+                .starts_with("--log: \"rtnetlink\" is no level; expected off, ")
+        );
+        assert!(refused("").starts_with("--log: \"\" is no level; expected off, "));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The end of the control socket that asks.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,14 +45,7 @@ impl Client {
     pub async fn connect(path: &Path) -> Result<Self, ControlError> {
         let stream = UnixStream::connect(path)
             .await
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                    ControlError::NotRunning {
-                        path: path.to_owned(),
-                    }
-                }
-                _ => ControlError::io("connect to", path, error),
-            })?;
+            .map_err(|error| Self::unreachable(path, error))?;
         Ok(Self {
             stream: BufReader::new(stream),
             partial: Vec::new(),
@@ -82,6 +76,20 @@ impl Client {
             ended: !first.continues,
             client: self,
         })
+    }
+
+    fn unreachable(path: &Path, error: io::Error) -> ControlError {
+        let path = path.to_owned();
+        match error.kind() {
+            // Anything that is not a socket refuses too.
+            io::ErrorKind::ConnectionRefused if !is_socket(&path) => {
+                ControlError::NotASocket { path }
+            }
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
+                ControlError::NotRunning { path }
+            }
+            _ => ControlError::io("connect to", &path, error),
+        }
     }
 
     async fn call(&mut self, method: &str, more: bool) -> Result<(), ControlError> {
@@ -171,4 +179,9 @@ impl EventStream {
         self.ended = true;
         Ok(None)
     }
+}
+
+fn is_socket(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|metadata| metadata.file_type().is_socket())
 }

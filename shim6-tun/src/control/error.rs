@@ -47,8 +47,8 @@ pub enum ControlError {
         /// The socket.
         path: PathBuf,
     },
-    /// Something that is not a socket is there, and is not ours to remove.
-    #[error("{} exists and is not a socket; remove it, or set another control_socket", path.display())]
+    /// Something that is not a socket is there.
+    #[error("{} exists and is not a socket; use another path", path.display())]
     NotASocket {
         /// The path.
         path: PathBuf,
@@ -64,7 +64,7 @@ pub enum ControlError {
         source: io::Error,
     },
     /// The daemon answers with an error.
-    #[error("the daemon at {} refuses: {error} {parameters}", path.display())]
+    #[error("the daemon at {} refuses: {error} {parameters}; try again later, or see its log", path.display())]
     Refused {
         /// The socket.
         path: PathBuf,

@@ -93,7 +93,7 @@ impl Server {
     /// Serves clients until the receiver of `requests` is dropped. Must run within a tokio runtime with I/O and time.
     ///
     /// Clients get the events sent to `events` from their subscription on. Its capacity is how many events a client
-    /// may be behind before it loses its stream.
+    /// may be behind before it loses its stream: some hundreds let an ordinary reader through a burst.
     pub async fn serve(self, requests: mpsc::Sender<Request>, events: broadcast::Sender<Event>) {
         let listener = match self.listener.try_clone().and_then(UnixListener::from_std) {
             Ok(listener) => listener,
