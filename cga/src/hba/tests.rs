@@ -53,27 +53,31 @@ fn same_seed_gives_the_same_set() {
     );
 }
 
-/// A set whose octets are fixed here, so that no later version generates others from the same seed.
+/// Gives the octets 0, 1, 2 and so on.
+struct Counter(u8);
+
+impl rand_core::TryRng for Counter {
+    type Error = core::convert::Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        rand_core::utils::next_word_via_fill(self)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        rand_core::utils::next_word_via_fill(self)
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
+        for octet in out {
+            *octet = self.0;
+            self.0 += 1;
+        }
+        Ok(())
+    }
+}
+
 #[test]
 fn random_octets_are_modifier_then_extended_modifier() {
-    /// Counts up: 0, 1, 2, and so on.
-    struct Counter(u8);
-    impl rand_core::TryRng for Counter {
-        type Error = core::convert::Infallible;
-        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-            rand_core::utils::next_word_via_fill(self)
-        }
-        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-            rand_core::utils::next_word_via_fill(self)
-        }
-        fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
-            for octet in out {
-                *octet = self.0;
-                self.0 += 1;
-            }
-            Ok(())
-        }
-    }
     let set = HbaSet::generate(&prefixes(2), Sec::ZERO, &mut Counter(0)).unwrap();
     let parameters = set.parameters();
     let counted: Vec<u8> = (0..64).collect();
@@ -81,6 +85,34 @@ fn random_octets_are_modifier_then_extended_modifier() {
     let key = parameters.public_key();
     assert_eq!(key[key.len() - 5 - NONCE_LEN..][..NONCE_LEN], counted[16..]);
     assert_eq!(parameters.subnet_prefix(), set.prefixes()[0]);
+}
+
+/// The expected values come from a separate program, written from RFC 5535 section 6 alone.
+#[test]
+fn generated_sets_are_those_of_another_implementation() {
+    for (sec, modifier, addresses) in [
+        (
+            Sec::ZERO,
+            0x0001_0203_0405_0607_0809_0a0b_0c0d_0e0f_u128,
+            [
+                "2001:db8:1:1:18f3:983a:af51:5311",
+                "2001:db8:2:1:1487:c089:ba6a:8c0e",
+            ],
+        ),
+        (
+            Sec::ONE,
+            0x0001_0203_0405_0607_0809_0a0b_0c0e_fb31,
+            [
+                "2001:db8:1:1:2cf0:2a28:5130:63e6",
+                "2001:db8:2:1:34a3:e4fe:858d:57ed",
+            ],
+        ),
+    ] {
+        let set = HbaSet::generate(&prefixes(2), sec, &mut Counter(0)).unwrap();
+        assert_eq!(u128::from_be_bytes(set.parameters().modifier()), modifier);
+        let addresses: [Ipv6Addr; 2] = addresses.map(|address| address.parse().unwrap());
+        assert_eq!(set.addresses(), addresses);
+    }
 }
 
 #[test]
@@ -124,8 +156,8 @@ fn collision_changes_all_addresses_and_three_are_an_error() {
 fn prefixes_that_make_no_set_are_refused() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut error = |prefixes: &[SubnetPrefix]| {
-        // Sec 2: an error that came after the search would take very long.
-        HbaSet::generate(prefixes, Sec::TWO, &mut rng).unwrap_err()
+        // Refused before any search: `new` does none.
+        HbaSearch::new(prefixes, Sec::TWO, &mut rng).unwrap_err()
     };
     assert_eq!(error(&[]), GenerateError::NoPrefixes);
     let mut twice = prefixes(3);
