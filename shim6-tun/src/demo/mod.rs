@@ -1,1 +1,3 @@
-//! To be written.
+//! The demo.
+pub mod live;
+pub mod traffic;
