@@ -1,1 +1,3 @@
-//! To be written.
+//! System calls that have no safe wrapper elsewhere: the only place in this crate with `unsafe` code.
+
+pub mod netns;
