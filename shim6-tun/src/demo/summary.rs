@@ -48,6 +48,8 @@ pub struct Outcome {
     pub notes: Vec<Note>,
     /// How the daemons went away.
     pub shutdown: Shutdown,
+    /// The ends of the daemons' logs.
+    pub logs: String,
 }
 
 /// The document that `shim6 demo --json` prints.
@@ -263,6 +265,7 @@ pub(super) mod tests {
                 note(1880, Some("b"), "path moved to 2001:db8:b1::b -> 2001:db8:a2::a"),
             ],
             shutdown: Shutdown::default(),
+            logs: String::new(),
         }
     }
 

@@ -112,6 +112,21 @@ pub async fn converse(
 }
 
 impl Dialogue {
+    /// As many requests as give `octets` of answers, at `rate` octets of answers per second.
+    pub fn paced(seed: u64, octets: u64, rate: u64) -> Self {
+        let payload = PAYLOAD as u64;
+        Self {
+            seed,
+            requests: (octets / payload).max(1),
+            interval: Duration::from_nanos(payload * 1_000_000_000 / rate.max(1)),
+        }
+    }
+
+    /// Octets of payload of all answers.
+    pub fn octets(&self) -> u64 {
+        self.requests * PAYLOAD as u64
+    }
+
     /// Writes request number `sequence`.
     fn write(&self, sequence: u64, message: &mut [u8; MESSAGE]) {
         message[..8].copy_from_slice(&sequence.to_be_bytes());
