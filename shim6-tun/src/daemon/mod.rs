@@ -1,1 +1,6 @@
-//! To be written.
+//! The daemon.
+
+pub mod addresses;
+pub mod ledger;
+pub mod steering;
+pub mod uplink;

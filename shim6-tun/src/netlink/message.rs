@@ -8,7 +8,7 @@ use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
 use rtnetlink::packet_route::link::{
-    InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkLayerType, LinkMessage,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -43,6 +43,13 @@ pub(super) fn link(message: &LinkMessage) -> Option<Link> {
         running: flags.contains(LinkFlags::LowerUp),
         loopback: message.header.link_layer_type == LinkLayerType::Loopback,
         mtu: mtu.unwrap_or(0),
+    })
+}
+
+pub(super) fn is_tun(message: &LinkMessage) -> bool {
+    message.attributes.iter().any(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(InfoKind::Tun)),
+        _ => false,
     })
 }
 

@@ -89,6 +89,17 @@ impl Netlink {
         link.ok_or_else(|| NetlinkError::NoSuchLink(name.to_owned()))
     }
 
+    /// The indexes of the TUN and TAP interfaces.
+    pub async fn tun_links(&self) -> Result<Vec<u32>, NetlinkError> {
+        let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let messages = self.dump(request, "list the interfaces").await?;
+        let tuns = messages.iter().filter_map(|m| match m {
+            RouteNetlinkMessage::NewLink(m) => message::is_tun(m).then_some(m.header.index),
+            _ => None,
+        });
+        Ok(tuns.collect())
+    }
+
     /// Sets an interface up.
     pub async fn set_up(&self, index: u32) -> Result<(), NetlinkError> {
         let message = LinkUnspec::new_with_index(index).up().build();
@@ -184,8 +195,9 @@ impl Netlink {
     /// [`tagged`](Self::tagged), only one that carries the tag.
     pub async fn delete_route(&self, spec: &RouteSpec) -> Result<(), NetlinkError> {
         // Asked to delete a route with a source prefix that does not exist, the kernel takes
-        // the route without source and the same destination: somebody's default route.
-        if spec.source.is_some() {
+        // the route without source and the same destination: somebody's default route, unless
+        // the tag keeps it from that.
+        if spec.source.is_some() && self.tag.is_none() {
             let listed = self.routes(spec.table).await?;
             if !listed.iter().any(|route| spec.describes(route)) {
                 return Err(NetlinkError::Missing {

@@ -1,0 +1,321 @@
+//! The machine itself: takes inputs, asks the table, and queues what follows.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::Ipv6Addr;
+use core::time::Duration;
+
+use rand_core::Rng;
+
+use crate::explore::{Explorer, Turn};
+use crate::history::History;
+use crate::table::{Input, Message, rule};
+use crate::timers::{Due, Timers};
+use crate::{Cause, Config, Event, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, State, Transmit};
+
+/// The most outputs of a kind that wait for a caller who does not fetch them; the oldest go first.
+const MAX_QUEUED: usize = 16;
+
+/// Failure detection and locator pair exploration for one context (RFC 5534).
+///
+/// The crate's documentation says in which order to call what. Nothing here refers to the peer's claims before the peer
+/// has proved them: only a pair that we probed ourselves, and whose nonce the peer returned, can become the current one.
+#[derive(Clone, Debug)]
+pub struct Reap {
+    config: Config,
+    state: State,
+    current: LocatorPair,
+    timers: Timers,
+    explorer: Explorer,
+    history: History,
+    /// The latest time seen. Time never runs backwards from here on.
+    clock: Instant,
+    /// When the present state was entered.
+    entered: Instant,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+}
+
+impl Reap {
+    /// A machine in [`State::Operational`] whose payload uses `current`. `pairs` are those that may be explored, the most
+    /// preferred first; a pair that comes twice counts once.
+    pub fn new(config: Config, pairs: Vec<LocatorPair>, current: LocatorPair) -> Self {
+        Self {
+            config,
+            state: State::Operational,
+            current,
+            timers: Timers::new(),
+            explorer: Explorer::new(pairs),
+            history: History::default(),
+            clock: Instant::EPOCH,
+            entered: Instant::EPOCH,
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The state (RFC 5534 6).
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The pair that payload is to be sent on, also while another one is being looked for (RFC 5534 3.5, 6.9).
+    pub fn current_pair(&self) -> LocatorPair {
+        self.current
+    }
+
+    /// The pairs that may be explored, the most preferred first.
+    pub fn pairs(&self) -> impl Iterator<Item = LocatorPair> {
+        self.explorer.pairs()
+    }
+
+    /// Whether `pair` is one of the pairs and its local address has not been declared unusable.
+    pub fn is_usable(&self, pair: LocatorPair) -> bool {
+        self.explorer.is_usable(pair)
+    }
+
+    /// The timers' values.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// A payload packet was sent at `at`, which may be some time ago (RFC 5534 6.2).
+    pub fn handle_payload_sent(&mut self, at: Instant) {
+        self.advance(at);
+        self.timers.note_sent(at);
+        self.timers.apply(&rule(self.state, Input::PayloadSent), at);
+    }
+
+    /// A payload packet was received at `at`, which may be some time before `now` (RFC 5534 6.1).
+    pub fn handle_payload_received(&mut self, at: Instant, now: Instant, rng: &mut dyn Rng) {
+        let now = self.advance(now);
+        let at = at.min(now);
+        self.timers.note_received(at);
+        if self.state == State::Exploring {
+            // What came before we began to explore says nothing about now.
+            if at >= self.entered {
+                self.step(Input::PayloadReceived, now, rng);
+            }
+        } else {
+            self.timers.apply(&rule(self.state, Input::PayloadReceived), at);
+        }
+    }
+
+    /// A Shim6 control message other than Keepalive and Probe was sent: the same as payload (RFC 5534 6.2).
+    ///
+    /// Sending a Keepalive or a Probe is *not* to be reported here, although 6.2 does not except them as 6.1 does: a
+    /// keepalive would stop the very timer that sends it.
+    pub fn handle_control_sent(&mut self, at: Instant) {
+        self.handle_payload_sent(at);
+    }
+
+    /// A Shim6 control message other than Keepalive and Probe was received: the same as payload (RFC 5534 6.1).
+    pub fn handle_control_received(&mut self, at: Instant, now: Instant, rng: &mut dyn Rng) {
+        self.handle_payload_received(at, now, rng);
+    }
+
+    /// A Keepalive was received (RFC 5534 6.6).
+    pub fn handle_keepalive(&mut self, now: Instant, rng: &mut dyn Rng) {
+        let now = self.advance(now);
+        self.step(Input::Keepalive, now, rng);
+    }
+
+    /// A Probe was received (RFC 5534 6.7 to 6.9). `on` is the pair that it arrived on as we see it: its destination is
+    /// our local address. One without any sent record, which no peer can send, is ignored.
+    pub fn handle_probe(&mut self, now: Instant, on: LocatorPair, probe: &Probe, rng: &mut dyn Rng) {
+        let now = self.advance(now);
+        let Some(&record) = probe.sent.first() else { return };
+        let rule = rule(self.state, Input::Probe(probe.state));
+
+        let reported = self.history.acknowledge(&probe.received);
+        let becomes_operational = rule.goto == Some(State::Operational);
+        if becomes_operational || rule.message == Some(Message::Probe(ProbeState::Operational)) {
+            self.choose_pair(&reported);
+        }
+        if let Some(to) = rule.goto {
+            self.enter(to, now, Cause::PeerReport);
+        }
+        // To report a probe is to vouch for its addresses, so they must be those that it came with.
+        if record.sender_pair() == on.seen_by_peer() {
+            self.history.note_received(record);
+        }
+        self.timers.apply(&rule, now);
+        self.send(rule.message, Turn::Reply(Some(on)), now, rng);
+    }
+
+    /// Time has come to `now`: does everything that is due (RFC 5534 6.3 to 6.5).
+    pub fn handle_timeout(&mut self, now: Instant, rng: &mut dyn Rng) {
+        let now = self.advance(now);
+        match self.timers.expire(now, &self.config) {
+            Some(Due::Keepalive) => self.send(Some(Message::Keepalive), Turn::Timer, now, rng),
+            Some(Due::KeepaliveTimeout) => self.step(Input::KeepaliveTimeout, now, rng),
+            Some(Due::SendTimeout) => self.step(Input::SendTimeout, now, rng),
+            None => {}
+        }
+        self.probe_if_due(now, rng);
+    }
+
+    /// Starts exploring because of `cause`. While exploring already, only hastens the next probe, and never beyond the
+    /// initial spacing, so that repeated hints make no burst.
+    ///
+    /// With [`Cause::Requested`] the pairs are tried in order of preference; with every other cause the current pair
+    /// comes last.
+    pub fn explore(&mut self, now: Instant, cause: Cause, rng: &mut dyn Rng) {
+        let now = self.advance(now);
+        if self.state == State::Operational {
+            self.step_because(Input::Hint, cause, now, rng);
+        } else {
+            self.explorer.hasten(&self.config);
+            self.probe_if_due(now, rng);
+        }
+    }
+
+    /// Says whether the local address `local` is locally operational (RFC 5534 3.2): pairs with one that is not are
+    /// skipped. Whether to leave the current pair is for [`Reap::explore`].
+    pub fn set_usable(&mut self, local: Ipv6Addr, usable: bool) {
+        if self.explorer.set_usable(local, usable) {
+            self.explorer.hasten(&self.config);
+        }
+    }
+
+    /// Replaces the pairs that may be explored, the most preferred first. How many there are is for the caller to bound.
+    /// The current pair stays, even when it is no longer among them, until another one is confirmed.
+    pub fn set_pairs(&mut self, pairs: Vec<LocatorPair>) {
+        if self.explorer.set_pairs(pairs) {
+            self.explorer.hasten(&self.config);
+        }
+    }
+
+    /// Sets how long the peer lets a packet go unanswered: its Keepalive Timeout option (RFC 5534 5.3).
+    pub fn set_keepalive_timeout(&mut self, timeout: Duration) {
+        self.config.keepalive_timeout = timeout;
+    }
+
+    /// Replaces the timers' values; timers that run follow, the probe that is due next stays where it is.
+    pub fn set_config(&mut self, config: Config) {
+        self.config = config;
+    }
+
+    /// The next message to send, if any.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// The next event, if any.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When to call [`Reap::handle_timeout`], if ever. May lie in the past: then at once.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let timers = self.timers.deadline(&self.config);
+        timers.into_iter().chain(self.explorer.deadline()).min()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn running(&self) -> crate::timers::Running {
+        self.timers.running()
+    }
+
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.clock = self.clock.max(now);
+        self.clock
+    }
+
+    fn probe_if_due(&mut self, now: Instant, rng: &mut dyn Rng) {
+        if self.explorer.deadline().is_some_and(|due| due <= now) {
+            let rule = rule(self.state, Input::Retransmission);
+            self.timers.apply(&rule, now);
+            self.send(rule.message, Turn::Timer, now, rng);
+        }
+    }
+
+    fn step(&mut self, input: Input, now: Instant, rng: &mut dyn Rng) {
+        let cause = if input == Input::SendTimeout { Cause::SendTimeout } else { Cause::PeerReport };
+        self.step_because(input, cause, now, rng);
+    }
+
+    fn step_because(&mut self, input: Input, cause: Cause, now: Instant, rng: &mut dyn Rng) {
+        let rule = rule(self.state, input);
+        if let Some(to) = rule.goto {
+            self.enter(to, now, cause);
+        }
+        self.timers.apply(&rule, now);
+        self.send(rule.message, Turn::Reply(None), now, rng);
+    }
+
+    fn enter(&mut self, to: State, now: Instant, cause: Cause) {
+        let from = core::mem::replace(&mut self.state, to);
+        match (from, to) {
+            (State::Operational, State::Exploring | State::InboundOk) => {
+                self.history.clear();
+                let last_choice = (cause != Cause::Requested).then_some(self.current);
+                self.explorer.begin(cause, last_choice);
+            }
+            (State::Exploring, State::InboundOk) => self.explorer.restart_backoff(),
+            (State::InboundOk, State::Exploring) => self.history.forget_received(),
+            (State::Exploring | State::InboundOk, State::Operational) => self.explorer.end(),
+            (State::Operational, State::Operational)
+            | (State::Exploring, State::Exploring)
+            | (State::InboundOk, State::InboundOk) => return,
+        }
+        if to == State::Exploring {
+            self.timers.clear(now);
+        }
+        self.entered = now;
+        push(&mut self.events, Event::StateChanged { from, to, cause });
+    }
+
+    /// Chooses the current pair by the probes that the peer reports, the latest sent first (RFC 5534 6.8).
+    ///
+    /// The current pair stays if it is among them, as in the RFC's Example 5. Otherwise a host whose probes on several
+    /// pairs all get through would switch with each report that comes in, and end on the one it likes least.
+    fn choose_pair(&mut self, reported: &[LocatorPair]) {
+        let usable = |pair: &&LocatorPair| self.explorer.is_usable(**pair);
+        let Some(&to) = reported.iter().find(usable) else { return };
+        if reported.contains(&self.current) && self.explorer.is_usable(self.current) {
+            return;
+        }
+        let from = core::mem::replace(&mut self.current, to);
+        push(&mut self.events, Event::PairChanged { from, to, cause: self.explorer.cause() });
+    }
+
+    fn send(&mut self, message: Option<Message>, turn: Turn, now: Instant, rng: &mut dyn Rng) {
+        match message {
+            None => {}
+            Some(Message::Keepalive) => push(&mut self.transmits, Transmit::Keepalive { pair: self.current }),
+            Some(Message::Probe(ProbeState::Operational)) => {
+                // The peer has either confirmed this pair or heard our payload on it; the way that its probe came is
+                // only known to work in the other direction.
+                let pair = match turn {
+                    Turn::Reply(Some(on)) if !self.is_usable(self.current) && self.is_usable(on) => on,
+                    _ => self.current,
+                };
+                self.send_probe(ProbeState::Operational, pair, rng);
+            }
+            Some(Message::Probe(state)) => {
+                if let Some(pair) = self.explorer.probe(turn, now, &self.config, rng) {
+                    self.send_probe(state, pair, rng);
+                }
+            }
+        }
+    }
+
+    fn send_probe(&mut self, state: ProbeState, pair: LocatorPair, rng: &mut dyn Rng) {
+        self.history.note_sent(ProbeRecord {
+            source: pair.local,
+            destination: pair.peer,
+            nonce: rng.next_u32(),
+            data: 0,
+        });
+        let probe = Probe { state, sent: self.history.sent_records(), received: self.history.received_records() };
+        push(&mut self.transmits, Transmit::Probe { pair, probe });
+    }
+}
+
+fn push<T>(queue: &mut VecDeque<T>, item: T) {
+    if queue.len() == MAX_QUEUED {
+        queue.pop_front();
+    }
+    queue.push_back(item);
+}

@@ -1,0 +1,346 @@
+//! Our addresses on the uplinks, through link failures.
+//!
+//! When an interface goes down the kernel takes its addresses and routes away, and does not bring
+//! them back. We do, for those that are ours.
+
+use core::net::Ipv6Addr;
+use core::time::Duration;
+
+use super::ledger::Ledger;
+use super::steering::add_source_route;
+use super::uplink::Uplink;
+use crate::netlink::{
+    Address, AddressSpec, Change, Link, Monitor, Netlink, NetlinkError, unless_missing,
+};
+
+/// Duplicate address detection takes up to 2 s with the kernel's defaults (RFC 4862 5.4); this
+/// allows for a few more probes.
+const DAD_LIMIT: Duration = Duration::from_secs(15);
+
+/// Why an address could not be given to its uplink.
+#[derive(Debug, thiserror::Error)]
+pub enum AddressError {
+    /// Duplicate address detection found another owner.
+    #[error(
+        "{address} is in use by another host on {interface}: take another one (a new modifier or \
+         collision count)"
+    )]
+    Duplicate {
+        /// The address.
+        address: Ipv6Addr,
+        /// The uplink's interface.
+        interface: String,
+    },
+    /// Duplicate address detection did not end.
+    #[error("duplicate address detection for {address} on {interface} does not end")]
+    Unfinished {
+        /// The address.
+        address: Ipv6Addr,
+        /// The uplink's interface.
+        interface: String,
+    },
+    /// The kernel refused.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+}
+
+/// What became of one of our addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressEvent {
+    /// Can be used as a locator from now on.
+    Usable(Ipv6Addr),
+    /// Cannot be used: its link is down or without carrier, or it was removed.
+    Lost(Ipv6Addr),
+    /// Cannot be used: duplicate address detection found another owner.
+    Duplicate(Ipv6Addr),
+}
+
+/// How far an address has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Not on the interface.
+    Absent,
+    /// On the interface, not to be used yet.
+    Tentative,
+    Usable,
+    Duplicate,
+}
+
+#[derive(Debug)]
+struct Assigned {
+    uplink: Uplink,
+    address: Ipv6Addr,
+    state: State,
+}
+
+/// Our addresses, one or more per uplink, each with its source route.
+#[derive(Debug)]
+pub struct Addresses {
+    ledger: Ledger,
+    dad: bool,
+    assigned: Vec<Assigned>,
+}
+
+impl Addresses {
+    /// No addresses yet. `dad`: whether to look for other owners before using an address.
+    pub fn new(netlink: &Netlink, dad: bool) -> Self {
+        Self {
+            ledger: Ledger::new(netlink),
+            dad,
+            assigned: Vec::new(),
+        }
+    }
+
+    /// Gives `address` to its uplink, with a default route of its own; where the uplink is down,
+    /// as soon as it comes up. Does not wait for duplicate address detection.
+    pub async fn assign(&mut self, uplink: &Uplink, address: Ipv6Addr) -> Result<(), AddressError> {
+        self.assigned.push(Assigned {
+            uplink: uplink.clone(),
+            address,
+            state: State::Absent,
+        });
+        let number = self.assigned.len() - 1;
+        let links = self.ledger.netlink().links().await?;
+        if links.iter().any(|l| l.index == uplink.index && l.up) {
+            self.add(number).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until duplicate address detection is over for every address whose link is up.
+    ///
+    /// # Errors
+    /// [`AddressError::Duplicate`] for the first address that has another owner; it is removed,
+    /// and forgotten, so that another one can be assigned.
+    pub async fn settle(&mut self) -> Result<(), AddressError> {
+        // Subscribed before the state is read, so that nothing falls in between.
+        let mut monitor = Netlink::monitor()?;
+        self.resynchronize().await?;
+        let limit = tokio::time::Instant::now() + DAD_LIMIT;
+        loop {
+            let found = |a: &Assigned| a.state == State::Duplicate;
+            if let Some(number) = self.assigned.iter().position(found) {
+                return Err(self.forget_duplicate(number).await);
+            }
+            let Some(waiting) = self.waiting() else {
+                return Ok(());
+            };
+            let next = tokio::time::timeout_at(limit, next_change(&mut monitor)).await;
+            let unfinished = AddressError::Unfinished {
+                address: waiting.address,
+                interface: waiting.uplink.interface.clone(),
+            };
+            let change = next.map_err(|_| unfinished)??;
+            self.handle_change(&change).await?;
+        }
+    }
+
+    /// Takes in a change of the host's configuration: brings addresses and source routes back
+    /// when their link returns. Returns what became of our addresses, never waits for
+    /// duplicate address detection.
+    pub async fn handle_change(
+        &mut self,
+        change: &Change,
+    ) -> Result<Vec<AddressEvent>, AddressError> {
+        let mut events = Vec::new();
+        match change {
+            Change::Link(link) => events = self.handle_link(link).await?,
+            Change::LinkRemoved(index) => {
+                for ours in self.on(*index) {
+                    ours.uplink.up = false;
+                    events.extend(ours.enter(State::Absent));
+                }
+            }
+            Change::AddressAdded(address) => {
+                for ours in self
+                    .on(address.index)
+                    .filter(|a| a.address == address.address)
+                {
+                    events.extend(ours.enter(state_of(address)));
+                }
+            }
+            Change::AddressRemoved(address) => {
+                for ours in self
+                    .on(address.index)
+                    .filter(|a| a.address == address.address)
+                {
+                    events.extend(ours.enter(State::Absent));
+                }
+            }
+            Change::RouteAdded(_) | Change::RouteRemoved(_) => {}
+            Change::Overrun => events = self.resynchronize().await?,
+        }
+        Ok(events)
+    }
+
+    /// The addresses that can be used as locators now.
+    pub fn usable(&self) -> impl Iterator<Item = Ipv6Addr> {
+        let usable = |a: &&Assigned| a.is_usable();
+        self.assigned.iter().filter(usable).map(|a| a.address)
+    }
+
+    /// The uplinks in the order of assignment, with their present state, and our address there.
+    pub fn uplinks(&self) -> impl Iterator<Item = (&Uplink, Ipv6Addr)> {
+        self.assigned.iter().map(|a| (&a.uplink, a.address))
+    }
+
+    /// Takes all our addresses and source routes away.
+    pub async fn undo(&mut self) -> Vec<NetlinkError> {
+        self.assigned.clear();
+        self.ledger.undo_all().await
+    }
+
+    async fn handle_link(&mut self, link: &Link) -> Result<Vec<AddressEvent>, AddressError> {
+        let mut events = Vec::new();
+        for number in 0..self.assigned.len() {
+            let ours = &mut self.assigned[number];
+            if ours.uplink.interface != link.name {
+                continue;
+            }
+            let was_usable = ours.is_usable();
+            if ours.uplink.index != link.index {
+                // Unplugged and plugged in again.
+                ours.uplink.index = link.index;
+                ours.state = State::Absent;
+            }
+            ours.uplink.up = link.up && link.running;
+            if link.up && ours.state == State::Absent {
+                self.add(number).await?;
+            }
+            let ours = &self.assigned[number];
+            events.extend(ours.event_since(was_usable));
+        }
+        Ok(events)
+    }
+
+    /// Reads the state of everything again.
+    async fn resynchronize(&mut self) -> Result<Vec<AddressEvent>, AddressError> {
+        let links = self.ledger.netlink().links().await?;
+        let addresses = self.ledger.netlink().addresses().await?;
+        let mut events = Vec::new();
+        for ours in &mut self.assigned {
+            let same = |a: &&Address| a.index == ours.uplink.index && a.address == ours.address;
+            let found = addresses.iter().find(same);
+            events.extend(ours.enter(found.map_or(State::Absent, state_of)));
+            let exists = links.iter().any(|l| l.name == ours.uplink.interface);
+            ours.uplink.up &= exists;
+        }
+        for link in &links {
+            events.extend(self.handle_link(link).await?);
+        }
+        Ok(events)
+    }
+
+    /// Puts an address on its interface, which is up, and adds its source route.
+    async fn add(&mut self, number: usize) -> Result<(), AddressError> {
+        let ours = &mut self.assigned[number];
+        let spec = spec(&ours.uplink, ours.address, self.dad);
+        let source_route = async {
+            let added = self.ledger.add_address(&spec).await?;
+            add_source_route(&mut self.ledger, &ours.uplink, ours.address).await?;
+            Ok(added)
+        };
+        let added = match source_route.await {
+            Ok(added) => added,
+            // Gone again: its next event says how it goes on.
+            Err(error) if went_down(&error) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        ours.state = if added && !self.dad {
+            State::Usable
+        } else {
+            State::Tentative
+        };
+        Ok(())
+    }
+
+    async fn forget_duplicate(&mut self, number: usize) -> AddressError {
+        let ours = self.assigned.remove(number);
+        let spec = spec(&ours.uplink, ours.address, self.dad);
+        let removed = self.ledger.remove_address(&spec).await.map(drop);
+        if let Err(error) = unless_missing(removed) {
+            return error.into();
+        }
+        AddressError::Duplicate {
+            address: ours.address,
+            interface: ours.uplink.interface,
+        }
+    }
+
+    /// An address that duplicate address detection is busy with.
+    fn waiting(&self) -> Option<&Assigned> {
+        let busy = |a: &&Assigned| a.uplink.up && a.state == State::Tentative;
+        self.assigned.iter().find(busy)
+    }
+
+    fn on(&mut self, index: u32) -> impl Iterator<Item = &mut Assigned> {
+        let here = move |a: &&mut Assigned| a.uplink.index == index;
+        self.assigned.iter_mut().filter(here)
+    }
+}
+
+impl Assigned {
+    fn is_usable(&self) -> bool {
+        self.uplink.up && self.state == State::Usable
+    }
+
+    fn enter(&mut self, state: State) -> Option<AddressEvent> {
+        let was_usable = self.is_usable();
+        let was_duplicate = self.state == State::Duplicate;
+        self.state = state;
+        if state == State::Duplicate && !was_duplicate {
+            return Some(AddressEvent::Duplicate(self.address));
+        }
+        self.event_since(was_usable)
+    }
+
+    fn event_since(&self, was_usable: bool) -> Option<AddressEvent> {
+        match (was_usable, self.is_usable()) {
+            (false, true) => Some(AddressEvent::Usable(self.address)),
+            (true, false) => Some(AddressEvent::Lost(self.address)),
+            _ => None,
+        }
+    }
+}
+
+async fn next_change(monitor: &mut Monitor) -> Result<Change, NetlinkError> {
+    let closed = || NetlinkError::Closed {
+        operation: "wait for duplicate address detection".to_owned(),
+    };
+    monitor.next().await.ok_or_else(closed)
+}
+
+fn spec(uplink: &Uplink, address: Ipv6Addr, dad: bool) -> AddressSpec {
+    AddressSpec {
+        index: uplink.index,
+        address,
+        prefix_len: 64,
+        no_dad: !dad,
+        deprecated: false,
+        // The provider says what is on-link; only a router with a global address needs a route.
+        no_prefix_route: uplink.gateway.is_none_or(|g| g.is_unicast_link_local()),
+    }
+}
+
+fn state_of(address: &Address) -> State {
+    if address.dad_failed {
+        State::Duplicate
+    } else if address.tentative {
+        State::Tentative
+    } else {
+        State::Usable
+    }
+}
+
+/// Whether the kernel refused because the interface went down or away meanwhile.
+fn went_down(error: &NetlinkError) -> bool {
+    use nix::errno::Errno;
+    let down = matches!(
+        error,
+        NetlinkError::Kernel {
+            errno: Errno::ENETDOWN,
+            ..
+        }
+    );
+    down || error.is_not_found()
+}

@@ -1,0 +1,157 @@
+//! What the daemon added to the host, so that all of it can be taken away again.
+
+use core::net::Ipv6Addr;
+use std::collections::{BTreeMap, HashMap};
+
+use crate::netlink::{AddressSpec, Netlink, NetlinkError, RouteSpec, RuleSpec, unless_missing};
+
+/// Marks our addresses, routes and rules in the kernel (`proto 140` in the output of `ip`, after
+/// Shim6's protocol number).
+pub const TAG: u8 = 140;
+
+/// Removes the addresses and routes that an earlier run left because it was killed. Only for a
+/// daemon that knows itself to be the only one in its network namespace.
+///
+/// Returns how many there were.
+pub async fn remove_leftovers(netlink: &Netlink) -> Result<usize, NetlinkError> {
+    netlink.remove_tagged(TAG).await
+}
+
+/// Adds addresses, routes and rules, and remembers those that were not there before.
+///
+/// Its futures are to be run to their ends: one that is dropped half-way may leave an object that
+/// is not recorded.
+#[derive(Debug)]
+pub struct Ledger {
+    netlink: Netlink,
+    /// By the order of adding.
+    entries: BTreeMap<u64, Entry>,
+    numbers: HashMap<Entry, u64>,
+    next: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Entry {
+    Address(u32, Ipv6Addr, u8),
+    Route(RouteSpec),
+    Rule(RuleSpec),
+}
+
+impl Ledger {
+    /// An empty ledger over the connection's network namespace.
+    pub fn new(netlink: &Netlink) -> Self {
+        Self {
+            netlink: netlink.tagged(TAG),
+            entries: BTreeMap::new(),
+            numbers: HashMap::new(),
+            next: 0,
+        }
+    }
+
+    /// The connection, for reading.
+    pub fn netlink(&self) -> &Netlink {
+        &self.netlink
+    }
+
+    /// How many objects are recorded.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is recorded.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Adds an address. `false` if the interface had it already: then it stays as it is.
+    pub async fn add_address(&mut self, spec: &AddressSpec) -> Result<bool, NetlinkError> {
+        let added = self.netlink.add_address(spec).await;
+        self.record(added, Entry::address(spec))
+    }
+
+    /// Adds a route. `false` if there was one with the same prefixes and metric.
+    pub async fn add_route(&mut self, spec: &RouteSpec) -> Result<bool, NetlinkError> {
+        let added = self.netlink.add_route(spec).await;
+        self.record(added, Entry::Route(*spec))
+    }
+
+    /// Adds a rule. `false` if there was the same one.
+    pub async fn add_rule(&mut self, spec: &RuleSpec) -> Result<bool, NetlinkError> {
+        let added = self.netlink.add_rule(spec).await;
+        self.record(added, Entry::Rule(*spec))
+    }
+
+    /// Deletes an address if it is ours. `false` if it is not, or was gone.
+    pub async fn remove_address(&mut self, spec: &AddressSpec) -> Result<bool, NetlinkError> {
+        self.remove(Entry::address(spec)).await
+    }
+
+    /// Deletes a route if it is ours. `false` if it is not, or was gone.
+    pub async fn remove_route(&mut self, spec: &RouteSpec) -> Result<bool, NetlinkError> {
+        self.remove(Entry::Route(*spec)).await
+    }
+
+    /// Deletes everything recorded, last added first. What is gone already is fine; what cannot
+    /// be deleted is reported, stays recorded, and does not keep the rest from being deleted.
+    pub async fn undo_all(&mut self) -> Vec<NetlinkError> {
+        let mut errors = Vec::new();
+        let numbers: Vec<u64> = self.entries.keys().rev().copied().collect();
+        for number in numbers {
+            let Some(&entry) = self.entries.get(&number) else {
+                continue;
+            };
+            if let Err(error) = self.remove(entry).await {
+                errors.push(error);
+            }
+        }
+        errors
+    }
+
+    fn record(
+        &mut self,
+        added: Result<(), NetlinkError>,
+        entry: Entry,
+    ) -> Result<bool, NetlinkError> {
+        match added {
+            Ok(()) => {}
+            Err(error) if error.is_exists() => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        // The kernel may have removed it meanwhile, and we added it again.
+        self.forget(&entry);
+        self.entries.insert(self.next, entry);
+        self.numbers.insert(entry, self.next);
+        self.next += 1;
+        Ok(true)
+    }
+
+    async fn remove(&mut self, entry: Entry) -> Result<bool, NetlinkError> {
+        if !self.numbers.contains_key(&entry) {
+            return Ok(false);
+        }
+        let deleted = match &entry {
+            Entry::Address(index, address, prefix_len) => {
+                let netlink = &self.netlink;
+                netlink.delete_address(*index, *address, *prefix_len).await
+            }
+            Entry::Route(spec) => self.netlink.delete_route(spec).await,
+            Entry::Rule(spec) => self.netlink.delete_rule(spec).await,
+        };
+        let was_there = deleted.is_ok();
+        unless_missing(deleted)?;
+        self.forget(&entry);
+        Ok(was_there)
+    }
+
+    fn forget(&mut self, entry: &Entry) {
+        if let Some(number) = self.numbers.remove(entry) {
+            self.entries.remove(&number);
+        }
+    }
+}
+
+impl Entry {
+    fn address(spec: &AddressSpec) -> Self {
+        Self::Address(spec.index, spec.address, spec.prefix_len)
+    }
+}
