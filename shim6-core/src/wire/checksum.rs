@@ -7,8 +7,7 @@
 /// message as received: the result is 0 when it is right. A last odd octet counts as the upper
 /// half of a word.
 pub fn checksum(octets: &[u8]) -> u16 {
-    // 65,536 words fit in 32 bits of carry, which is far more than a message can have; in 64 bits
-    // no slice can overflow the sum.
+    // No slice has the 2^48 words that it takes to overflow 64 bits.
     let (words, odd) = octets.as_chunks::<2>();
     let mut sum: u64 = words
         .iter()

@@ -21,6 +21,8 @@ pub mod message;
 pub mod option;
 pub mod payload;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 pub use checksum::checksum;

@@ -115,3 +115,95 @@ impl Error {
         out[FIXED..FIXED + kept.len()].copy_from_slice(kept);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use hex_literal::hex;
+
+    use super::*;
+    use crate::wire::Message;
+    use crate::wire::tests::assert_golden;
+
+    /// Section 5.14: critical option at octet 56, with 16 octets of the packet.
+    const GOLDEN: [u8; 24] = hex!(
+        "3b 02 44 02 6618 0038"
+        "6000000000108c40 20010db800a10000"
+    );
+
+    fn message() -> Error {
+        Error {
+            code: ErrorCode::CRITICAL_OPTION,
+            pointer: 56,
+            packet_in_error: hex!("6000000000108c4020010db800a10000").to_vec(),
+        }
+    }
+
+    /// Emits an Error about a packet of so many octets and gives the message's length.
+    fn emitted_len(packet: usize) -> usize {
+        let message = Message::Error(Error::about(&vec![0xaa; packet], ErrorCode(0), 42));
+        let mut buffer = [0xff; 2048];
+        let length = message
+            .emit(&mut buffer)
+            .expect("any packet makes an Error");
+        let kept = packet.min(Error::MAX_PACKET);
+        let (octets, padding) = buffer[FIXED..length].split_at(kept);
+        assert!(octets.iter().all(|octet| *octet == 0xaa));
+        assert!(padding.iter().all(|octet| *octet == 0));
+        assert!(Message::parse(&buffer[..length]).is_ok());
+        length
+    }
+
+    #[test]
+    fn golden_message_is_parsed_and_emitted() {
+        assert_golden(&GOLDEN, Message::Error(message()));
+    }
+
+    #[test]
+    fn packet_is_padded_and_cut_to_the_minimum_mtu() {
+        let table = [
+            (0, 16),
+            (1, 16),
+            (8, 16),
+            (9, 24),
+            (56, 64),
+            (1231, 1240),
+            (1232, 1240),
+            (1233, 1240),
+            (70_000, 1240),
+        ];
+        for (packet, message) in table {
+            assert_eq!(emitted_len(packet), message, "packet of {packet} octets");
+        }
+    }
+
+    #[test]
+    fn packet_given_directly_is_cut_too() {
+        let message = Message::Error(Error {
+            packet_in_error: vec![1; 5000],
+            ..message()
+        });
+        assert_eq!(message.emit(&mut [0; 2048]), Ok(MAX_MESSAGE));
+    }
+
+    #[test]
+    fn code_above_seven_bits_is_not_emitted() {
+        let message = Message::Error(Error {
+            code: ErrorCode(128),
+            ..message()
+        });
+        assert_eq!(message.emit(&mut [0; 64]), Err(EmitError::ErrorCode(128)));
+    }
+
+    #[test]
+    fn unknown_code_survives() {
+        let message = Message::Error(Error {
+            code: ErrorCode(127),
+            ..message()
+        });
+        let mut buffer = [0; 24];
+        assert_eq!(message.emit(&mut buffer), Ok(24));
+        assert_eq!(Message::parse(&buffer), Ok(message));
+    }
+}

@@ -90,3 +90,65 @@ impl I1 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv6Addr;
+
+    use hex_literal::hex;
+
+    use super::*;
+    use crate::wire::Message;
+    use crate::wire::tests::{assert_golden, sealed};
+
+    /// Section 5.4 without options.
+    const SHORT: [u8; 16] = hex!("3b 01 01 00 22f8 123456789abc deadbeef");
+
+    /// Section 5.4 with both options.
+    const GOLDEN: [u8; 64] = hex!(
+        "3b 07 01 00 edd9 123456789abc deadbeef"
+        "000c 0024 00000000"
+        "20010db800a1000000000000000000aa"
+        "20010db800b2000000000000000000bb"
+        "000e 0004 0badcafe"
+    );
+
+    fn message() -> I1 {
+        I1 {
+            initiator_context_tag: ContextTag::from_random_bits(0x1234_5678_9abc),
+            initiator_nonce: 0xdead_beef,
+            ulid_pair: Some(UlidPair {
+                sender: Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 0xaa),
+                receiver: Ipv6Addr::new(0x2001, 0xdb8, 0xb2, 0, 0, 0, 0, 0xbb),
+            }),
+            forked_instance: Some(0x0bad_cafe),
+        }
+    }
+
+    #[test]
+    fn golden_messages_are_parsed_and_emitted() {
+        assert_golden(&GOLDEN, Message::I1(message()));
+        let short = I1 {
+            ulid_pair: None,
+            forked_instance: None,
+            ..message()
+        };
+        assert_golden(&SHORT, Message::I1(short));
+    }
+
+    #[test]
+    fn reserved_bits_and_next_header_are_ignored() {
+        let mut octets = GOLDEN;
+        octets[0] = 6;
+        octets[3] = 0xfe;
+        octets[6] |= 0x80;
+        assert_eq!(Message::parse(&sealed(&octets)), Ok(Message::I1(message())));
+    }
+
+    #[test]
+    fn order_of_the_options_does_not_matter() {
+        let mut octets = GOLDEN;
+        octets[16..].rotate_right(8);
+        assert_eq!(Message::parse(&sealed(&octets)), Ok(Message::I1(message())));
+    }
+}

@@ -168,3 +168,106 @@ impl I2 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use core::net::Ipv6Addr;
+
+    use hex_literal::hex;
+
+    use super::*;
+    use crate::wire::tests::{assert_golden, sealed};
+    use crate::wire::{EmitError, Message, VerificationMethod, View};
+
+    /// Section 5.6 with every option that we know for it.
+    const GOLDEN: [u8; 176] = hex!(
+        "3b 15 03 00 bdad 123456789abc deadbeef c0ffee11 00000000"
+        "0002 0006 a1a2a3a4 a5a6 000000000000"
+        "000c 0024 00000000"
+        "20010db800a1000000000000000000aa"
+        "20010db800b2000000000000000000bb"
+        "000e 0004 0badcafe"
+        "0004 002c 89abcdef 02 01 02 0000000000"
+        "20010db800a1000000000000000000aa"
+        "20010db800b2000000000000000000bb"
+        "0008 000d 01020304 05060708 090a0b0c 0d 00000000000000"
+        "0014 0004 0000 012c"
+        "a66c 0004 0000012c"
+    );
+
+    fn message() -> I2 {
+        let a = Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 0xaa);
+        let b = Ipv6Addr::new(0x2001, 0xdb8, 0xb2, 0, 0, 0, 0, 0xbb);
+        I2 {
+            initiator_context_tag: ContextTag::from_random_bits(0x1234_5678_9abc),
+            initiator_nonce: 0xdead_beef,
+            responder_nonce: 0xc0ff_ee11,
+            validator: hex!("a1a2a3a4a5a6").to_vec(),
+            ulid_pair: Some(UlidPair {
+                sender: a,
+                receiver: b,
+            }),
+            forked_instance: Some(0x0bad_cafe),
+            locators: Some(LocatorList {
+                generation: 0x89ab_cdef,
+                locators: vec![(VerificationMethod::HBA, a), (VerificationMethod::CGA, b)],
+            }),
+            cga_parameters: Some((1..=13).collect()),
+            keepalive_timeout: Some(300),
+            keepalive_timeout_ms: Some(300),
+        }
+    }
+
+    #[test]
+    fn golden_message_is_parsed_and_emitted() {
+        assert_golden(&GOLDEN, Message::I2(message()));
+    }
+
+    #[test]
+    fn reserved_bits_are_ignored() {
+        let mut octets = GOLDEN;
+        octets[3] = 0xfe;
+        octets[6] |= 0x80;
+        octets[20..24].fill(0xff);
+        assert_eq!(Message::parse(&sealed(&octets)), Ok(Message::I2(message())));
+    }
+
+    #[test]
+    fn validator_is_required() {
+        let missing = ParseError::MissingOption(OptionType::RESPONDER_VALIDATOR);
+        assert_eq!(Message::parse(&sealed(&GOLDEN[..LEN])), Err(missing));
+    }
+
+    #[test]
+    fn view_tells_where_a_verification_method_is() {
+        let Ok(View::I2(view)) = View::parse(&GOLDEN) else {
+            panic!("the golden message is an I2");
+        };
+        let list = view.options().locators.expect("it has a Locator List");
+        let offset = list.method_offset(1).expect("it has two locators");
+        assert_eq!(offset, 88 + 10);
+        assert_eq!(GOLDEN[offset], VerificationMethod::CGA.0);
+    }
+
+    #[test]
+    fn too_many_locators_do_not_fit_a_packet() {
+        let mut message = message();
+        let list = message.locators.as_mut().expect("it has a Locator List");
+        list.locators.resize(100, list.locators[0]);
+        let octets = 176 - 48 + 112 + 1600;
+        let error = EmitError::TooLarge { octets };
+        assert_eq!(Message::I2(message).emit(&mut [0; 4096]), Err(error));
+    }
+
+    #[test]
+    fn empty_locator_list_is_not_emitted() {
+        let mut message = message();
+        message.locators = Some(LocatorList {
+            generation: 1,
+            locators: vec![],
+        });
+        let error = EmitError::ZeroLocators;
+        assert_eq!(Message::I2(message).emit(&mut [0; 1280]), Err(error));
+    }
+}

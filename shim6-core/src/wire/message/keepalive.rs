@@ -58,3 +58,47 @@ impl Keepalive {
         put_tag(out, self.receiver_context_tag);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hex_literal::hex;
+
+    use super::*;
+    use crate::wire::tests::{assert_golden, sealed};
+    use crate::wire::{Message, OptionType};
+
+    /// RFC 5534 section 5.1.
+    const GOLDEN: [u8; 16] = hex!("3b 01 42 00 d334 7edcba987654 00000000");
+
+    fn message() -> Message {
+        let receiver_context_tag = ContextTag::from_random_bits(0x7edc_ba98_7654);
+        Message::Keepalive(Keepalive {
+            receiver_context_tag,
+        })
+    }
+
+    #[test]
+    fn golden_message_is_parsed_and_emitted() {
+        assert_golden(&GOLDEN, message());
+    }
+
+    #[test]
+    fn reserved_bits_and_any_option_are_ignored() {
+        let mut octets = [&GOLDEN[..], &hex!("0014 0004 00000001")].concat();
+        octets[3] = 0xfe;
+        octets[6] |= 0x80;
+        octets[12..16].fill(0xff);
+        assert_eq!(Message::parse(&sealed(&octets)), Ok(message()));
+    }
+
+    #[test]
+    fn critical_option_is_refused() {
+        let octets = [&GOLDEN[..], &hex!("0015 0004 00000001")].concat();
+        let option_type = OptionType::KEEPALIVE_TIMEOUT;
+        let unknown = ParseError::UnknownCriticalOption {
+            option_type,
+            offset: 16,
+        };
+        assert_eq!(Message::parse(&sealed(&octets)), Err(unknown));
+    }
+}

@@ -14,7 +14,7 @@
 
 use core::net::Ipv6Addr;
 
-use shim6_reap::{Probe as Report, ProbeRecord, ProbeState};
+use shim6_reap::{MAX_RECORDS, Probe as Report, ProbeRecord, ProbeState};
 
 use crate::wire::header::{Control, put_tag, put_u32, tag_of, u32_at};
 use crate::wire::option::OptionSet;
@@ -28,8 +28,6 @@ const FIXED: usize = 16;
 /// The fixed part with the record of the message itself.
 const MIN_LEN: usize = FIXED + RECORD;
 
-const MAX_COUNT: usize = 15;
-
 // Offsets in a record.
 const SOURCE: usize = 0;
 const DESTINATION: usize = 16;
@@ -41,29 +39,16 @@ const RECORD: usize = 40;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ProbeView<'a> {
     fixed: &'a [u8; MIN_LEN],
-    state: State,
+    state: ProbeState,
     sent: &'a [[u8; RECORD]],
     received: &'a [[u8; RECORD]],
-}
-
-/// The state as the view keeps it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
-    Operational,
-    Exploring,
-    InboundOk,
 }
 
 impl<'a> ProbeView<'a> {
     pub(super) fn parse(control: Control<'a>) -> Result<Self, ParseError> {
         let (fixed, _) = control.split::<MIN_LEN>()?;
         let (_, records) = control.split::<FIXED>()?;
-        let state = match fixed[STATE] >> 6 {
-            0 => State::Operational,
-            1 => State::Exploring,
-            2 => State::InboundOk,
-            _ => return Err(ParseError::ProbeState),
-        };
+        let state = ProbeState::from_bits(fixed[STATE] >> 6).ok_or(ParseError::ProbeState)?;
         let (sent, received) = (fixed[COUNTS] & 0x0f, fixed[COUNTS] >> 4);
         let mismatch = ParseError::ProbeCount { sent, received };
         if sent == 0 {
@@ -90,11 +75,7 @@ impl<'a> ProbeView<'a> {
 
     /// The sender's state.
     pub fn state(&self) -> ProbeState {
-        match self.state {
-            State::Operational => ProbeState::Operational,
-            State::Exploring => ProbeState::Exploring,
-            State::InboundOk => ProbeState::InboundOk,
-        }
+        self.state
     }
 
     /// Probes that the sender has sent, this message first.
@@ -136,7 +117,7 @@ impl Probe {
 
     pub(super) fn check(&self) -> Result<(), EmitError> {
         let (sent, received) = (self.report.sent.len(), self.report.received.len());
-        if sent == 0 || sent > MAX_COUNT || received > MAX_COUNT {
+        if sent == 0 || sent > MAX_RECORDS || received > MAX_RECORDS {
             return Err(EmitError::ProbeCount { sent, received });
         }
         Ok(())
@@ -147,11 +128,7 @@ impl Probe {
         put_tag(out, self.receiver_context_tag);
         let (sent, received) = (&self.report.sent, &self.report.received);
         out[COUNTS] = (received.len() << 4 | sent.len()) as u8;
-        out[STATE] = match self.report.state {
-            ProbeState::Operational => 0,
-            ProbeState::Exploring => 1,
-            ProbeState::InboundOk => 2,
-        } << 6;
+        out[STATE] = self.report.state.bits() << 6;
         let (places, _) = out[FIXED..].as_chunks_mut::<RECORD>();
         for (place, record) in places.iter_mut().zip(sent.iter().chain(received)) {
             write_record(record, place);
@@ -174,4 +151,131 @@ fn write_record(record: &ProbeRecord, octets: &mut [u8; RECORD]) {
     octets[DESTINATION..NONCE].copy_from_slice(&record.destination.octets());
     put_u32(octets, NONCE, record.nonce);
     put_u32(octets, DATA, record.data);
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use hex_literal::hex;
+
+    use super::*;
+    use crate::wire::tests::{assert_golden, sealed};
+    use crate::wire::{Message, OptionType};
+
+    /// RFC 5534 section 5.2: two probes sent, one received, state InboundOk.
+    const GOLDEN: [u8; 136] = hex!(
+        "3b 10 43 00 d853 7edcba987654 12 80 0000"
+        "20010db800a1000000000000000000aa"
+        "20010db800b2000000000000000000bb"
+        "11111111 00000001"
+        "20010db800b2000000000000000000bb"
+        "20010db800a1000000000000000000aa"
+        "22222222 00000002"
+        "20010db800a1000000000000000000aa"
+        "20010db800b2000000000000000000bb"
+        "33333333 00000003"
+    );
+
+    fn message() -> Probe {
+        let a = Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 0xaa);
+        let b = Ipv6Addr::new(0x2001, 0xdb8, 0xb2, 0, 0, 0, 0, 0xbb);
+        let record = |source, destination, nonce, data| ProbeRecord {
+            source,
+            destination,
+            nonce,
+            data,
+        };
+        Probe {
+            receiver_context_tag: ContextTag::from_random_bits(0x7edc_ba98_7654),
+            report: Report {
+                state: ProbeState::InboundOk,
+                sent: vec![record(a, b, 0x1111_1111, 1), record(b, a, 0x2222_2222, 2)],
+                received: vec![record(a, b, 0x3333_3333, 3)],
+            },
+        }
+    }
+
+    #[test]
+    fn golden_message_is_parsed_and_emitted() {
+        assert_golden(&GOLDEN, Message::Probe(message()));
+    }
+
+    #[test]
+    fn reserved_bits_and_any_option_are_ignored() {
+        let mut octets = [&GOLDEN[..], &hex!("0010 0001 ff 000000")].concat();
+        octets[3] = 0xfe;
+        octets[6] |= 0x80;
+        octets[13] |= 0x3f;
+        octets[14..16].fill(0xff);
+        assert_eq!(
+            Message::parse(&sealed(&octets)),
+            Ok(Message::Probe(message()))
+        );
+    }
+
+    #[test]
+    fn critical_option_after_the_records_is_refused() {
+        let octets = [&GOLDEN[..], &hex!("0011 0001 ff 000000")].concat();
+        let unknown = ParseError::UnknownCriticalOption {
+            option_type: OptionType(8),
+            offset: 136,
+        };
+        assert_eq!(Message::parse(&sealed(&octets)), Err(unknown));
+    }
+
+    #[test]
+    fn undefined_state_is_refused() {
+        let mut octets = GOLDEN;
+        octets[13] = 0xc0;
+        assert_eq!(
+            Message::parse(&sealed(&octets)),
+            Err(ParseError::ProbeState)
+        );
+    }
+
+    #[test]
+    fn records_must_fit_the_length() {
+        for (counts, sent, received) in [(0x13, 3, 1), (0x22, 2, 2), (0xff, 15, 15)] {
+            let mut octets = GOLDEN;
+            octets[12] = counts;
+            let error = ParseError::ProbeCount { sent, received };
+            assert_eq!(Message::parse(&sealed(&octets)), Err(error));
+        }
+    }
+
+    #[test]
+    fn at_least_one_sent_probe_is_required() {
+        let mut octets = GOLDEN;
+        octets[12] = 0x30;
+        let error = ParseError::ProbeCount {
+            sent: 0,
+            received: 3,
+        };
+        assert_eq!(Message::parse(&sealed(&octets)), Err(error));
+    }
+
+    #[test]
+    fn counts_that_four_bits_cannot_hold_are_not_emitted() {
+        for (sent, received) in [(0, 1), (16, 0), (1, 16)] {
+            let mut message = message();
+            let record = message.report.received.remove(0);
+            message.report.sent = vec![record; sent];
+            message.report.received = vec![record; received];
+            let error = EmitError::ProbeCount { sent, received };
+            assert_eq!(Message::Probe(message).emit(&mut [0; 1280]), Err(error));
+        }
+    }
+
+    #[test]
+    fn fullest_probe_fits_a_packet() {
+        let mut message = message();
+        let record = message.report.received.remove(0);
+        message.report.sent = vec![record; 15];
+        message.report.received = vec![record; 15];
+        let message = Message::Probe(message);
+        let mut buffer = [0; 1280];
+        assert_eq!(message.emit(&mut buffer), Ok(1216));
+        assert_eq!(Message::parse(&buffer), Ok(message));
+    }
 }

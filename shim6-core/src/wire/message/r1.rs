@@ -84,3 +84,54 @@ impl R1 {
         responder_validator::emit(&self.validator, &mut OptionWriter::new(&mut out[LEN..]));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hex_literal::hex;
+
+    use super::*;
+    use crate::wire::Message;
+    use crate::wire::tests::{assert_golden, sealed};
+
+    /// Section 5.5.
+    const GOLDEN: [u8; 32] = hex!(
+        "3b 03 02 00 8b57 0000 deadbeef c0ffee11"
+        "0002 0006 a1a2a3a4 a5a6 000000000000"
+    );
+
+    fn message() -> R1 {
+        R1 {
+            initiator_nonce: 0xdead_beef,
+            responder_nonce: 0xc0ff_ee11,
+            validator: hex!("a1a2a3a4a5a6").to_vec(),
+        }
+    }
+
+    #[test]
+    fn golden_message_is_parsed_and_emitted() {
+        assert_golden(&GOLDEN, Message::R1(message()));
+    }
+
+    #[test]
+    fn reserved_octets_are_ignored() {
+        let mut octets = GOLDEN;
+        octets[6..8].fill(0xff);
+        assert_eq!(Message::parse(&sealed(&octets)), Ok(Message::R1(message())));
+    }
+
+    #[test]
+    fn validator_is_required() {
+        let missing = ParseError::MissingOption(OptionType::RESPONDER_VALIDATOR);
+        assert_eq!(Message::parse(&sealed(&GOLDEN[..LEN])), Err(missing));
+    }
+
+    #[test]
+    fn ulid_pair_is_not_valid_here() {
+        let octets = [&GOLDEN[..], &hex!("000d 0000 00000000")].concat();
+        let unknown = ParseError::UnknownCriticalOption {
+            option_type: OptionType::ULID_PAIR,
+            offset: 32,
+        };
+        assert_eq!(Message::parse(&sealed(&octets)), Err(unknown));
+    }
+}

@@ -121,3 +121,70 @@ impl R2 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use core::net::Ipv6Addr;
+
+    use hex_literal::hex;
+
+    use super::*;
+    use crate::wire::tests::{assert_golden, sealed};
+    use crate::wire::{Message, VerificationMethod};
+
+    /// Section 5.7 with every option that we know for it.
+    const GOLDEN: [u8; 104] = hex!(
+        "3b 0c 04 00 df75 7edcba987654 deadbeef"
+        "0004 002c 89abcdef 02 01 02 0000000000"
+        "20010db800a1000000000000000000aa"
+        "20010db800b2000000000000000000bb"
+        "0008 000d 01020304 05060708 090a0b0c 0d 00000000000000"
+        "0014 0004 0000 012c"
+        "a66c 0004 0000012c"
+    );
+
+    fn message() -> R2 {
+        let locator = |net, host| Ipv6Addr::new(0x2001, 0xdb8, net, 0, 0, 0, 0, host);
+        R2 {
+            responder_context_tag: ContextTag::from_random_bits(0x7edc_ba98_7654),
+            initiator_nonce: 0xdead_beef,
+            locators: Some(LocatorList {
+                generation: 0x89ab_cdef,
+                locators: vec![
+                    (VerificationMethod::HBA, locator(0xa1, 0xaa)),
+                    (VerificationMethod::CGA, locator(0xb2, 0xbb)),
+                ],
+            }),
+            cga_parameters: Some((1..=13).collect()),
+            keepalive_timeout: Some(300),
+            keepalive_timeout_ms: Some(300),
+        }
+    }
+
+    #[test]
+    fn golden_message_is_parsed_and_emitted() {
+        assert_golden(&GOLDEN, Message::R2(message()));
+    }
+
+    #[test]
+    fn reserved_bits_are_ignored() {
+        let mut octets = GOLDEN;
+        octets[3] = 0xfe;
+        octets[6] |= 0x80;
+        assert_eq!(Message::parse(&sealed(&octets)), Ok(Message::R2(message())));
+    }
+
+    #[test]
+    fn forked_instance_is_not_valid_here() {
+        let octets = [&GOLDEN[..], &hex!("000e 0004 00000001")].concat();
+        assert_eq!(Message::parse(&sealed(&octets)), Ok(Message::R2(message())));
+        let octets = [&GOLDEN[..16], &hex!("000f 0004 00000001")].concat();
+        let option_type = OptionType::FORKED_INSTANCE;
+        let unknown = ParseError::UnknownCriticalOption {
+            option_type,
+            offset: 16,
+        };
+        assert_eq!(Message::parse(&sealed(&octets)), Err(unknown));
+    }
+}
