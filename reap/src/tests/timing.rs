@@ -224,6 +224,9 @@ fn a_changed_send_timeout_holds_for_the_timer_that_runs() {
     assert_eq!(reap.config().send_timeout, secs(0.3));
 }
 
+/// Whether a packet was sent (else received), and when.
+type Report = (bool, Instant);
+
 proptest! {
     /// The contract of late reports: the last change of direction is enough, in either order.
     #[test]
@@ -236,12 +239,12 @@ proptest! {
         let (mut prompt, mut late) = (reap(), reap());
         let mut now = 0;
         // Since the last drain: the latest of the other direction, and the first of the present one after it.
-        let (mut other, mut first): (Option<(bool, Instant)>, Option<(bool, Instant)>) = (None, None);
+        let (mut other, mut first): (Option<Report>, Option<Report>) = (None, None);
         let mut latest = [None; 2];
         for (index, (is_sent, gap)) in packets.into_iter().enumerate() {
             now += gap;
             let when = Instant::from_micros(now);
-            let mut tell = |reap: &mut Reap, (is_sent, when): (bool, Instant), now: Instant| {
+            let mut tell = |reap: &mut Reap, (is_sent, when): Report, now: Instant| {
                 if is_sent {
                     reap.handle_payload_sent(when);
                 } else {
