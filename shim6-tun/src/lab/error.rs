@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
+use crate::netlink::NetlinkError;
 use crate::sys::netns::{Refused, SpawnError, Step};
 
 /// Why the lab could not do something.
@@ -40,6 +42,32 @@ pub enum LabError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The kernel refused a change of a namespace's network configuration.
+    #[error("namespace `{namespace}`: {source}")]
+    Netlink {
+        /// The namespace's name.
+        namespace: String,
+        /// What was asked and the kernel's answer.
+        source: NetlinkError,
+    },
+    /// An interface did not become usable in time.
+    #[error("namespace `{namespace}`: {interface} is not usable after {} s", .waited.as_secs())]
+    NotReady {
+        /// The namespace's name.
+        namespace: String,
+        /// The interface.
+        interface: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The topology has no such host or uplink.
+    #[error("host `{host}` has no uplink {uplink} in this topology (they count from 0)")]
+    NoSuchUplink {
+        /// The host's name.
+        host: String,
+        /// The uplink asked for.
+        uplink: usize,
+    },
     /// A program could not be started or waited for.
     #[error("cannot run {program}: {source}")]
     Run {
@@ -60,6 +88,13 @@ impl LabError {
             namespace: name.to_owned(),
             action: action.into(),
             source: source.into(),
+        }
+    }
+
+    pub(super) fn netlink(name: &str, source: NetlinkError) -> Self {
+        Self::Netlink {
+            namespace: name.to_owned(),
+            source,
         }
     }
 

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
+use tokio::runtime::Handle;
 
 use super::LabError;
+use crate::netlink::{Monitor, Netlink, NetlinkError};
 use crate::sys::netns::{enter_on_exec, loopback_up};
 
 /// A network namespace, alive as long as a clone of this value, a process or a socket is in it.
@@ -76,6 +78,49 @@ impl Namespace {
         let mut command = Command::new(program);
         enter_on_exec(&mut command, Arc::clone(&self.fd));
         command
+    }
+
+    /// A netlink connection inside the namespace, on the current tokio runtime.
+    ///
+    /// # Errors
+    /// No socket could be opened, or there is no runtime.
+    pub fn netlink(&self) -> Result<Netlink, LabError> {
+        self.run_on_runtime(Netlink::connect)
+    }
+
+    /// A subscription to the namespace's changes, on the current tokio runtime.
+    ///
+    /// # Errors
+    /// As for [`Namespace::netlink`].
+    pub fn monitor(&self) -> Result<Monitor, LabError> {
+        self.run_on_runtime(Netlink::monitor)
+    }
+
+    /// Whether both are the same namespace.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.fd, &other.fd)
+    }
+
+    /// Writes a setting below `/proc/sys/net/ipv6/conf`.
+    pub(super) fn set(&self, setting: &str, value: &str) -> Result<(), LabError> {
+        let path = format!("/proc/sys/net/ipv6/conf/{setting}");
+        self.run(|| std::fs::write(&path, value))?
+            .map_err(|source| {
+                LabError::namespace(&self.name, format!("write {value} to {path}"), source)
+            })
+    }
+
+    /// A socket belongs to the namespace of the thread that opens it, whichever polls it later.
+    fn run_on_runtime<R: Send>(
+        &self,
+        open: impl FnOnce() -> Result<R, NetlinkError> + Send,
+    ) -> Result<R, LabError> {
+        let runtime = Handle::try_current().ok();
+        self.run(|| {
+            let _entered = runtime.as_ref().map(Handle::enter);
+            open()
+        })?
+        .map_err(|source| LabError::netlink(&self.name, source))
     }
 }
 

@@ -334,3 +334,29 @@ fn interface_request(name: &[u8]) -> libc::ifreq {
     }
     request
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::{enter_user_namespace, skip, support};
+
+    #[test]
+    fn a_process_with_one_thread_enters_and_is_root() {
+        if let Err(why) = support() {
+            skip("a_process_with_one_thread_enters_and_is_root", why);
+            return;
+        }
+        // Test binaries always have threads; the child of a fork has one.
+        let mut command = Command::new("sh");
+        command.args(["-c", "cat /proc/self/uid_map /proc/net/dev"]);
+        let enter = || enter_user_namespace().map_err(|_| io::ErrorKind::Other.into());
+        // SAFETY: it allocates, which the C libraries of Linux allow in a fork of a threaded process;
+        // it takes no other lock.
+        let output = unsafe { command.pre_exec(enter) }.output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let map: Vec<_> = said.split_whitespace().take(3).collect();
+        assert_eq!(map, ["0", &geteuid().to_string(), "1"]);
+        let interfaces = said.lines().filter(|line| line.contains(": ")).count();
+        assert_eq!(interfaces, 1, "{said}");
+    }
+}
