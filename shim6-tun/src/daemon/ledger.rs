@@ -155,3 +155,6 @@ impl Entry {
         Self::Address(spec.index, spec.address, spec.prefix_len)
     }
 }
+
+#[cfg(test)]
+mod tests;

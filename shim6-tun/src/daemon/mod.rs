@@ -3,4 +3,6 @@
 pub mod addresses;
 pub mod ledger;
 pub mod steering;
+#[cfg(test)]
+mod testing;
 pub mod uplink;

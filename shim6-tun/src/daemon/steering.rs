@@ -208,7 +208,8 @@ pub async fn add_source_route(
     ledger.add_route(&source_route(uplink, address)).await
 }
 
-fn source_route(uplink: &Uplink, address: Ipv6Addr) -> RouteSpec {
+/// The route that [`add_source_route`] adds.
+pub(super) fn source_route(uplink: &Uplink, address: Ipv6Addr) -> RouteSpec {
     RouteSpec {
         destination: (Ipv6Addr::UNSPECIFIED, 0),
         source: Some((address, 128)),
@@ -219,3 +220,6 @@ fn source_route(uplink: &Uplink, address: Ipv6Addr) -> RouteSpec {
         kind: RouteKind::Unicast,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -338,3 +338,6 @@ fn list(names: impl Iterator<Item = String>) -> String {
         names.join(", ")
     }
 }
+
+#[cfg(test)]
+mod tests;

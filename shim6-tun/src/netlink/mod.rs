@@ -224,6 +224,14 @@ impl Netlink {
 
     /// Adds a rule. [`NetlinkError::is_exists`] if there is an identical one.
     pub async fn add_rule(&self, spec: &RuleSpec) -> Result<(), NetlinkError> {
+        // The kernel calls rules different that differ only in the tag.
+        if self.rules().await?.contains(spec) {
+            return Err(kernel_error(
+                format!("add {spec}"),
+                Errno::EEXIST as i32,
+                None,
+            ));
+        }
         let request = RouteNetlinkMessage::NewRule(message::rule_message(spec, self.tag));
         self.execute(request, CREATE, || format!("add {spec}"))
             .await
@@ -238,7 +246,7 @@ impl Netlink {
                 operation: format!("delete {spec}"),
             });
         }
-        let request = RouteNetlinkMessage::DelRule(message::rule_message(spec, None));
+        let request = RouteNetlinkMessage::DelRule(message::rule_message(spec, self.tag));
         self.execute(request, 0, || format!("delete {spec}")).await
     }
 

@@ -1,5 +1,9 @@
 //! Against the real kernel, in namespaces of their own.
 
+use core::time::Duration;
+
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteType};
+
 use super::*;
 use crate::lab::isolated;
 
@@ -45,6 +49,65 @@ fn only<T>(found: impl Iterator<Item = T>) -> T {
     let mut found: Vec<T> = found.collect();
     assert_eq!(found.len(), 1);
     found.remove(0)
+}
+
+/// For the tests of other modules too.
+impl Netlink {
+    /// All of the namespace's IPv6 configuration as the kernel tells it, in a fixed order.
+    pub(crate) async fn snapshot(&self) -> Vec<String> {
+        let links = self.links().await.unwrap();
+        let addresses = self.address_messages().await.unwrap();
+        let mut routes = self.route_messages().await.unwrap();
+        for route in &mut routes {
+            // When it was last used.
+            let attributes = &mut route.attributes;
+            attributes.retain(|a| !matches!(a, RouteAttribute::CacheInfo(_)));
+        }
+        let mut message = RuleMessage::default();
+        message.header.family = AddressFamily::Inet6;
+        let request = RouteNetlinkMessage::GetRule(message);
+        let rules = self.dump(request, "list the routing rules").await.unwrap();
+
+        let links = links.iter().map(|m| format!("{m:?}"));
+        let addresses = addresses.iter().map(|m| format!("{m:?}"));
+        let routes = routes.iter().map(|m| format!("{m:?}"));
+        let rules = rules.iter().map(|m| format!("{m:?}"));
+        let mut lines: Vec<_> = links.chain(addresses).chain(routes).chain(rules).collect();
+        lines.sort();
+        lines
+    }
+
+    /// Waits until the kernel is done with what it does after a change was acknowledged: the
+    /// link-local addresses, duplicate address detection, and the entries that make addresses
+    /// local.
+    pub(crate) async fn settled(&self) {
+        let limit = tokio::time::Instant::now() + Duration::from_secs(20);
+        while !self.is_settled().await {
+            assert!(
+                tokio::time::Instant::now() < limit,
+                "the kernel does not settle"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn is_settled(&self) -> bool {
+        let links = self.links().await.unwrap();
+        let addresses = self.addresses().await.unwrap();
+        let routes = self.route_messages().await.unwrap();
+        let has_link_local = |link: &Link| {
+            let mut on_it = addresses.iter().filter(|a| a.index == link.index);
+            on_it.any(|a| a.address.is_unicast_link_local())
+        };
+        let is_local = |address: &Address| {
+            let to = RouteAttribute::Destination(RouteAddress::Inet6(address.address));
+            let on = RouteAttribute::Oif(address.index);
+            let mut local = routes.iter().filter(|r| r.header.kind == RouteType::Local);
+            local.any(|r| r.attributes.contains(&to) && r.attributes.contains(&on))
+        };
+        let mut running = links.iter().filter(|l| l.up && l.running && !l.loopback);
+        running.all(has_link_local) && addresses.iter().all(|a| !a.tentative && is_local(a))
+    }
 }
 
 #[test]
@@ -256,6 +319,7 @@ fn flushing_a_table_empties_it_and_no_other() {
             let netlink = Netlink::connect().unwrap();
             let (eth0, _) = veth(&netlink).await;
             netlink.add_route(&default_route(eth0)).await.unwrap();
+            netlink.settled().await;
             let main = netlink.routes(MAIN_TABLE).await.unwrap();
             for last in 1..=20 {
                 let source = Ipv6Addr::new(0x2001, 0xdb8, 0xb1, 0, 0, 0, 0, last);
@@ -284,10 +348,8 @@ fn only_what_carries_the_tag_is_removed_by_it() {
             let (eth0, _) = veth(&netlink).await;
             netlink.add_address(&spec(eth0)).await.unwrap();
             netlink.add_route(&default_route(eth0)).await.unwrap();
-            let before = (
-                netlink.addresses().await.unwrap(),
-                netlink.routes(MAIN_TABLE).await.unwrap(),
-            );
+            netlink.settled().await;
+            let before = netlink.snapshot().await;
 
             let ours = netlink.tagged(140);
             let other = Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 2);
@@ -305,11 +367,7 @@ fn only_what_carries_the_tag_is_removed_by_it() {
             let foreign = ours.delete_route(&default_route(eth0)).await;
             assert!(foreign.unwrap_err().is_not_found());
             assert_eq!(netlink.remove_tagged(140).await.unwrap(), 2);
-            let after = (
-                netlink.addresses().await.unwrap(),
-                netlink.routes(MAIN_TABLE).await.unwrap(),
-            );
-            assert_eq!(after, before);
+            assert_eq!(netlink.snapshot().await, before);
         },
     );
 }
@@ -325,15 +383,16 @@ fn the_monitor_sees_links_addresses_and_default_routes_change() {
             netlink.add_address(&spec(eth0)).await.unwrap();
             let route = default_route(eth0);
             netlink.add_route(&route).await.unwrap();
-            until(
-                &mut monitor,
-                |c| matches!(c, Change::AddressAdded(a) if a.address == ADDRESS && a.index == eth0),
-            )
-            .await;
-            until(
-                &mut monitor,
-                |c| matches!(c, Change::RouteAdded(r) if route.describes(r)),
-            )
+            // In either order: the address is announced when the kernel is done with it.
+            let (mut address_there, mut route_there) = (false, false);
+            until(&mut monitor, |change| {
+                match change {
+                    Change::AddressAdded(a) => address_there |= a.address == ADDRESS,
+                    Change::RouteAdded(r) => route_there |= route.describes(r),
+                    _ => {}
+                }
+                address_there && route_there
+            })
             .await;
 
             netlink.set_down(isp0).await.unwrap();
