@@ -49,7 +49,9 @@ impl Config {
     }
 
     pub(crate) fn keepalive_interval(&self) -> Duration {
-        self.keepalive_interval.unwrap_or(self.keepalive_timeout / 3).max(SHORTEST)
+        self.keepalive_interval
+            .unwrap_or(self.keepalive_timeout / 3)
+            .max(SHORTEST)
     }
 
     pub(crate) fn max_probe_timeout(&self) -> Duration {
@@ -76,14 +78,23 @@ mod tests {
     #[test]
     fn probes_back_off_after_the_initial_ones_up_to_the_limit() {
         let config = Config::default();
-        let intervals: [f64; 14] = core::array::from_fn(|i| config.probe_interval(i as u32 + 1).as_secs_f64());
-        assert_eq!(intervals, [0.5, 0.5, 0.5, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0, 60.0]);
+        let intervals: [f64; 14] =
+            core::array::from_fn(|i| config.probe_interval(i as u32 + 1).as_secs_f64());
+        assert_eq!(
+            intervals,
+            [
+                0.5, 0.5, 0.5, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0, 60.0
+            ]
+        );
         assert_eq!(config.probe_interval(u32::MAX), Duration::from_secs(60));
     }
 
     #[test]
     fn keepalives_come_three_times_in_their_timeout_unless_told_otherwise() {
-        let mut config = Config { keepalive_timeout: Duration::from_secs(30), ..Config::default() };
+        let mut config = Config {
+            keepalive_timeout: Duration::from_secs(30),
+            ..Config::default()
+        };
         assert_eq!(config.keepalive_interval(), Duration::from_secs(10));
         config.keepalive_interval = Some(Duration::from_secs(15));
         assert_eq!(config.keepalive_interval(), Duration::from_secs(15));

@@ -11,8 +11,8 @@ const REMEMBERED: usize = 32;
 /// How many records of each kind a probe of ours carries.
 ///
 /// Fifteen of each kind would fit: 40 octets of IPv6 header, 16 of message header and 30 times 40 are 1256 of the 1280
-/// octets that every path carries. Eight make 696, which leaves room for options and keeps an answer from being much
-/// longer than what asked for it, and still let two probes out of three get lost without the peer missing anything.
+/// octets that every path carries. Eight make 696, which leaves room for options and bounds by how much an answer can
+/// be longer than what asked for it; one report is enough to end an exploration.
 const CARRIED: usize = 8;
 
 #[derive(Clone, Debug)]
@@ -46,7 +46,10 @@ impl History {
         if self.sent.len() == REMEMBERED {
             self.sent.pop_front();
         }
-        self.sent.push_back(Sent { record, reported: false });
+        self.sent.push_back(Sent {
+            record,
+            reported: false,
+        });
     }
 
     pub(crate) fn note_received(&mut self, record: ProbeRecord) {
@@ -75,7 +78,11 @@ impl History {
     /// The latest probes sent that the peer has not reported, the latest first; the very last one is always there.
     pub(crate) fn sent_records(&self) -> Vec<ProbeRecord> {
         let latest = self.sent.iter().rev();
-        latest.filter(|sent| !sent.reported).map(|sent| sent.record).take(CARRIED).collect()
+        latest
+            .filter(|sent| !sent.reported)
+            .map(|sent| sent.record)
+            .take(CARRIED)
+            .collect()
     }
 
     /// The latest probes received, the latest first.

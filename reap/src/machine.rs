@@ -11,7 +11,9 @@ use crate::explore::{Explorer, Turn};
 use crate::history::History;
 use crate::table::{Input, Message, rule};
 use crate::timers::{Due, Timers};
-use crate::{Cause, Config, Event, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, State, Transmit};
+use crate::{
+    Cause, Config, Event, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, State, Transmit,
+};
 
 /// The most outputs of a kind that wait for a caller who does not fetch them; the oldest go first.
 const MAX_QUEUED: usize = 16;
@@ -97,7 +99,8 @@ impl Reap {
                 self.step(Input::PayloadReceived, now, rng);
             }
         } else {
-            self.timers.apply(&rule(self.state, Input::PayloadReceived), at);
+            self.timers
+                .apply(&rule(self.state, Input::PayloadReceived), at);
         }
     }
 
@@ -122,9 +125,17 @@ impl Reap {
 
     /// A Probe was received (RFC 5534 6.7 to 6.9). `on` is the pair that it arrived on as we see it: its destination is
     /// our local address. One without any sent record, which no peer can send, is ignored.
-    pub fn handle_probe(&mut self, now: Instant, on: LocatorPair, probe: &Probe, rng: &mut dyn Rng) {
+    pub fn handle_probe(
+        &mut self,
+        now: Instant,
+        on: LocatorPair,
+        probe: &Probe,
+        rng: &mut dyn Rng,
+    ) {
         let now = self.advance(now);
-        let Some(&record) = probe.sent.first() else { return };
+        let Some(&record) = probe.sent.first() else {
+            return;
+        };
         let rule = rule(self.state, Input::Probe(probe.state));
 
         let reported = self.history.acknowledge(&probe.received);
@@ -231,7 +242,11 @@ impl Reap {
     }
 
     fn step(&mut self, input: Input, now: Instant, rng: &mut dyn Rng) {
-        let cause = if input == Input::SendTimeout { Cause::SendTimeout } else { Cause::PeerReport };
+        let cause = if input == Input::SendTimeout {
+            Cause::SendTimeout
+        } else {
+            Cause::PeerReport
+        };
         self.step_because(input, cause, now, rng);
     }
 
@@ -272,23 +287,39 @@ impl Reap {
     /// pairs all get through would switch with each report that comes in, and end on the one it likes least.
     fn choose_pair(&mut self, reported: &[LocatorPair]) {
         let usable = |pair: &&LocatorPair| self.explorer.is_usable(**pair);
-        let Some(&to) = reported.iter().find(usable) else { return };
+        let Some(&to) = reported.iter().find(usable) else {
+            return;
+        };
         if reported.contains(&self.current) && self.explorer.is_usable(self.current) {
             return;
         }
         let from = core::mem::replace(&mut self.current, to);
-        push(&mut self.events, Event::PairChanged { from, to, cause: self.explorer.cause() });
+        push(
+            &mut self.events,
+            Event::PairChanged {
+                from,
+                to,
+                cause: self.explorer.cause(),
+            },
+        );
     }
 
     fn send(&mut self, message: Option<Message>, turn: Turn, now: Instant, rng: &mut dyn Rng) {
         match message {
             None => {}
-            Some(Message::Keepalive) => push(&mut self.transmits, Transmit::Keepalive { pair: self.current }),
+            Some(Message::Keepalive) => push(
+                &mut self.transmits,
+                Transmit::Keepalive { pair: self.current },
+            ),
             Some(Message::Probe(ProbeState::Operational)) => {
                 // The peer has either confirmed this pair or heard our payload on it; the way that its probe came is
                 // only known to work in the other direction.
                 let pair = match turn {
-                    Turn::Reply(Some(on)) if !self.is_usable(self.current) && self.is_usable(on) => on,
+                    Turn::Reply(Some(on))
+                        if !self.is_usable(self.current) && self.is_usable(on) =>
+                    {
+                        on
+                    }
                     _ => self.current,
                 };
                 self.send_probe(ProbeState::Operational, pair, rng);
@@ -308,7 +339,11 @@ impl Reap {
             nonce: rng.next_u32(),
             data: 0,
         });
-        let probe = Probe { state, sent: self.history.sent_records(), received: self.history.received_records() };
+        let probe = Probe {
+            state,
+            sent: self.history.sent_records(),
+            received: self.history.received_records(),
+        };
         push(&mut self.transmits, Transmit::Probe { pair, probe });
     }
 }

@@ -24,7 +24,10 @@ impl LocatorPair {
     /// The same two addresses as the peer sees them.
     #[must_use]
     pub const fn seen_by_peer(self) -> Self {
-        Self { local: self.peer, peer: self.local }
+        Self {
+            local: self.peer,
+            peer: self.local,
+        }
     }
 }
 
@@ -42,8 +45,14 @@ mod tests {
 
     #[test]
     fn a_pair_reads_from_local_to_peer() {
-        let pair = LocatorPair::new("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
+        let pair = LocatorPair::new(
+            "2001:db8::1".parse().unwrap(),
+            "2001:db8::2".parse().unwrap(),
+        );
         assert_eq!(pair.to_string(), "2001:db8::1 -> 2001:db8::2");
-        assert_eq!(pair.seen_by_peer().to_string(), "2001:db8::2 -> 2001:db8::1");
+        assert_eq!(
+            pair.seen_by_peer().to_string(),
+            "2001:db8::2 -> 2001:db8::1"
+        );
     }
 }

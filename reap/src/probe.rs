@@ -27,7 +27,10 @@ pub struct ProbeRecord {
 impl ProbeRecord {
     /// The addresses as the sender's locator pair.
     pub const fn sender_pair(&self) -> LocatorPair {
-        LocatorPair { local: self.source, peer: self.destination }
+        LocatorPair {
+            local: self.source,
+            peer: self.destination,
+        }
     }
 }
 
@@ -91,7 +94,10 @@ mod tests {
     #[test]
     fn only_the_three_defined_states_have_a_meaning() {
         for bits in 0..=2 {
-            assert_eq!(ProbeState::from_bits(bits).map(ProbeState::bits), Some(bits));
+            assert_eq!(
+                ProbeState::from_bits(bits).map(ProbeState::bits),
+                Some(bits)
+            );
         }
         assert_eq!(ProbeState::from_bits(3), None);
     }

@@ -82,27 +82,46 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    const NOTHING: Self =
-        Self { message: None, send_timer: TimerOp::Leave, keepalive_timer: TimerOp::Leave, goto: None };
+    const NOTHING: Self = Self {
+        message: None,
+        send_timer: TimerOp::Leave,
+        keepalive_timer: TimerOp::Leave,
+        goto: None,
+    };
 
     const fn probe(self, state: ProbeState) -> Self {
-        Self { message: Some(Message::Probe(state)), ..self }
+        Self {
+            message: Some(Message::Probe(state)),
+            ..self
+        }
     }
 
     const fn keepalive(self) -> Self {
-        Self { message: Some(Message::Keepalive), ..self }
+        Self {
+            message: Some(Message::Keepalive),
+            ..self
+        }
     }
 
     const fn send_timer(self, op: TimerOp) -> Self {
-        Self { send_timer: op, ..self }
+        Self {
+            send_timer: op,
+            ..self
+        }
     }
 
     const fn keepalive_timer(self, op: TimerOp) -> Self {
-        Self { keepalive_timer: op, ..self }
+        Self {
+            keepalive_timer: op,
+            ..self
+        }
     }
 
     const fn goto(self, state: State) -> Self {
-        Self { goto: Some(state), ..self }
+        Self {
+            goto: Some(state),
+            ..self
+        }
     }
 }
 
@@ -116,9 +135,10 @@ pub(crate) fn rule(state: State, input: Input) -> Rule {
         // 6.1
         (Operational, Input::PayloadReceived) => nothing.send_timer(Stop).keepalive_timer(Start),
         // 6.1 and 6.6
-        (Exploring, Input::PayloadReceived | Input::Keepalive) => {
-            nothing.probe(ProbeState::InboundOk).send_timer(Start).goto(InboundOk)
-        }
+        (Exploring, Input::PayloadReceived | Input::Keepalive) => nothing
+            .probe(ProbeState::InboundOk)
+            .send_timer(Start)
+            .goto(InboundOk),
         (InboundOk, Input::PayloadReceived | Input::Keepalive) => nothing.send_timer(Stop),
 
         // 6.2
@@ -131,45 +151,61 @@ pub(crate) fn rule(state: State, input: Input) -> Rule {
         (Exploring | InboundOk, Input::KeepaliveTimeout) => nothing,
 
         // 6.4
-        (Operational | InboundOk, Input::SendTimeout) => nothing.probe(ProbeState::Exploring).goto(Exploring),
+        (Operational | InboundOk, Input::SendTimeout) => {
+            nothing.probe(ProbeState::Exploring).goto(Exploring)
+        }
         (Exploring, Input::SendTimeout) => nothing,
 
         // 6.5
         (Operational, Input::Retransmission) => nothing,
         (Exploring, Input::Retransmission) => nothing.probe(ProbeState::Exploring),
-        (InboundOk, Input::Retransmission) => nothing.probe(ProbeState::InboundOk).send_timer(Start),
+        (InboundOk, Input::Retransmission) => {
+            nothing.probe(ProbeState::InboundOk).send_timer(Start)
+        }
 
         // 6.6, where it differs from 6.1
         (Operational, Input::Keepalive) => nothing.send_timer(Stop),
 
         // 6.7
-        (Operational, Input::Probe(ProbeState::Exploring)) => {
-            nothing.probe(ProbeState::InboundOk).keepalive_timer(Stop).send_timer(Restart).goto(InboundOk)
+        (Operational, Input::Probe(ProbeState::Exploring)) => nothing
+            .probe(ProbeState::InboundOk)
+            .keepalive_timer(Stop)
+            .send_timer(Restart)
+            .goto(InboundOk),
+        (Exploring, Input::Probe(ProbeState::Exploring)) => nothing
+            .probe(ProbeState::InboundOk)
+            .send_timer(Start)
+            .goto(InboundOk),
+        (InboundOk, Input::Probe(ProbeState::Exploring)) => {
+            nothing.probe(ProbeState::InboundOk).send_timer(Restart)
         }
-        (Exploring, Input::Probe(ProbeState::Exploring)) => {
-            nothing.probe(ProbeState::InboundOk).send_timer(Start).goto(InboundOk)
-        }
-        (InboundOk, Input::Probe(ProbeState::Exploring)) => nothing.probe(ProbeState::InboundOk).send_timer(Restart),
 
         // 6.8
-        (Operational, Input::Probe(ProbeState::InboundOk)) => {
-            nothing.probe(ProbeState::Operational).send_timer(Restart).keepalive_timer(Stop)
-        }
-        (Exploring | InboundOk, Input::Probe(ProbeState::InboundOk)) => {
-            nothing.probe(ProbeState::Operational).send_timer(Restart).goto(Operational)
-        }
+        (Operational, Input::Probe(ProbeState::InboundOk)) => nothing
+            .probe(ProbeState::Operational)
+            .send_timer(Restart)
+            .keepalive_timer(Stop),
+        (Exploring | InboundOk, Input::Probe(ProbeState::InboundOk)) => nothing
+            .probe(ProbeState::Operational)
+            .send_timer(Restart)
+            .goto(Operational),
 
         // 6.9: the prose describes the construction of a probe, the table sends none; if both sides answered this
         // probe with another, they would never stop.
-        (Operational, Input::Probe(ProbeState::Operational)) => nothing.send_timer(Stop).keepalive_timer(Start),
-        (Exploring | InboundOk, Input::Probe(ProbeState::Operational)) => {
-            nothing.send_timer(Stop).keepalive_timer(Start).goto(Operational)
+        (Operational, Input::Probe(ProbeState::Operational)) => {
+            nothing.send_timer(Stop).keepalive_timer(Start)
         }
+        (Exploring | InboundOk, Input::Probe(ProbeState::Operational)) => nothing
+            .send_timer(Stop)
+            .keepalive_timer(Start)
+            .goto(Operational),
 
         // Ours: no timer runs in Exploring. While exploring already, a hint only hastens the next probe.
-        (Operational, Input::Hint) => {
-            nothing.probe(ProbeState::Exploring).send_timer(Stop).keepalive_timer(Stop).goto(Exploring)
-        }
+        (Operational, Input::Hint) => nothing
+            .probe(ProbeState::Exploring)
+            .send_timer(Stop)
+            .keepalive_timer(Stop)
+            .goto(Exploring),
         (Exploring | InboundOk, Input::Hint) => nothing,
     }
 }

@@ -48,7 +48,13 @@ pub(crate) struct Timers {
 impl Timers {
     pub(crate) fn new() -> Self {
         let start = Instant::EPOCH;
-        Self { running: Running::Neither, received: start, sent: start, answered: start, replied: start }
+        Self {
+            running: Running::Neither,
+            received: start,
+            sent: start,
+            answered: start,
+            replied: start,
+        }
     }
 
     #[cfg(test)]
@@ -138,7 +144,10 @@ impl Timers {
 
     fn start_keepalive(&mut self, at: Instant) {
         if self.running == Running::Neither && at >= self.replied {
-            self.running = Running::Keepalive { since: at, last: at };
+            self.running = Running::Keepalive {
+                since: at,
+                last: at,
+            };
         }
     }
 
@@ -148,7 +157,11 @@ impl Timers {
             && since <= at
         {
             // A packet already reported as sent after this answer still waits for one of its own.
-            self.running = if self.sent > at { Running::Send { since: self.sent } } else { Running::Neither };
+            self.running = if self.sent > at {
+                Running::Send { since: self.sent }
+            } else {
+                Running::Neither
+            };
         }
     }
 
@@ -158,7 +171,10 @@ impl Timers {
             && since <= at
         {
             self.running = if self.received > at {
-                Running::Keepalive { since: self.received, last: self.received }
+                Running::Keepalive {
+                    since: self.received,
+                    last: self.received,
+                }
             } else {
                 Running::Neither
             };

@@ -1,2 +1,7 @@
 //! The `shim6` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shim6_tun::cli::main()
+}

@@ -1,1 +1,131 @@
-//! To be written.
+//! The documents that the control socket serves: what the daemon does at a moment, and what happens.
+//!
+//! Field names are the JSON names. Times are in milliseconds, volumes in packets and octets of IPv6 packets as the
+//! applications see them (without the Shim6 payload header).
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// What the daemon does right now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// The daemon's process id.
+    pub pid: u32,
+    /// Milliseconds since the daemon started.
+    pub uptime_ms: u64,
+    /// The name of the TUN device.
+    pub tun: String,
+    /// The uplinks in use or waited for, in the order of their locators.
+    pub uplinks: Vec<UplinkStatus>,
+    /// The contexts, in the order of their ids.
+    pub contexts: Vec<ContextStatus>,
+    /// Counters since the daemon started.
+    pub counters: Counters,
+}
+
+/// One uplink.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UplinkStatus {
+    /// The network interface.
+    pub interface: String,
+    /// The /64 our address is in, such as `2001:db8:a1::/64`.
+    pub prefix: String,
+    /// The router that packets from this prefix go to, if one is known.
+    pub gateway: Option<Ipv6Addr>,
+    /// Our address there: the member of the HBA set (RFC 5535) for this prefix.
+    pub address: Ipv6Addr,
+    /// Whether the link is up and has the address.
+    pub up: bool,
+}
+
+/// One context (RFC 5533 section 6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextStatus {
+    /// The daemon's number for it; never used twice in one run.
+    pub id: u64,
+    /// The addresses that applications see.
+    pub ulids: PairStatus,
+    /// The context state: `i1-sent` to `established` (RFC 5533 section 6.2).
+    pub state: String,
+    /// The failure detection state: `operational`, `exploring` or `inbound-ok` (RFC 5534 section 6).
+    pub reap: String,
+    /// The addresses on the wire. The same as `ulids` until a path fails.
+    pub locators: PairStatus,
+    /// Whether its packets go through the TUN device.
+    pub steered: bool,
+    /// The verified locators of the peer.
+    pub peer_locators: Vec<Ipv6Addr>,
+    /// Milliseconds since the context was made.
+    pub age_ms: u64,
+    /// What we sent to the peer.
+    pub sent: Volume,
+    /// What we received from the peer.
+    pub received: Volume,
+    /// How often it moved to another locator pair.
+    pub failovers: u64,
+    /// The last such move.
+    pub last_failover: Option<FailoverStatus>,
+}
+
+/// An address of ours and one of the peer's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairStatus {
+    /// Ours.
+    pub local: Ipv6Addr,
+    /// The peer's.
+    pub peer: Ipv6Addr,
+}
+
+/// An amount of traffic.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// IPv6 packets.
+    pub packets: u64,
+    /// Octets of these packets, headers included.
+    pub octets: u64,
+}
+
+/// A move from one locator pair to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailoverStatus {
+    /// Why, in a few words.
+    pub cause: String,
+    /// The pair that was left.
+    pub from: PairStatus,
+    /// The pair in use since.
+    pub to: PairStatus,
+    /// Milliseconds since the move.
+    pub ago_ms: u64,
+}
+
+/// Counters since the daemon started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Control messages received and accepted, by message type.
+    pub received: BTreeMap<String, u64>,
+    /// Control messages sent, by message type.
+    pub sent: BTreeMap<String, u64>,
+    /// Messages and packets dropped, by reason; every reason is present, with 0 too.
+    pub discards: BTreeMap<String, u64>,
+    /// What the packet path did, by what.
+    pub dataplane: BTreeMap<String, u64>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, in milliseconds since the daemon started.
+    pub at_ms: u64,
+    /// What kind of event, such as `failover`. `lagged` ends a stream whose reader was too slow.
+    pub kind: String,
+    /// The context it is about, if it is about one.
+    pub context: Option<u64>,
+    /// One line for people.
+    pub message: String,
+    /// The same for programs; its fields depend on the kind.
+    pub detail: serde_json::Value,
+}

@@ -1,1 +1,157 @@
-//! To be written.
+//! The `shim6` command line: one file per subcommand.
+
+pub mod demo;
+pub mod events;
+mod output;
+pub mod run;
+pub mod status;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, DEFAULT_PATH, DEFAULT_SOCKET};
+
+/// Exit code of a command that failed.
+const FAILURE: u8 = 1;
+/// Exit code for arguments or a configuration that are not understood.
+const USAGE: u8 = 2;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  the command did what it should
+  1  it failed; standard error says why and what to do
+  2  its arguments or the configuration are not understood";
+
+/// Keeps connections alive when an uplink fails (Shim6, RFC 5533 and 5534).
+#[derive(Debug, Parser)]
+#[command(name = "shim6", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon in the foreground
+    #[command(after_help = EXIT_CODES)]
+    Run(run::RunArgs),
+    /// Show uplinks, contexts and counters of the running daemon
+    #[command(after_help = EXIT_CODES)]
+    Status(status::StatusArgs),
+    /// Show what happens in the running daemon, as it happens
+    #[command(after_help = EXIT_CODES)]
+    Events(events::EventsArgs),
+    /// Cut the uplink of a download in a network made for the purpose, with and without Shim6
+    #[command(after_help = EXIT_CODES)]
+    Demo(demo::DemoArgs),
+}
+
+/// A command line that is understood by itself but not in what it says.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(pub(crate) String);
+
+/// Where the daemon listens.
+#[derive(Debug, Args)]
+pub struct SocketArgs {
+    /// Control socket of the daemon [default: as in /etc/shim6/shim6.toml, else /run/shim6/shim6.sock]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    run_with(std::env::args_os())
+}
+
+fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
+    // A reader of ours that has seen enough is no failure; a daemon has no such reader.
+    let prints = !matches!(cli.command, Command::Run(_));
+    // The demo enters a user namespace, which only a process without threads can: no runtime may exist before.
+    let done = match cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Events(args) => events::run(args),
+    };
+    done.unwrap_or_else(|error| {
+        if prints && is_closed_pipe(&error) {
+            ExitCode::SUCCESS
+        } else {
+            report(&error)
+        }
+    })
+}
+
+impl SocketArgs {
+    /// The socket asked for, else that of the default configuration, else the default one.
+    pub(crate) fn path(self) -> PathBuf {
+        self.socket.unwrap_or_else(|| {
+            // A broken file must not keep anybody from looking at the daemon that runs.
+            Config::load(Path::new(DEFAULT_PATH)).map_or(PathBuf::from(DEFAULT_SOCKET), |config| {
+                config.control_socket
+            })
+        })
+    }
+}
+
+/// Runs `task` on a runtime of this thread: enough for a client.
+pub(crate) fn block_on<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start: the system gives no event queue; check the limit of open files")?
+        .block_on(task)
+}
+
+/// Prints help, the version or what is wrong with the arguments.
+fn explain(error: &clap::Error) -> ExitCode {
+    let asked_for = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    );
+    // Nothing can be done about a closed pipe.
+    drop(error.print());
+    ExitCode::from(if asked_for { 0 } else { USAGE })
+}
+
+/// Prints an error with its causes.
+fn report(error: &anyhow::Error) -> ExitCode {
+    drop(io::stderr().lock().write_all(describe(error).as_bytes()));
+    let usage = error.is::<ConfigError>() || error.is::<UsageError>();
+    ExitCode::from(if usage { USAGE } else { FAILURE })
+}
+
+fn describe(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for line in error.to_string().lines() {
+        text += &format!("shim6: {line}\n");
+    }
+    for cause in error.chain().skip(1) {
+        text += &format!("  because: {cause}\n");
+    }
+    text
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    error
+        .chain()
+        .any(|cause| cause.downcast_ref().is_some_and(closed))
+}
+
+#[cfg(test)]
+mod tests;

@@ -151,10 +151,7 @@ impl Addresses {
     /// Takes in a change of the host's configuration: brings addresses and source routes back
     /// when their link returns. Returns what became of our addresses; never waits for
     /// duplicate address detection.
-    pub async fn handle_change(
-        &mut self,
-        change: &Change,
-    ) -> Result<Vec<AddressEvent>, AddressError> {
+    pub async fn handle_change(&mut self, change: &Change) -> Result<Vec<AddressEvent>, AddressError> {
         let mut events = Vec::new();
         match change {
             Change::Link(link) => events = self.handle_link(link).await?,
@@ -165,18 +162,12 @@ impl Addresses {
                 }
             }
             Change::AddressAdded(address) => {
-                for ours in self
-                    .on(address.index)
-                    .filter(|a| a.address == address.address)
-                {
+                for ours in self.on(address.index).filter(|a| a.address == address.address) {
                     events.extend(ours.enter(state_of(address)));
                 }
             }
             Change::AddressRemoved(address) => {
-                for ours in self
-                    .on(address.index)
-                    .filter(|a| a.address == address.address)
-                {
+                for ours in self.on(address.index).filter(|a| a.address == address.address) {
                     events.extend(ours.enter(State::Absent));
                 }
             }

@@ -1,8 +1,218 @@
-//! The daemon.
+//! The daemon: `shim6 run`.
+//!
+//! One task, the [engine](engine), owns the protocol. The packet tasks only move packets: [`inbound`] and [`outbound`]
+//! rewrite those of steered contexts by a table that they read without locks, [`observer`]s note the ordinary ones. What
+//! the daemon changes on the host it changes through [`addresses`] and [`steering`], which undo it at the end.
 
 pub mod addresses;
+mod clock;
+mod engine;
+mod inbound;
 pub mod ledger;
+mod observer;
+mod outbound;
+mod report;
+mod shared;
 pub mod steering;
 #[cfg(test)]
 mod testing;
+mod trigger;
 pub mod uplink;
+
+use std::collections::HashMap;
+use std::net::Ipv6Addr;
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context as _;
+use rand::Rng as _;
+use shim6_cga::{HbaSet, Sec, SubnetPrefix};
+use shim6_core::{Endpoint, EndpointConfig, Identity, LimitsConfig};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinSet;
+
+use self::addresses::{AddressError, Addresses};
+use self::clock::Clock;
+use self::engine::{Engine, Sources};
+use self::shared::{INPUT_QUEUE, Shared};
+use self::steering::Steering;
+use self::trigger::Trigger;
+use self::uplink::{Uplink, UplinkHint};
+use crate::config::{Config, Prefix64, UplinkConfig};
+use crate::control::Server;
+use crate::netlink::{Monitor, Netlink, NetlinkError};
+use crate::sys::tap::{PacketTap, TapOptions};
+use crate::sys::tun::Tun;
+use crate::sys::wire_socket::{WireReceiver, WireSender};
+
+/// How many events wait for a slow reader before it is told that it missed some.
+const EVENT_QUEUE: usize = 1_024;
+/// Requests from control connections that wait for the engine.
+const REQUEST_QUEUE: usize = 64;
+
+/// Runs the daemon until SIGINT or SIGTERM, and takes away all that it added to the host.
+///
+/// # Errors
+///
+/// What kept it from starting, or what broke while it ran; the host is put back in either case.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    // First of all, so that a signal during the start is not lost and a second daemon changes nothing.
+    let stop = StopSignals::listen()?;
+    let control = Server::bind(&config.control_socket)?;
+    let netlink = Netlink::connect()?;
+    let leftovers = ledger::remove_leftovers(&netlink).await?;
+    if leftovers > 0 {
+        tracing::info!(leftovers, "removed what an earlier run that was killed had left");
+    }
+    let mut addresses = Addresses::new(&netlink, config.addresses.dad);
+    let result = bring_up(&config, &netlink, &mut addresses, control, stop).await;
+    report_undo(addresses.undo().await);
+    result
+}
+
+/// Sets up all but the control socket, serves until told to stop, and takes the steering away.
+async fn bring_up(
+    config: &Config,
+    netlink: &Netlink,
+    addresses: &mut Addresses,
+    control: Server,
+    stop: StopSignals,
+) -> anyhow::Result<()> {
+    // Listening starts before anything is looked at, so that no change falls in between.
+    let mut monitor = Netlink::monitor()?;
+    let uplinks = uplink::discover(netlink, &hints(config)).await?;
+    let tun = Arc::new(Tun::create(&config.tun.name, config.tun.mtu)?);
+    let set = assign(config, &uplinks, addresses, &mut monitor).await?;
+    for (uplink, address) in uplinks.iter().zip(set.addresses()) {
+        tracing::info!(interface = uplink.interface, %address, "locator");
+    }
+    let (to_engine, inputs) = mpsc::channel(INPUT_QUEUE);
+    let clock = Clock::start();
+    let shared = Arc::new(Shared::new(clock, senders(config, &set)?, to_engine));
+    let mut tasks = packet_tasks(config, &uplinks, &tun, &shared)?;
+    let (to_requests, requests) = mpsc::channel(REQUEST_QUEUE);
+    let (events, _) = broadcast::channel(EVENT_QUEUE);
+
+    let steer = &config.steering;
+    let mut steering = Steering::install(netlink, tun.index(), steer.table, steer.rule_priority, steer.fwmark).await?;
+    let control_events = events.clone();
+    tasks.spawn(async move {
+        control.serve(to_requests, control_events).await;
+        anyhow::bail!("the control socket has closed")
+    });
+    let mut rng = rand::rng();
+    let mut seed = [0; 32];
+    rng.fill_bytes(&mut seed);
+    let endpoint = Endpoint::new(endpoint_config(config), Identity::from_hba_set(&set, &mut rng), seed);
+    let mut engine = Engine::new(endpoint, shared, &mut steering, addresses, events, tun.name().to_owned());
+    let result = engine.run(Sources { inputs, monitor, requests, tasks, stop }).await;
+    report_undo(steering.undo().await);
+    result
+}
+
+fn report_undo(errors: Vec<NetlinkError>) {
+    for error in errors {
+        tracing::warn!(%error, "putting the host back");
+    }
+}
+
+fn hints(config: &Config) -> Vec<UplinkHint> {
+    let hint = |uplink: &UplinkConfig| UplinkHint {
+        interface: uplink.interface.clone(),
+        prefix: uplink.prefix.map(Prefix64::address),
+        gateway: uplink.gateway,
+    };
+    config.uplinks.iter().map(hint).collect()
+}
+
+/// Makes an HBA set over the uplinks' prefixes and assigns its addresses; where one of them is taken, the next collision
+/// count gives another set (RFC 5535 section 6, step 6.4).
+async fn assign(
+    config: &Config,
+    uplinks: &[Uplink],
+    addresses: &mut Addresses,
+    monitor: &mut Monitor,
+) -> anyhow::Result<HbaSet> {
+    let prefixes: Vec<_> = uplinks.iter().map(|uplink| SubnetPrefix::from(uplink.prefix)).collect();
+    let sec = Sec::try_from(config.addresses.sec)?;
+    let mut set = HbaSet::generate(&prefixes, sec, &mut rand::rng())?;
+    loop {
+        for (uplink, &address) in uplinks.iter().zip(set.addresses()) {
+            addresses.assign(uplink, address).await?;
+        }
+        match addresses.settle(monitor).await {
+            Ok(()) => return Ok(set),
+            Err(error @ AddressError::Duplicate { .. }) => {
+                tracing::warn!(%error, "trying the next address");
+                report_undo(addresses.undo().await);
+                let next = set.collision_count() + 1;
+                set = set.with_collision_count(next).map_err(|_| error)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn senders(config: &Config, set: &HbaSet) -> anyhow::Result<HashMap<Ipv6Addr, WireSender>> {
+    let open = |&address: &Ipv6Addr| Ok((address, WireSender::open(address, config.steering.fwmark)?));
+    set.addresses().iter().map(open).collect()
+}
+
+fn packet_tasks(
+    config: &Config,
+    uplinks: &[Uplink],
+    tun: &Arc<Tun>,
+    shared: &Arc<Shared>,
+) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(inbound::run(WireReceiver::open()?, tun.clone(), shared.clone()));
+    tasks.spawn(outbound::run(tun.clone(), shared.clone()));
+    let trigger = Arc::new(Mutex::new(Trigger::new(config.trigger.clone(), config.limits.candidates)));
+    for uplink in uplinks {
+        let tap = PacketTap::open(uplink.index, TapOptions::default())
+            .with_context(|| format!("cannot watch the packets on {}", uplink.interface))?;
+        tasks.spawn(observer::run(tap, trigger.clone(), shared.clone()));
+    }
+    Ok(tasks)
+}
+
+fn endpoint_config(config: &Config) -> EndpointConfig {
+    let reap = &config.reap;
+    EndpointConfig {
+        reap: shim6_core::ReapConfig {
+            send_timeout: reap.send_timeout,
+            keepalive_interval: reap.keepalive_interval,
+            initial_probe_timeout: reap.initial_probe_timeout,
+            initial_probes: reap.initial_probes,
+            max_probe_timeout: reap.max_probe_timeout,
+            ..Default::default()
+        },
+        limits: LimitsConfig {
+            contexts: config.limits.contexts,
+            contexts_per_peer: config.limits.contexts_per_peer,
+            ..Default::default()
+        },
+        ..Default::default()
+    }
+}
+
+/// SIGINT and SIGTERM.
+pub(crate) struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// The name of the signal that arrived.
+    pub(crate) async fn received(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}

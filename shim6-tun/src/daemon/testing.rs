@@ -35,30 +35,20 @@ impl Provider {
         let (interface, far) = (format!("eth{number}"), format!("isp{number}"));
         let prefix = Ipv6Addr::new(0x2001, 0xdb8, 0xa0 + number, 0, 0, 0, 0, 0);
         let namespace = std::os::fd::AsFd::as_fd(&self.namespace);
-        host.add_veth(&interface, &far, Some(namespace))
-            .await
-            .unwrap();
+        host.add_veth(&interface, &far, Some(namespace)).await.unwrap();
         let index = host.link(&interface).await.unwrap().index;
         let far = self.netlink.link(&far).await.unwrap().index;
         self.netlink.set_up(far).await.unwrap();
         host.set_up(index).await.unwrap();
-        self.netlink
-            .add_address(&fixed(far, GATEWAY, 64))
-            .await
-            .unwrap();
-        self.netlink
-            .add_address(&fixed(far, PEER, 128))
-            .await
-            .unwrap();
+        self.netlink.add_address(&fixed(far, GATEWAY, 64)).await.unwrap();
+        self.netlink.add_address(&fixed(far, PEER, 128)).await.unwrap();
         let back = RouteSpec {
             destination: (prefix, 64),
             gateway: None,
             ..default_route(far)
         };
         self.netlink.add_route(&back).await.unwrap();
-        host.add_address(&fixed(index, plain(prefix), 64))
-            .await
-            .unwrap();
+        host.add_address(&fixed(index, plain(prefix), 64)).await.unwrap();
         // The kernel takes a second one only with another metric.
         let out = RouteSpec {
             metric: Some(1024 * u32::from(number)),
@@ -76,12 +66,7 @@ impl Provider {
 
     /// Takes the carrier from the host's end of `eth<number>`, or gives it back.
     pub(super) async fn set_carrier(&self, number: u16, on: bool) {
-        let far = self
-            .netlink
-            .link(&format!("isp{number}"))
-            .await
-            .unwrap()
-            .index;
+        let far = self.netlink.link(&format!("isp{number}")).await.unwrap().index;
         if on {
             self.netlink.set_up(far).await.unwrap();
         } else {
@@ -91,9 +76,7 @@ impl Provider {
 
     /// A socket that receives what gets to the peer.
     pub(super) fn receiver(&self, port: u16) -> UdpSocket {
-        let socket = self
-            .namespace
-            .run(|| StdSocket::bind((PEER, port)).unwrap());
+        let socket = self.namespace.run(|| StdSocket::bind((PEER, port)).unwrap());
         tokio_socket(socket.unwrap())
     }
 }

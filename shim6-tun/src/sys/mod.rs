@@ -1,3 +1,51 @@
-//! System calls that have no safe wrapper elsewhere: the only place in this crate with `unsafe` code.
+//! System calls: the only module of this crate in which `unsafe` code is allowed.
+//!
+//! Each file here turns one kernel interface into a type that cannot be misused:
+//!
+//! - [`wire_socket`]: Shim6 packets (IPv6 Next Header 140) from and to the network, many per call.
+//! - [`tap`]: a passive copy of the IPv6 headers that cross one interface, for noticing activity.
+//! - [`netns`]: entering network namespaces, for the lab.
+//! - [`tun`]: the TUN device through which steered packets reach and leave the daemon.
+//!
+//! All of them work on batches and hide how a batch is moved, so that the means can be replaced (more queues,
+//! segmentation offload, AF_XDP) without a change in their callers. None of them waits: descriptors are
+//! non-blocking, and readiness is left to the caller's runtime through [`std::os::fd::AsFd`] (the TUN device,
+//! which is bound to tokio, has `async` methods). Sockets and devices belong to the network namespace of the
+//! thread that opens them and stay in it.
+//!
+//! What they need: `CAP_NET_RAW` and `CAP_NET_ADMIN` in the user namespace that owns the network namespace.
 
 pub mod netns;
+pub mod tap;
+pub mod tun;
+pub mod wire_socket;
+
+mod readiness;
+mod socket_option;
+
+use std::fmt::Display;
+use std::io;
+
+/// The protocol number of Shim6, as an IPv6 Next Header value (RFC 5533 section 5.1).
+pub const SHIM6_NEXT_HEADER: u8 = 140;
+
+/// Octets of the fixed IPv6 header (RFC 8200 section 3).
+pub const IPV6_HEADER_OCTETS: usize = 40;
+
+/// Puts in front of a system error what was being done, keeping its kind.
+fn while_doing(what: impl Display, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}
+
+/// [`while_doing`] for opening a raw or packet socket, which says what is missing when it is not permitted.
+fn while_opening(what: impl Display, error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return io::Error::new(
+            error.kind(),
+            format!(
+                "{what}: {error} (needs CAP_NET_RAW: run as root, or grant the binary cap_net_raw,cap_net_admin)"
+            ),
+        );
+    }
+    while_doing(what, error)
+}

@@ -178,11 +178,7 @@ fn an_address_that_another_host_has_is_given_up() {
             let uplink = provider.connect(&netlink, 1).await;
             let (taken, free) = (hba(uplink.prefix), plain(uplink.prefix).to_bits() + 7);
             let far = provider.netlink.link("isp1").await.unwrap().index;
-            provider
-                .netlink
-                .add_address(&fixed(far, taken, 64))
-                .await
-                .unwrap();
+            provider.netlink.add_address(&fixed(far, taken, 64)).await.unwrap();
             netlink.settled().await;
             let before = netlink.snapshot().await;
 
@@ -207,23 +203,20 @@ fn an_address_that_another_host_has_is_given_up() {
 
 #[test]
 fn an_overrun_is_made_up_for() {
-    isolated(
-        "daemon::addresses::tests::an_overrun_is_made_up_for",
-        || async {
-            let netlink = Netlink::connect().unwrap();
-            let provider = Provider::new();
-            let uplink = provider.connect(&netlink, 1).await;
-            let ours = hba(uplink.prefix);
-            let mut addresses = Addresses::new(&netlink, false);
-            addresses.assign(&uplink, ours).await.unwrap();
-            netlink.set_down(uplink.index).await.unwrap();
-            let events = addresses.handle_change(&Change::Overrun).await.unwrap();
-            assert_eq!(events, [AddressEvent::Lost(ours)]);
-            netlink.set_up(uplink.index).await.unwrap();
-            // The carrier of a veth comes with the link itself.
-            let events = addresses.handle_change(&Change::Overrun).await.unwrap();
-            assert_eq!(events, [AddressEvent::Usable(ours)]);
-            assert!(has_route(&netlink, &uplink, ours).await);
-        },
-    );
+    isolated("daemon::addresses::tests::an_overrun_is_made_up_for", || async {
+        let netlink = Netlink::connect().unwrap();
+        let provider = Provider::new();
+        let uplink = provider.connect(&netlink, 1).await;
+        let ours = hba(uplink.prefix);
+        let mut addresses = Addresses::new(&netlink, false);
+        addresses.assign(&uplink, ours).await.unwrap();
+        netlink.set_down(uplink.index).await.unwrap();
+        let events = addresses.handle_change(&Change::Overrun).await.unwrap();
+        assert_eq!(events, [AddressEvent::Lost(ours)]);
+        netlink.set_up(uplink.index).await.unwrap();
+        // The carrier of a veth comes with the link itself.
+        let events = addresses.handle_change(&Change::Overrun).await.unwrap();
+        assert_eq!(events, [AddressEvent::Usable(ours)]);
+        assert!(has_route(&netlink, &uplink, ours).await);
+    });
 }

@@ -83,25 +83,22 @@ fn what_was_there_before_is_neither_recorded_nor_removed() {
 
 #[test]
 fn undoing_does_not_mind_what_is_gone() {
-    isolated(
-        "daemon::ledger::tests::undoing_does_not_mind_what_is_gone",
-        || async {
-            let netlink = Netlink::connect().unwrap();
-            let provider = Provider::new();
-            let uplink = provider.connect(&netlink, 1).await;
-            let (device, tun) = tun(&netlink).await;
-            let rules = netlink.rules().await.unwrap();
-            let mut ledger = Ledger::new(&netlink);
-            fill(&mut ledger, uplink.index, tun, uplink.prefix).await;
+    isolated("daemon::ledger::tests::undoing_does_not_mind_what_is_gone", || async {
+        let netlink = Netlink::connect().unwrap();
+        let provider = Provider::new();
+        let uplink = provider.connect(&netlink, 1).await;
+        let (device, tun) = tun(&netlink).await;
+        let rules = netlink.rules().await.unwrap();
+        let mut ledger = Ledger::new(&netlink);
+        fill(&mut ledger, uplink.index, tun, uplink.prefix).await;
 
-            // The pin goes with its interface, address and routes with the link.
-            drop(device);
-            netlink.set_down(uplink.index).await.unwrap();
-            let errors = ledger.undo_all().await;
-            assert!(errors.is_empty(), "{errors:?}");
-            assert_eq!(netlink.rules().await.unwrap(), rules);
-        },
-    );
+        // The pin goes with its interface, address and routes with the link.
+        drop(device);
+        netlink.set_down(uplink.index).await.unwrap();
+        let errors = ledger.undo_all().await;
+        assert!(errors.is_empty(), "{errors:?}");
+        assert_eq!(netlink.rules().await.unwrap(), rules);
+    });
 }
 
 #[test]

@@ -5,9 +5,7 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use super::*;
-use crate::daemon::testing::{
-    LIMIT, PEER, Provider, default_route, fixed, hba, plain, tokio_socket, tun,
-};
+use crate::daemon::testing::{LIMIT, PEER, Provider, default_route, fixed, hba, plain, tokio_socket, tun};
 use crate::lab::isolated;
 
 const TABLE: u32 = 21_302;

@@ -66,41 +66,37 @@ fn uplink(index: u32, interface: &str, prefix: Ipv6Addr) -> Uplink {
 
 #[test]
 fn uplinks_are_found_in_the_kernel() {
-    isolated(
-        "daemon::uplink::tests::uplinks_are_found_in_the_kernel",
-        || async {
-            let netlink = Netlink::connect().unwrap();
-            let nothing = discover(&netlink, &[]).await.unwrap_err();
-            assert!(matches!(nothing, UplinkError::None { .. }), "{nothing}");
+    isolated("daemon::uplink::tests::uplinks_are_found_in_the_kernel", || async {
+        let netlink = Netlink::connect().unwrap();
+        let nothing = discover(&netlink, &[]).await.unwrap_err();
+        assert!(matches!(nothing, UplinkError::None { .. }), "{nothing}");
 
-            let provider = Provider::new();
-            let one = provider.connect(&netlink, 1).await;
-            let two = provider.connect(&netlink, 2).await;
-            // A VPN looks like an uplink, but goes over one.
-            let (_device, tun) = tun(&netlink).await;
-            let inside = Ipv6Addr::new(0x2001, 0xdb8, 0xff, 0, 0, 0, 0, 1);
-            let address = crate::daemon::testing::fixed(tun, inside, 64);
-            netlink.add_address(&address).await.unwrap();
-            let over_tun = RouteSpec {
-                gateway: None,
-                metric: Some(512),
-                ..route(tun)
-            };
-            netlink.add_route(&over_tun).await.unwrap();
+        let provider = Provider::new();
+        let one = provider.connect(&netlink, 1).await;
+        let two = provider.connect(&netlink, 2).await;
+        // A VPN looks like an uplink, but goes over one.
+        let (_device, tun) = tun(&netlink).await;
+        let inside = Ipv6Addr::new(0x2001, 0xdb8, 0xff, 0, 0, 0, 0, 1);
+        let address = crate::daemon::testing::fixed(tun, inside, 64);
+        netlink.add_address(&address).await.unwrap();
+        let over_tun = RouteSpec {
+            gateway: None,
+            metric: Some(512),
+            ..route(tun)
+        };
+        netlink.add_route(&over_tun).await.unwrap();
 
-            let found = discover(&netlink, &[]).await.unwrap();
-            assert_eq!(found, [one, two.clone()]);
-            let found = discover(&netlink, &[hint("eth2")]).await.unwrap();
-            assert_eq!(found, [two]);
-        },
-    );
+        let found = discover(&netlink, &[]).await.unwrap();
+        assert_eq!(found, [one, two.clone()]);
+        let found = discover(&netlink, &[hint("eth2")]).await.unwrap();
+        assert_eq!(found, [two]);
+    });
 }
 
 #[test]
 fn only_interfaces_with_a_global_prefix_and_a_default_route_are_uplinks() {
     let mut host = host();
-    host.links
-        .extend([link(4, "lan"), link(5, "ula"), link(6, "tun0")]);
+    host.links.extend([link(4, "lan"), link(5, "ula"), link(6, "tun0")]);
     host.addresses.extend([
         address(4, Ipv6Addr::new(0x2001, 0xdb8, 0xcc, 0, 0, 0, 0, 0)),
         address(5, LOCAL),
@@ -137,20 +133,11 @@ fn what_a_hint_lacks_is_named_in_the_error() {
     host.addresses.remove(0);
     host.defaults.remove(1);
     let text = host.hinted(&hint("eth0")).unwrap_err().to_string();
-    assert!(
-        text.contains("eth0") && text.contains("prefix = "),
-        "{text}"
-    );
+    assert!(text.contains("eth0") && text.contains("prefix = "), "{text}");
     let text = host.hinted(&hint("eth1")).unwrap_err().to_string();
-    assert!(
-        text.contains("eth1") && text.contains("gateway = "),
-        "{text}"
-    );
+    assert!(text.contains("eth1") && text.contains("gateway = "), "{text}");
     let text = host.hinted(&hint("wan")).unwrap_err().to_string();
-    assert!(
-        text.contains("wan") && text.contains("eth0, eth1"),
-        "{text}"
-    );
+    assert!(text.contains("wan") && text.contains("eth0, eth1"), "{text}");
 }
 
 #[test]
@@ -159,10 +146,7 @@ fn several_prefixes_or_routers_have_to_be_decided_by_hints() {
     let third = Ipv6Addr::new(0x2001, 0xdb8, 0xa3, 0, 0, 0, 0, 0);
     host.addresses.push(address(2, third));
     let text = host.found(&[]).unwrap_err().to_string();
-    assert!(
-        text.contains("2001:db8:a1::/64, 2001:db8:a3::/64"),
-        "{text}"
-    );
+    assert!(text.contains("2001:db8:a1::/64, 2001:db8:a3::/64"), "{text}");
 
     host.defaults.push(RouteSpec {
         gateway: Some(OTHER_ROUTER),
@@ -221,10 +205,7 @@ fn prefixes_that_cannot_be_used_are_refused() {
             ..hint("eth0")
         };
         let refused = host.hinted(&hint);
-        assert!(
-            matches!(refused, Err(UplinkError::BadPrefix { .. })),
-            "{bad}"
-        );
+        assert!(matches!(refused, Err(UplinkError::BadPrefix { .. })), "{bad}");
     }
     let twice = [uplink(2, "eth0", ONE), uplink(3, "eth1", ONE)];
     let text = check_distinct(&twice).unwrap_err().to_string();

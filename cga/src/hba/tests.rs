@@ -1,0 +1,320 @@
+//! Generate, then verify: what must hold for each set, and what any flipped bit does to it.
+
+use proptest::prelude::*;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+use super::*;
+use crate::{
+    error::{ParseError, UnsupportedSec},
+    parameters::CgaParametersRef,
+};
+
+fn prefixes(count: u16) -> Vec<SubnetPrefix> {
+    (1..=count)
+        .map(|site| SubnetPrefix::from(Ipv6Addr::new(0x2001, 0xdb8, site, 1, 0, 0, 0, 0)))
+        .collect()
+}
+
+fn generate(seed: u64, count: u16, sec: Sec) -> HbaSet {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    HbaSet::generate(&prefixes(count), sec, &mut rng).unwrap()
+}
+
+/// The parameters of each address verify all addresses as HBAs at `sec`, and only their own as CGA.
+fn assert_verifies(set: &HbaSet) {
+    let sec = set.sec();
+    assert_eq!(set.addresses().len(), set.prefixes().len());
+    for (own, prefix) in set.prefixes().iter().enumerate() {
+        let octets = set.parameters_for(own).unwrap().to_vec();
+        let received = CgaParametersRef::parse(&octets).unwrap();
+        assert!(prefix.contains(&set.addresses()[own]));
+        assert_eq!(received.subnet_prefix(), *prefix);
+        assert!(!received.multi_prefix().unwrap().has_public_key());
+        for (other, address) in set.addresses().iter().enumerate() {
+            assert_eq!(received.verify_hba(address), Ok(sec));
+            assert_eq!(received.verify_cga(address).is_ok(), other == own);
+        }
+    }
+}
+
+#[test]
+fn sec_1_set_verifies() {
+    for seed in 0..4 {
+        assert_verifies(&generate(seed, 3, Sec::ONE));
+    }
+}
+
+#[test]
+fn same_seed_gives_the_same_set() {
+    assert_eq!(generate(5, 3, Sec::ONE), generate(5, 3, Sec::ONE));
+    assert_ne!(
+        generate(5, 3, Sec::ONE).addresses(),
+        generate(6, 3, Sec::ONE).addresses()
+    );
+}
+
+/// Gives the octets 0, 1, 2 and so on.
+struct Counter(u8);
+
+impl rand_core::TryRng for Counter {
+    type Error = core::convert::Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        rand_core::utils::next_word_via_fill(self)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        rand_core::utils::next_word_via_fill(self)
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
+        for octet in out {
+            *octet = self.0;
+            self.0 += 1;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn random_octets_are_modifier_then_extended_modifier() {
+    let set = HbaSet::generate(&prefixes(2), Sec::ZERO, &mut Counter(0)).unwrap();
+    let parameters = set.parameters();
+    let counted: Vec<u8> = (0..64).collect();
+    assert_eq!(parameters.modifier(), counted[..16]);
+    let key = parameters.public_key();
+    assert_eq!(key[key.len() - 5 - NONCE_LEN..][..NONCE_LEN], counted[16..]);
+    assert_eq!(parameters.subnet_prefix(), set.prefixes()[0]);
+}
+
+/// The expected values come from a separate program, written from RFC 5535 section 6 alone.
+#[test]
+fn generated_sets_are_those_of_another_implementation() {
+    for (sec, modifier, addresses) in [
+        (
+            Sec::ZERO,
+            0x0001_0203_0405_0607_0809_0a0b_0c0d_0e0f_u128,
+            [
+                "2001:db8:1:1:18f3:983a:af51:5311",
+                "2001:db8:2:1:1487:c089:ba6a:8c0e",
+            ],
+        ),
+        (
+            Sec::ONE,
+            0x0001_0203_0405_0607_0809_0a0b_0c0e_fb31,
+            [
+                "2001:db8:1:1:2cf0:2a28:5130:63e6",
+                "2001:db8:2:1:34a3:e4fe:858d:57ed",
+            ],
+        ),
+    ] {
+        let set = HbaSet::generate(&prefixes(2), sec, &mut Counter(0)).unwrap();
+        assert_eq!(u128::from_be_bytes(set.parameters().modifier()), modifier);
+        let addresses: [Ipv6Addr; 2] = addresses.map(|address| address.parse().unwrap());
+        assert_eq!(set.addresses(), addresses);
+    }
+}
+
+#[test]
+fn search_in_steps_gives_the_same_set() {
+    let at_once = generate(9, 2, Sec::ONE);
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let mut search = HbaSearch::new(&prefixes(2), Sec::ONE, &mut rng).unwrap();
+    let mut steps = 0;
+    let stepwise = loop {
+        if let Some(set) = search.step(500) {
+            break set;
+        }
+        steps += 1;
+        assert_eq!(search.tried(), steps * 500);
+    };
+    assert!(steps > 0, "the seed makes more than one step necessary");
+    assert_eq!(stepwise, at_once);
+}
+
+#[test]
+fn collision_changes_all_addresses_and_three_are_an_error() {
+    let set = generate(1, 3, Sec::ONE);
+    assert_eq!(set.collision_count(), 0);
+    assert_eq!(set.with_collision_count(0).as_ref(), Ok(&set));
+    for count in 1..=2 {
+        let changed = set.with_collision_count(count).unwrap();
+        assert_eq!(changed.collision_count(), count);
+        assert_verifies(&changed);
+        for (old, new) in set.addresses().iter().zip(changed.addresses()) {
+            assert_ne!(old, new);
+            assert!(set.parameters().verify_hba(new).is_err());
+        }
+    }
+    assert_eq!(
+        set.with_collision_count(3),
+        Err(GenerateError::CollisionCount { given: 3 })
+    );
+}
+
+#[test]
+fn prefixes_that_make_no_set_are_refused() {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut error = |prefixes: &[SubnetPrefix]| {
+        // Refused before any search: `new` does none.
+        HbaSearch::new(prefixes, Sec::TWO, &mut rng).unwrap_err()
+    };
+    assert_eq!(error(&[]), GenerateError::NoPrefixes);
+    let mut twice = prefixes(3);
+    twice.push(twice[1]);
+    assert_eq!(
+        error(&twice),
+        GenerateError::DuplicatePrefix { prefix: twice[1] }
+    );
+    assert_eq!(
+        error(&prefixes(33)),
+        GenerateError::TooManyPrefixes { given: 33 }
+    );
+    assert_verifies(&generate(1, 32, Sec::ZERO));
+}
+
+#[test]
+fn stored_parameters_give_the_set_back() {
+    let set = generate(2, 3, Sec::ONE);
+    for index in 0..3 {
+        let stored = set.parameters_for(index).unwrap();
+        assert_eq!(
+            HbaSet::from_parameters(&stored, Sec::ONE).as_ref(),
+            Ok(&set)
+        );
+    }
+    assert_eq!(set.parameters_for(3), None);
+    assert_eq!(
+        HbaSet::from_parameters(set.parameters(), Sec::TWO),
+        Err(VerifyError::Hash2NotZero { sec: Sec::TWO })
+    );
+    let damaged = set.parameters().clone().with_collision_count(7);
+    assert_eq!(
+        HbaSet::from_parameters(&damaged, Sec::ONE),
+        Err(VerifyError::CollisionCount { found: 7 })
+    );
+}
+
+/// Sec is not hashed: what a change of its bits in the address does.
+#[test]
+fn changed_sec_bits_are_another_sec() {
+    let set = generate(3, 2, Sec::ONE);
+    let with_sec = |value: u128| {
+        let bits = set.addresses()[1].to_bits();
+        Ipv6Addr::from_bits(bits & !(0b111 << 61) | (value << 61))
+    };
+    let verify = |value| set.parameters().verify_hba(&with_sec(value));
+    // Lower than the set's: the modifier is more than good enough.
+    assert_eq!(verify(0), Ok(Sec::ZERO));
+    assert_eq!(verify(1), Ok(Sec::ONE));
+    assert_eq!(verify(2), Err(VerifyError::Hash2NotZero { sec: Sec::TWO }));
+    for value in 3..=7_u8 {
+        assert_eq!(
+            verify(u128::from(value)),
+            Err(UnsupportedSec { value }.into())
+        );
+    }
+}
+
+/// Every single bit of the parameters, at both Sec values: nothing verifies any more, but for the prefix field.
+#[test]
+fn any_flipped_bit_of_the_parameters_fails() {
+    for sec in [Sec::ZERO, Sec::ONE] {
+        let set = generate(4, 3, sec);
+        let octets = set.parameters().to_vec();
+        for bit in 0..octets.len() * 8 {
+            let mut flipped = octets.clone();
+            flipped[bit / 8] ^= 0x80 >> (bit % 8);
+            let verdict = |address| {
+                let received = CgaParametersRef::parse(&flipped).ok()?;
+                received.verify_hba(address).ok()
+            };
+            // The subnet prefix field gives way to the address's prefix.
+            let in_prefix_field = (16 * 8..24 * 8).contains(&bit);
+            for address in set.addresses() {
+                assert_eq!(
+                    verdict(address),
+                    in_prefix_field.then_some(sec),
+                    "Sec {sec}, bit {bit} of octet {}",
+                    bit / 8
+                );
+            }
+            let as_cga = CgaParameters::parse(&flipped)
+                .map(|received| received.verify_cga(&set.addresses()[0]).is_ok());
+            assert_ne!(as_cga, Ok(true), "CGA, bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn octets_after_the_extension_fail() {
+    let set = generate(4, 2, Sec::ZERO);
+    let mut octets = set.parameters().to_vec();
+    octets.extend([0; 3]);
+    assert!(matches!(
+        CgaParametersRef::parse(&octets),
+        Err(ParseError::Truncated { .. })
+    ));
+    // An empty extension parses, but it is hashed.
+    octets.push(0);
+    let received = CgaParametersRef::parse(&octets).unwrap();
+    assert_eq!(
+        received.verify_hba(&set.addresses()[0]),
+        Err(VerifyError::Hash1Mismatch)
+    );
+}
+
+fn any_set() -> impl Strategy<Value = HbaSet> {
+    let prefixes = prop::collection::btree_set(any::<[u8; 8]>(), 1..8)
+        .prop_map(|set| set.into_iter().map(SubnetPrefix::new).collect::<Vec<_>>())
+        .prop_shuffle();
+    (prefixes, any::<u64>(), 0..=2_u8).prop_map(|(prefixes, seed, collisions)| {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let set = HbaSet::generate(&prefixes, Sec::ZERO, &mut rng).unwrap();
+        assert_eq!(set.prefixes(), prefixes, "in the order given");
+        set.with_collision_count(collisions).unwrap()
+    })
+}
+
+proptest! {
+    #[test]
+    fn generated_set_verifies(set in any_set()) {
+        assert_verifies(&set);
+    }
+
+    #[test]
+    fn flipped_bit_of_an_address_fails_unless_ignored(
+        set in any_set(),
+        which in any::<prop::sample::Index>(),
+        bit in 0..128_u32,
+    ) {
+        let address = which.get(set.addresses());
+        // Bit 0 is the leftmost, as in the RFCs.
+        let flipped = Ipv6Addr::from_bits(address.to_bits() ^ (1 << (127 - bit)));
+        let verdict = set.parameters().verify_hba(&flipped);
+        match bit {
+            0..64 => prop_assert!(verdict.is_err()),
+            64 => prop_assert_eq!(verdict, Err(UnsupportedSec { value: 4 }.into())),
+            // One set in 65536 has a modifier that is good for Sec 1 by chance.
+            65 | 66 => {
+                let lucky = verdict == Ok(Sec::ONE);
+                let refused = matches!(verdict, Err(VerifyError::Hash2NotZero { .. }));
+                prop_assert!(lucky || refused);
+            }
+            70 | 71 => prop_assert_eq!(verdict, Ok(Sec::ZERO)),
+            _ => prop_assert_eq!(verdict, Err(VerifyError::Hash1Mismatch)),
+        }
+    }
+
+    #[test]
+    fn address_of_another_set_fails(first in any_set(), seed in any::<u64>()) {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let second = HbaSet::generate(first.prefixes(), Sec::ZERO, &mut rng).unwrap();
+        for address in second.addresses() {
+            prop_assert_eq!(
+                first.parameters().verify_hba(address),
+                Err(VerifyError::Hash1Mismatch)
+            );
+        }
+    }
+}

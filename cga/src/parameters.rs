@@ -1,0 +1,382 @@
+//! The CGA Parameters data structure (RFC 3972 section 3) and the verification of addresses against it.
+//!
+//! ```text
+//! offset  0        modifier, 16 octets
+//!        16        subnet prefix, 8 octets
+//!        24        collision count, 1 octet
+//!        25        public key: a DER-encoded SubjectPublicKeyInfo, whose length field says where it ends
+//!        then      extension fields (RFC 4581) up to the end, any number
+//! ```
+
+use alloc::{boxed::Box, vec::Vec};
+use core::net::Ipv6Addr;
+
+use crate::{
+    der,
+    error::{Field, ParseError, VerifyError},
+    extension::{Extensions, MultiPrefix},
+    prefix::SubnetPrefix,
+    sec::Sec,
+};
+
+/// A modifier (RFC 3972 section 3): 128 bits in network order.
+pub type Modifier = [u8; 16];
+
+/// The highest collision count that verifies (RFC 3972 section 5, step 1).
+pub const MAX_COLLISION_COUNT: u8 = 2;
+
+/// Length in octets of the fields before the public key.
+pub const PARAMETERS_HEAD_LEN: usize = 25;
+
+const PREFIX_AT: usize = 16;
+const COLLISION_COUNT_AT: usize = 24;
+
+/// The bits of an interface identifier that no hash decides: Sec (the three leftmost) and "u" and "g" (6 and 7).
+const IGNORED_BITS: u64 = 0xe300_0000_0000_0000;
+
+/// A checked view of received octets as CGA Parameters; verification through it allocates nothing.
+///
+/// The collision count is not checked on parsing, because that is the verification's first step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CgaParametersRef<'a> {
+    head: &'a [u8; PARAMETERS_HEAD_LEN],
+    /// Public key and extension fields.
+    tail: &'a [u8],
+    key_len: usize,
+}
+
+impl<'a> CgaParametersRef<'a> {
+    /// Takes all of `octets`: what follows the public key has to be extension fields.
+    pub fn parse(octets: &'a [u8]) -> Result<Self, ParseError> {
+        let (head, tail) = octets
+            .split_first_chunk()
+            .ok_or_else(|| truncated_head(octets.len()))?;
+        let key_len = der::sequence_len(tail)?;
+        Extensions::parse(&tail[key_len..])?;
+        Ok(Self {
+            head,
+            tail,
+            key_len,
+        })
+    }
+
+    /// The modifier.
+    pub fn modifier(&self) -> Modifier {
+        let mut modifier = Modifier::default();
+        modifier.copy_from_slice(&self.head[..PREFIX_AT]);
+        modifier
+    }
+
+    /// The subnet prefix of the one address that these parameters are those of.
+    pub fn subnet_prefix(&self) -> SubnetPrefix {
+        let mut octets = [0; SubnetPrefix::LEN];
+        octets.copy_from_slice(&self.head[PREFIX_AT..COLLISION_COUNT_AT]);
+        SubnetPrefix::new(octets)
+    }
+
+    /// The collision count, as found: only 0 to 2 verify.
+    pub const fn collision_count(&self) -> u8 {
+        self.head[COLLISION_COUNT_AT]
+    }
+
+    /// The octets of the public key field, whose inside was not looked at.
+    pub fn public_key(&self) -> &'a [u8] {
+        &self.tail[..self.key_len]
+    }
+
+    /// The extension fields, unknown ones included.
+    pub fn extensions(&self) -> Extensions<'a> {
+        Extensions::from_checked(self.extension_octets())
+    }
+
+    /// The octets of all extension fields.
+    pub fn extension_octets(&self) -> &'a [u8] {
+        &self.tail[self.key_len..]
+    }
+
+    /// The Multi-Prefix extension, when there is one.
+    pub fn multi_prefix(&self) -> Option<MultiPrefix<'a>> {
+        self.extensions().multi_prefix()
+    }
+
+    /// The address that these parameters give at this Sec (RFC 3972 section 4, steps 5 to 7).
+    ///
+    /// It verifies only if Hash2 has the zero bits that Sec asks for, see [`ModifierSearch`](crate::ModifierSearch).
+    pub fn address(&self, sec: Sec) -> Ipv6Addr {
+        self.address_under(self.subnet_prefix(), sec)
+    }
+
+    /// Verifies that the address was made from these parameters (RFC 3972 section 5); gives the address's Sec.
+    ///
+    /// Steps in the RFC's order, but Sec is read before Hash1, since it decides the hash function (RFC 4982).
+    pub fn verify_cga(&self, address: &Ipv6Addr) -> Result<Sec, VerifyError> {
+        self.check_collision_count()?;
+        let prefix = SubnetPrefix::from(*address);
+        let expected = self.subnet_prefix();
+        if prefix != expected {
+            return Err(VerifyError::PrefixMismatch {
+                address: prefix,
+                parameters: expected,
+            });
+        }
+        self.check_hashes(address, prefix)
+    }
+
+    /// Verifies that the address belongs to the HBA set of these parameters, under any of its prefixes (RFC 5535
+    /// section 7.2); gives the address's Sec.
+    ///
+    /// The subnet prefix in the parameters does not matter: that of the address takes its place.
+    pub fn verify_hba(&self, address: &Ipv6Addr) -> Result<Sec, VerifyError> {
+        let multi_prefix = self.multi_prefix().ok_or(VerifyError::NoMultiPrefix)?;
+        let prefix = SubnetPrefix::from(*address);
+        if !multi_prefix.contains(&prefix) {
+            return Err(VerifyError::PrefixNotInSet { prefix });
+        }
+        self.check_collision_count()?;
+        self.check_hashes(address, prefix)
+    }
+
+    /// Length of the whole structure in octets.
+    pub const fn buffer_len(&self) -> usize {
+        PARAMETERS_HEAD_LEN + self.tail.len()
+    }
+
+    /// Writes the structure to the start of `buffer`.
+    ///
+    /// # Panics
+    ///
+    /// If `buffer` is shorter than [`buffer_len`](Self::buffer_len).
+    pub fn emit(&self, buffer: &mut [u8]) {
+        let (head, tail) = buffer[..self.buffer_len()].split_at_mut(PARAMETERS_HEAD_LEN);
+        head.copy_from_slice(self.head);
+        tail.copy_from_slice(self.tail);
+    }
+
+    /// An owned copy.
+    pub fn to_owned(&self) -> CgaParameters {
+        CgaParameters {
+            head: *self.head,
+            tail: self.tail.into(),
+            key_len: self.key_len,
+        }
+    }
+
+    /// The address under another prefix than that in the parameters (RFC 5535 section 6, steps 6.1 to 6.3).
+    pub(crate) fn address_under(&self, prefix: SubnetPrefix, sec: Sec) -> Ipv6Addr {
+        let hash = self.hash1(prefix, sec) & !IGNORED_BITS;
+        prefix.to_address(hash | sec.to_interface_identifier())
+    }
+
+    pub(crate) fn check_collision_count(&self) -> Result<(), VerifyError> {
+        match self.collision_count() {
+            0..=MAX_COLLISION_COUNT => Ok(()),
+            found => Err(VerifyError::CollisionCount { found }),
+        }
+    }
+
+    /// Steps 6 and 7 of RFC 3972 section 5.
+    pub(crate) fn check_hash2(&self, sec: Sec) -> Result<(), VerifyError> {
+        if sec == Sec::ZERO || hash2_fits(sec, &hash2_head(self.modifier()), self.tail) {
+            Ok(())
+        } else {
+            Err(VerifyError::Hash2NotZero { sec })
+        }
+    }
+
+    /// Steps 3 to 7 of RFC 3972 section 5, with `prefix` as subnet prefix.
+    fn check_hashes(&self, address: &Ipv6Addr, prefix: SubnetPrefix) -> Result<Sec, VerifyError> {
+        let interface_identifier = address.to_bits() as u64;
+        let sec = Sec::from_interface_identifier(interface_identifier)?;
+        if (self.hash1(prefix, sec) ^ interface_identifier) & !IGNORED_BITS != 0 {
+            return Err(VerifyError::Hash1Mismatch);
+        }
+        self.check_hash2(sec)?;
+        Ok(sec)
+    }
+
+    /// Hash1 with `prefix` in the place of the subnet prefix.
+    fn hash1(&self, prefix: SubnetPrefix, sec: Sec) -> u64 {
+        let mut head = *self.head;
+        head[PREFIX_AT..COLLISION_COUNT_AT].copy_from_slice(prefix.octets());
+        sec.hash_function().leftmost_bits(&head, self.tail)
+    }
+}
+
+/// The CGA Parameters data structure (RFC 3972 section 3), owned.
+///
+/// The public key and the extension fields are kept octet for octet, because they are hashed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CgaParameters {
+    head: [u8; PARAMETERS_HEAD_LEN],
+    tail: Box<[u8]>,
+    key_len: usize,
+}
+
+impl CgaParameters {
+    /// Puts parameters together. `public_key` is a DER-encoded SubjectPublicKeyInfo and `extensions` a row of
+    /// extension fields; both are checked as on parsing.
+    pub fn new(
+        modifier: Modifier,
+        subnet_prefix: SubnetPrefix,
+        collision_count: u8,
+        public_key: &[u8],
+        extensions: &[u8],
+    ) -> Result<Self, ParseError> {
+        let key_len = der::sequence_len(public_key)?;
+        if key_len != public_key.len() {
+            return Err(ParseError::PublicKeyTrailing {
+                octets: public_key.len() - key_len,
+            });
+        }
+        Extensions::parse(extensions)?;
+        Ok(Self::from_checked(modifier, public_key, extensions)
+            .with_subnet_prefix(subnet_prefix)
+            .with_collision_count(collision_count))
+    }
+
+    /// Copies what [`CgaParametersRef::parse`] accepts.
+    pub fn parse(octets: &[u8]) -> Result<Self, ParseError> {
+        Ok(CgaParametersRef::parse(octets)?.to_owned())
+    }
+
+    /// The borrowed view.
+    pub const fn view(&self) -> CgaParametersRef<'_> {
+        CgaParametersRef {
+            head: &self.head,
+            tail: &self.tail,
+            key_len: self.key_len,
+        }
+    }
+
+    /// For a public key and extension fields that are well-formed; subnet prefix and collision count are zero.
+    pub(crate) fn from_checked(modifier: Modifier, public_key: &[u8], extensions: &[u8]) -> Self {
+        Self {
+            head: hash2_head(modifier),
+            tail: [public_key, extensions].concat().into(),
+            key_len: public_key.len(),
+        }
+    }
+
+    /// The same parameters with another modifier; they give another address.
+    pub fn with_modifier(mut self, modifier: Modifier) -> Self {
+        self.head[..PREFIX_AT].copy_from_slice(&modifier);
+        self
+    }
+
+    /// The same parameters for another subnet prefix; they give another address.
+    pub fn with_subnet_prefix(mut self, prefix: SubnetPrefix) -> Self {
+        self.head[PREFIX_AT..COLLISION_COUNT_AT].copy_from_slice(prefix.octets());
+        self
+    }
+
+    /// The same parameters with another collision count; they give another address.
+    pub fn with_collision_count(mut self, collision_count: u8) -> Self {
+        self.head[COLLISION_COUNT_AT] = collision_count;
+        self
+    }
+
+    /// The modifier.
+    pub fn modifier(&self) -> Modifier {
+        self.view().modifier()
+    }
+
+    /// The subnet prefix of the one address that these parameters are those of.
+    pub fn subnet_prefix(&self) -> SubnetPrefix {
+        self.view().subnet_prefix()
+    }
+
+    /// The collision count, as found: only 0 to 2 verify.
+    pub const fn collision_count(&self) -> u8 {
+        self.view().collision_count()
+    }
+
+    /// The octets of the public key field, whose inside was not looked at.
+    pub fn public_key(&self) -> &[u8] {
+        self.view().public_key()
+    }
+
+    /// The extension fields, unknown ones included.
+    pub fn extensions(&self) -> Extensions<'_> {
+        self.view().extensions()
+    }
+
+    /// The octets of all extension fields.
+    pub fn extension_octets(&self) -> &[u8] {
+        self.view().extension_octets()
+    }
+
+    /// The Multi-Prefix extension, when there is one.
+    pub fn multi_prefix(&self) -> Option<MultiPrefix<'_>> {
+        self.view().multi_prefix()
+    }
+
+    /// See [`CgaParametersRef::address`].
+    pub fn address(&self, sec: Sec) -> Ipv6Addr {
+        self.view().address(sec)
+    }
+
+    /// See [`CgaParametersRef::verify_cga`].
+    pub fn verify_cga(&self, address: &Ipv6Addr) -> Result<Sec, VerifyError> {
+        self.view().verify_cga(address)
+    }
+
+    /// See [`CgaParametersRef::verify_hba`].
+    pub fn verify_hba(&self, address: &Ipv6Addr) -> Result<Sec, VerifyError> {
+        self.view().verify_hba(address)
+    }
+
+    /// Length of the whole structure in octets.
+    pub const fn buffer_len(&self) -> usize {
+        self.view().buffer_len()
+    }
+
+    /// Writes the structure to the start of `buffer`.
+    ///
+    /// # Panics
+    ///
+    /// If `buffer` is shorter than [`buffer_len`](Self::buffer_len).
+    pub fn emit(&self, buffer: &mut [u8]) {
+        self.view().emit(buffer);
+    }
+
+    /// The whole structure in its wire form.
+    pub fn to_vec(&self) -> Vec<u8> {
+        [&self.head[..], &self.tail].concat()
+    }
+}
+
+/// What precedes the public key in Hash2's input: the modifier and 9 zero octets.
+pub(crate) fn hash2_head(modifier: Modifier) -> [u8; PARAMETERS_HEAD_LEN] {
+    let mut head = [0; PARAMETERS_HEAD_LEN];
+    head[..PREFIX_AT].copy_from_slice(&modifier);
+    head
+}
+
+/// Whether the Hash2 over `head` and `tail` starts with the zero bits that Sec asks for.
+pub(crate) fn hash2_fits(sec: Sec, head: &[u8], tail: &[u8]) -> bool {
+    let hash2 = sec.hash_function().leftmost_bits(head, tail);
+    hash2.leading_zeros() >= sec.hash2_zero_bits()
+}
+
+/// The error for a structure of fewer than [`PARAMETERS_HEAD_LEN`] octets.
+fn truncated_head(len: usize) -> ParseError {
+    let (field, start, end) = if len < PREFIX_AT {
+        (Field::Modifier, 0, PREFIX_AT)
+    } else if len < COLLISION_COUNT_AT {
+        (Field::SubnetPrefix, PREFIX_AT, COLLISION_COUNT_AT)
+    } else {
+        (
+            Field::CollisionCount,
+            COLLISION_COUNT_AT,
+            PARAMETERS_HEAD_LEN,
+        )
+    };
+    ParseError::Truncated {
+        field,
+        needed: end - start,
+        available: len.saturating_sub(start),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! Random worlds: any directed failures that leave a way in each direction.
+
+use std::time::Duration;
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::secs;
+use super::world::World;
+use crate::Config;
+
+/// What a world looks like, apart from its seed.
+#[derive(Clone, Debug)]
+struct Plan {
+    locators: [usize; 2],
+    /// Per direction, which pairs fail; indexed by local locator times the number of the peer's plus the peer's.
+    dead: [Vec<bool>; 2],
+    /// How often each host sends payload, in milliseconds; `None` for not at all.
+    flows: [Option<u16>; 2],
+    seed: u64,
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let flow = || prop::option::weighted(0.8, 20u16..2000);
+    (1usize..=3, 1usize..=3, flow(), flow(), any::<u64>())
+        .prop_flat_map(|(ours, theirs, first, second, seed)| {
+            let n = ours * theirs;
+            let dead = || {
+                (prop::collection::vec(prop::bool::weighted(0.7), n), 0..n).prop_map(
+                    |(mut dead, spared)| {
+                        dead[spared] = false;
+                        dead
+                    },
+                )
+            };
+            // Somebody has to notice.
+            let flows = if first.is_none() && second.is_none() {
+                [Some(500), None]
+            } else {
+                [first, second]
+            };
+            (
+                Just([ours, theirs]),
+                dead(),
+                dead(),
+                Just(flows),
+                Just(seed),
+            )
+        })
+        .prop_map(|(locators, there, back, flows, seed)| Plan {
+            locators,
+            dead: [there, back],
+            flows,
+            seed,
+        })
+}
+
+fn pairs_of(plan: &Plan) -> u32 {
+    (plan.locators[0] * plan.locators[1]) as u32
+}
+
+fn build(plan: &Plan, config: Config) -> World {
+    let mut world = World::new(config, plan.locators, plan.seed);
+    for (host, flow) in plan.flows.into_iter().enumerate() {
+        if let Some(millis) = flow {
+            world.flow(host, f64::from(millis) / 1000.0, f64::from(millis) / 2000.0);
+        }
+    }
+    world.run_for(30.0);
+    world.fail(plan.locators, &plan.dead);
+    world
+}
+
+/// The time by which a failure must be over.
+///
+/// It takes a Send Timeout to notice it, and one more when the peer had been heard just before the failure. Then within
+/// one pass over the pairs a probe of one host gets through, and within one more pass, which begins at the shortest
+/// interval again, the other host's answer does. If by then a Send Timeout has passed, the first host has to be heard
+/// once more. Jitter and a round trip come on top.
+fn bound(config: &Config, pairs: u32) -> Duration {
+    let pass: Duration = (1..=pairs).map(|count| config.probe_interval(count)).sum();
+    config.send_timeout * 3 + (pass * 3).mul_f64(1.15) + secs(0.1)
+}
+
+fn quick() -> Config {
+    Config {
+        send_timeout: secs(1.0),
+        keepalive_timeout: secs(1.0),
+        initial_probe_timeout: secs(0.1),
+        max_probe_timeout: secs(1.0),
+        ..Config::default()
+    }
+}
+
+/// Lets `plan`'s failures happen and gives whether all is well within `bounds` times the bound.
+fn recovers(plan: &Plan, config: Config, loss_per_mille: u32, bounds: u32) -> World {
+    let mut world = build(plan, config);
+    world.loss_per_mille = loss_per_mille;
+    let end = world.now + bound(&config, pairs_of(plan)) * bounds;
+    let label = |world: &World| {
+        std::format!(
+            "{plan:?}: {:?}, {:?}",
+            world.reap(0).state(),
+            world.reap(1).state()
+        )
+    };
+    assert!(world.run_until(end, World::is_well), "{}", label(&world));
+    world
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn every_world_recovers_in_time_and_then_stays(plan in plan(), rfc in any::<bool>()) {
+        let config = if rfc { Config::default() } else { quick() };
+        let mut world = recovers(&plan, config, 0, 1);
+        // Probes that were on their way may still cause some to and fro.
+        world.run_for(2.0);
+        prop_assert!(world.is_well());
+        let changes = world.events.len();
+        world.run_for(config.send_timeout.as_secs_f64() * 20.0);
+        prop_assert!(world.is_well());
+        prop_assert_eq!(world.events.len(), changes);
+    }
+
+    #[test]
+    fn every_world_recovers_although_packets_get_lost(plan in plan()) {
+        recovers(&plan, quick(), 100, 20);
+    }
+
+    #[test]
+    fn what_fails_in_the_middle_of_an_exploration_is_found_out(plan in plan(), other in plan(), wait in 0.0..5.0) {
+        let mut world = build(&plan, quick());
+        world.run_for(wait);
+        // The other plan's failures take the place of the first one's.
+        let [ours, theirs] = plan.locators;
+        let mut now = plan.clone();
+        for host in 0..2 {
+            let n = ours * theirs;
+            let mut dead: Vec<bool> = (0..n).map(|index| other.dead[host].get(index).copied().unwrap_or(true)).collect();
+            if dead.iter().all(|&dead| dead) {
+                dead[n - 1] = false;
+            }
+            now.dead[host] = dead;
+        }
+        world.fail(plan.locators, &now.dead);
+        let end = world.now + bound(&quick(), pairs_of(&plan)) * 2;
+        prop_assert!(world.run_until(end, World::is_well), "{:?}", now);
+    }
+}

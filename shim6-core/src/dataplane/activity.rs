@@ -1,0 +1,156 @@
+//! What passed between the two ends of a context, written by the packet path and read by REAP.
+
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+
+use shim6_reap::Instant;
+
+/// Volume and time stamps of one context's payload, in both directions.
+///
+/// The packet path writes with relaxed atomics: it takes no lock and wakes nobody, but on the first packet after the
+/// [`Endpoint`](crate::Endpoint) asked to be woken. REAP's timers are computed from the time stamps when they may have
+/// run out, not at each packet.
+#[derive(Debug, Default)]
+pub struct Activity {
+    sent_packets: AtomicU64,
+    sent_octets: AtomicU64,
+    received_packets: AtomicU64,
+    received_octets: AtomicU64,
+    // Time stamps are microseconds plus one; 0 stands for never.
+    last_sent: AtomicU64,
+    last_received: AtomicU64,
+    first_unanswered: AtomicU64,
+    first_unreplied: AtomicU64,
+    wake: AtomicU8,
+}
+
+/// Wake the endpoint at the next packet sent, see [`Activity::request_wake`].
+pub(crate) const WAKE_ON_SENT: u8 = 1;
+/// Wake the endpoint at the next packet received.
+pub(crate) const WAKE_ON_RECEIVED: u8 = 2;
+
+impl Activity {
+    /// Records a payload packet of `octets` that was sent. True: call [`Endpoint::handle_activity`] for this context.
+    ///
+    /// [`Endpoint::handle_activity`]: crate::Endpoint::handle_activity
+    #[must_use]
+    pub fn record_sent(&self, now: Instant, octets: usize) -> bool {
+        add(&self.sent_octets, octets as u64);
+        let stamp = now.as_micros() + 1;
+        self.last_sent.store(stamp, Relaxed);
+        if self.first_unanswered.load(Relaxed) == 0 {
+            self.first_unanswered.store(stamp, Relaxed);
+        }
+        self.first_unreplied.store(0, Relaxed);
+        // The packet count comes last: whoever sees the new count sees the stamps too, or will look again.
+        add(&self.sent_packets, 1);
+        self.take_wake(WAKE_ON_SENT)
+    }
+
+    /// Records a payload packet of `octets` that was received. True: call [`Endpoint::handle_activity`] for this context.
+    ///
+    /// [`Endpoint::handle_activity`]: crate::Endpoint::handle_activity
+    #[must_use]
+    pub fn record_received(&self, now: Instant, octets: usize) -> bool {
+        add(&self.received_octets, octets as u64);
+        let stamp = now.as_micros() + 1;
+        self.last_received.store(stamp, Relaxed);
+        if self.first_unreplied.load(Relaxed) == 0 {
+            self.first_unreplied.store(stamp, Relaxed);
+        }
+        self.first_unanswered.store(0, Relaxed);
+        add(&self.received_packets, 1);
+        self.take_wake(WAKE_ON_RECEIVED)
+    }
+
+    /// Packets and octets sent.
+    pub fn sent(&self) -> (u64, u64) {
+        (self.sent_packets.load(Relaxed), self.sent_octets.load(Relaxed))
+    }
+
+    /// Packets and octets received.
+    pub fn received(&self) -> (u64, u64) {
+        (self.received_packets.load(Relaxed), self.received_octets.load(Relaxed))
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            sent_packets: self.sent_packets.load(Relaxed),
+            received_packets: self.received_packets.load(Relaxed),
+            last_sent: instant(self.last_sent.load(Relaxed)),
+            last_received: instant(self.last_received.load(Relaxed)),
+            first_unanswered: instant(self.first_unanswered.load(Relaxed)),
+            first_unreplied: instant(self.first_unreplied.load(Relaxed)),
+        }
+    }
+
+    /// Asks to be woken at the next packet of the directions in `mask`; replaces an earlier request.
+    pub(crate) fn request_wake(&self, mask: u8) {
+        self.wake.store(mask, Relaxed);
+    }
+
+    fn take_wake(&self, direction: u8) -> bool {
+        // The plain load keeps the common case free of a locked instruction.
+        self.wake.load(Relaxed) & direction != 0 && self.wake.swap(0, Relaxed) & direction != 0
+    }
+}
+
+/// The state of an [`Activity`] at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) sent_packets: u64,
+    pub(crate) received_packets: u64,
+    pub(crate) last_sent: Option<Instant>,
+    pub(crate) last_received: Option<Instant>,
+    /// The first packet sent since the last one received.
+    pub(crate) first_unanswered: Option<Instant>,
+    /// The first packet received since the last one sent.
+    pub(crate) first_unreplied: Option<Instant>,
+}
+
+fn instant(stamp: u64) -> Option<Instant> {
+    stamp.checked_sub(1).map(Instant::from_micros)
+}
+
+fn add(counter: &AtomicU64, amount: u64) {
+    counter.fetch_add(amount, Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(micros: u64) -> Instant {
+        Instant::from_micros(micros)
+    }
+
+    #[test]
+    fn the_first_unanswered_packet_is_remembered_until_something_is_received() {
+        let activity = Activity::default();
+        let _ = activity.record_sent(at(0), 100);
+        let _ = activity.record_sent(at(10), 100);
+        assert_eq!(activity.snapshot().first_unanswered, Some(at(0)));
+        assert_eq!(activity.snapshot().last_sent, Some(at(10)));
+        let _ = activity.record_received(at(20), 50);
+        let _ = activity.record_received(at(30), 50);
+        let snapshot = activity.snapshot();
+        assert_eq!((snapshot.first_unanswered, snapshot.first_unreplied), (None, Some(at(20))));
+        let _ = activity.record_sent(at(40), 1);
+        let snapshot = activity.snapshot();
+        assert_eq!((snapshot.first_unanswered, snapshot.first_unreplied), (Some(at(40)), None));
+        assert_eq!(activity.sent(), (3, 201));
+        assert_eq!(activity.received(), (2, 100));
+    }
+
+    #[test]
+    fn a_wake_is_given_once_and_for_the_direction_asked_for() {
+        let activity = Activity::default();
+        assert!(!activity.record_sent(at(0), 1));
+        activity.request_wake(WAKE_ON_RECEIVED);
+        assert!(!activity.record_sent(at(1), 1));
+        assert!(activity.record_received(at(2), 1));
+        assert!(!activity.record_received(at(3), 1));
+        activity.request_wake(WAKE_ON_SENT | WAKE_ON_RECEIVED);
+        assert!(activity.record_sent(at(4), 1));
+        assert!(!activity.record_received(at(5), 1));
+    }
+}

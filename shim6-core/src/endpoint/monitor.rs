@@ -1,0 +1,225 @@
+//! Established contexts: REAP's messages, and what it is told of the traffic (RFC 5534).
+
+use core::net::Ipv6Addr;
+use core::time::Duration;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use shim6_reap::{Cause, Config as ReapConfig, Event as ReapEvent, Instant, LocatorPair, State as ReapState, Transmit};
+
+use super::{Arrival, Endpoint};
+use crate::context::{Context, ContextId, Established, Failover};
+use crate::dataplane::{DataplaneUpdate, Flow, WAKE_ON_RECEIVED, WAKE_ON_SENT};
+use crate::event::Event;
+use crate::wire::{ContextTag, Discard, Keepalive, Message, Probe};
+
+/// The shortest and longest Send Timeout that is believed when a peer announces it.
+const ANNOUNCED_RANGE: core::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(300);
+
+/// A Send Timeout as announced in I2 and R2: by the Keepalive Timeout option in seconds (RFC 5534 section 5.3), and by our
+/// option in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Announced {
+    pub(super) seconds: Option<u16>,
+    pub(super) milliseconds: Option<u32>,
+}
+
+impl Announced {
+    pub(super) fn new(seconds: Option<u16>, milliseconds: Option<u32>) -> Self {
+        Self { seconds, milliseconds }
+    }
+
+    /// What this host announces. A peer that knows only seconds is told the Send Timeout that applies towards it, if that
+    /// is not the default.
+    pub(super) fn ours(config: &ReapConfig) -> Self {
+        let default = ReapConfig::default().send_timeout;
+        let towards_others = config.send_timeout.max(default);
+        let seconds = towards_others.as_secs() + u64::from(towards_others.subsec_nanos() > 0);
+        Self {
+            seconds: (towards_others != default).then(|| u16::try_from(seconds).unwrap_or(u16::MAX)),
+            milliseconds: Some(u32::try_from(config.send_timeout.as_millis()).unwrap_or(u32::MAX)),
+        }
+    }
+
+    /// The timers towards a peer that announced this: ours where it knows milliseconds, else no faster than the RFC's.
+    pub(super) fn reap_config(self, ours: &ReapConfig) -> ReapConfig {
+        let default = ReapConfig::default();
+        let clamp = |timeout: Duration| timeout.clamp(*ANNOUNCED_RANGE.start(), *ANNOUNCED_RANGE.end());
+        if let Some(milliseconds) = self.milliseconds {
+            let keepalive_timeout = clamp(Duration::from_millis(u64::from(milliseconds)));
+            return ReapConfig { keepalive_timeout, ..ours.clone() };
+        }
+        let seconds = self.seconds.filter(|&seconds| seconds > 0);
+        ReapConfig {
+            send_timeout: ours.send_timeout.max(default.send_timeout),
+            keepalive_timeout: seconds.map_or(default.keepalive_timeout, |s| clamp(Duration::from_secs(s.into()))),
+            keepalive_interval: None,
+            initial_probe_timeout: ours.initial_probe_timeout.max(default.initial_probe_timeout),
+            initial_probes: ours.initial_probes.min(default.initial_probes),
+            max_probe_timeout: ours.max_probe_timeout,
+        }
+    }
+}
+
+impl Endpoint {
+    /// Keepalive (RFC 5534 section 6.6).
+    pub(super) fn handle_keepalive(&mut self, arrival: Arrival<'_>, keepalive: &Keepalive) -> Result<(), Discard> {
+        let now = arrival.now;
+        let id = self.addressed_context(arrival.on, keepalive.receiver_context_tag)?;
+        self.with_reap(now, id, |reap, rng| reap.handle_keepalive(now, rng));
+        Ok(())
+    }
+
+    /// Probe (RFC 5534 sections 6.7 to 6.9).
+    pub(super) fn handle_probe(&mut self, arrival: Arrival<'_>, probe: &Probe) -> Result<(), Discard> {
+        let Arrival { now, on, .. } = arrival;
+        let id = self.addressed_context(on, probe.receiver_context_tag)?;
+        self.with_reap(now, id, |reap, rng| reap.handle_probe(now, on, &probe.report, rng));
+        Ok(())
+    }
+
+    /// A local locator came or went.
+    pub(super) fn report_locator(&mut self, now: Instant, locator: Ipv6Addr, usable: bool) {
+        let mut ids: Vec<_> =
+            self.contexts.values().filter(|context| context.established().is_some()).map(|context| context.id).collect();
+        // The table's order is not the same in every run.
+        ids.sort_unstable();
+        for id in ids {
+            self.with_reap(now, id, |reap, rng| {
+                reap.set_usable(locator, usable);
+                if !usable && reap.current_pair().local == locator && reap.state() == ReapState::Operational {
+                    reap.explore(now, Cause::LocalHint, rng);
+                }
+            });
+        }
+    }
+
+    /// Looks at what passed and whether a timer has run out.
+    pub(super) fn look(&mut self, now: Instant, id: ContextId) {
+        self.with_reap(now, id, |reap, rng| {
+            if reap.poll_timeout().is_some_and(|at| at <= now) {
+                reap.handle_timeout(now, rng);
+            }
+        });
+    }
+
+    /// The context that a Keepalive or Probe is for (RFC 5533 section 12.4).
+    fn addressed_context(&self, on: LocatorPair, tag: ContextTag) -> Result<ContextId, Discard> {
+        let id = *self.by_local_tag.get(&tag).ok_or(Discard::NoContext)?;
+        let context = self.contexts.get(&id).ok_or(Discard::NoContext)?;
+        let established = context.established().ok_or(Discard::WrongState)?;
+        let in_set = established.peer_locators.contains(&on.peer) || context.ulids.peer == on.peer;
+        if in_set { Ok(id) } else { Err(Discard::LocatorNotInSet) }
+    }
+
+    /// Tells REAP what passed, does something with it, and carries out what it wants.
+    fn with_reap(
+        &mut self,
+        now: Instant,
+        id: ContextId,
+        act: impl FnOnce(&mut shim6_reap::Reap, &mut dyn rand_core::Rng),
+    ) {
+        let Some(established) = self.contexts.get_mut(&id).and_then(Context::established_mut) else { return };
+        let mut active = report_activity(established, now, &mut self.rng);
+        act(&mut established.reap, &mut self.rng);
+        if watch(established, now, active) {
+            // Something passed between the report and the request to be woken.
+            active = report_activity(established, now, &mut self.rng);
+            established.next_look = watch(established, now, active).then_some(now).or(established.next_look);
+        }
+        self.carry_out(now, id);
+        self.reschedule(id);
+    }
+
+    fn carry_out(&mut self, now: Instant, id: ContextId) {
+        loop {
+            let Some(context) = self.contexts.get_mut(&id) else { return };
+            let Some(established) = context.established_mut() else { return };
+            let peer_tag = established.peer_tag;
+            if let Some(transmit) = established.reap.poll_transmit() {
+                let (on, message) = match transmit {
+                    Transmit::Keepalive { pair } => {
+                        (pair, Message::Keepalive(Keepalive { receiver_context_tag: peer_tag }))
+                    }
+                    Transmit::Probe { pair, probe } => {
+                        (pair, Message::Probe(Probe { receiver_context_tag: peer_tag, report: probe }))
+                    }
+                };
+                self.send(on, message);
+            } else if let Some(event) = established.reap.poll_event() {
+                match event {
+                    ReapEvent::StateChanged { from, to, cause } => {
+                        self.events.push_back(Event::Reachability { context: id, from, to, cause });
+                    }
+                    ReapEvent::PairChanged { from, to, cause } => {
+                        established.failovers += 1;
+                        established.last_failover = Some(Failover { at: now, cause, from, to });
+                        let flow = &established.flow;
+                        let flow = Arc::new(Flow { locators: to, activity: flow.activity.clone(), ..**flow });
+                        established.flow = flow.clone();
+                        self.updates.push_back(DataplaneUpdate::Insert(flow));
+                        self.events.push_back(Event::PathChanged { context: id, from, to, cause });
+                    }
+                }
+            } else {
+                return;
+            }
+        }
+    }
+}
+
+/// Tells REAP what passed since it was last told. True: something did.
+fn report_activity(established: &mut Established, now: Instant, rng: &mut dyn rand_core::Rng) -> bool {
+    let snapshot = established.activity.snapshot();
+    let before = core::mem::replace(&mut established.reported, snapshot);
+    let received = snapshot.received_packets != before.received_packets;
+    let sent = snapshot.sent_packets != before.sent_packets;
+    let reap = &mut established.reap;
+    let report_received = |reap: &mut shim6_reap::Reap, rng: &mut dyn rand_core::Rng| {
+        let at = snapshot.first_unreplied.or(snapshot.last_received).unwrap_or(now).min(now);
+        reap.handle_payload_received(at, now, rng);
+    };
+    let report_sent = |reap: &mut shim6_reap::Reap| {
+        let at = snapshot.first_unanswered.or(snapshot.last_sent).unwrap_or(now).min(now);
+        reap.handle_payload_sent(at);
+    };
+    match (received, sent) {
+        (true, true) if snapshot.last_sent >= snapshot.last_received => {
+            report_received(reap, rng);
+            report_sent(reap);
+        }
+        (true, true) => {
+            report_sent(reap);
+            report_received(reap, rng);
+        }
+        (true, false) => report_received(reap, rng),
+        (false, true) => report_sent(reap),
+        (false, false) => {}
+    }
+    received || sent
+}
+
+/// Decides how the next packets are noticed. An operational context with traffic is looked at in steps short enough for a
+/// keepalive to be in time; an idle one asks the packet path to wake us, and so does one that waits for its peer. True: a
+/// packet passed while we asked.
+fn watch(established: &mut Established, now: Instant, active: bool) -> bool {
+    let reap = &established.reap;
+    let config = reap.config();
+    let timers_run = reap.poll_timeout().is_some();
+    let (mask, next_look) = match reap.state() {
+        ReapState::Operational if active || timers_run => {
+            let interval = config.keepalive_interval.unwrap_or(config.keepalive_timeout / 3);
+            (0, Some(now + interval.min(config.send_timeout)))
+        }
+        ReapState::Operational => (WAKE_ON_SENT | WAKE_ON_RECEIVED, None),
+        ReapState::Exploring => (WAKE_ON_RECEIVED, None),
+        ReapState::InboundOk => (0, None),
+    };
+    established.next_look = next_look;
+    established.activity.request_wake(mask);
+    let snapshot = established.activity.snapshot();
+    mask != 0
+        && (snapshot.sent_packets != established.reported.sent_packets
+            || snapshot.received_packets != established.reported.received_packets)
+}

@@ -1,0 +1,73 @@
+//! What an [`Endpoint`](crate::Endpoint) tells its owner.
+
+use core::net::Ipv6Addr;
+
+use shim6_reap::{Cause, LocatorPair, State as ReapState};
+
+use crate::context::ContextId;
+
+/// A change that a person or an upper layer may want to know of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A context is established: from now on the session survives a failure.
+    Established {
+        /// The context.
+        context: ContextId,
+        /// Its ULID pair.
+        ulids: LocatorPair,
+        /// Whether this host sent the I1.
+        initiator: bool,
+    },
+    /// No context could be set up: the peer did not answer, so it is left alone for the hold-down time.
+    NoAnswer {
+        /// The ULID pair that was to be protected.
+        ulids: LocatorPair,
+    },
+    /// REAP noticed a failure, hears the peer again, or is content again.
+    Reachability {
+        /// The context.
+        context: ContextId,
+        /// The state it left.
+        from: ReapState,
+        /// The state it is in.
+        to: ReapState,
+        /// Why.
+        cause: Cause,
+    },
+    /// The context's packets take another path.
+    PathChanged {
+        /// The context.
+        context: ContextId,
+        /// The locator pair it used.
+        from: LocatorPair,
+        /// The locator pair it uses now.
+        to: LocatorPair,
+        /// Why.
+        cause: Cause,
+    },
+    /// The context is gone.
+    Closed {
+        /// The context.
+        context: ContextId,
+        /// Its ULID pair.
+        ulids: LocatorPair,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// A peer claimed a locator that it could not prove; nothing was set up.
+    LocatorRefused {
+        /// The ULID of the peer.
+        peer: Ipv6Addr,
+        /// The locator that failed verification.
+        locator: Ipv6Addr,
+    },
+}
+
+/// Why a context is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The owner asked for it.
+    Requested,
+    /// The peer uses the context's tag for another ULID pair, so it has lost the context (RFC 5533 section 7.15).
+    Confusion,
+}

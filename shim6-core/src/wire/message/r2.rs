@@ -1,0 +1,190 @@
+//! R2, the last message of the context exchange (RFC 5533 section 5.7).
+//!
+//! ```text
+//! |       59      |  Hdr Ext Len  |0|  Type = 4   |   Reserved1 |0|
+//! |            Checksum           |R|                             |
+//! |                  Responder Context Tag                        |
+//! |                    Initiator Nonce                            |
+//! ~                         Options                               ~
+//! ```
+//!
+//! A Locator List without CGA parameters is well formed here: it is for who verifies the locators
+//! to refuse it.
+
+use alloc::vec::Vec;
+
+use crate::wire::header::{Control, put_tag, put_u32, tag_of, u32_at};
+use crate::wire::option::{
+    LocatorList, OptionSet, OptionWriter, cga_parameters, keepalive_timeout, keepalive_timeout_ms,
+};
+use crate::wire::{ContextTag, OptionType, ParseError};
+
+const INITIATOR_NONCE: usize = 12;
+const LEN: usize = 16;
+
+const OPTIONS: &[OptionType] = &[
+    OptionType::LOCATOR_LIST,
+    OptionType::CGA_PARAMETERS,
+    OptionType::KEEPALIVE_TIMEOUT,
+    OptionType::KEEPALIVE_TIMEOUT_MS,
+];
+
+/// An R2 in the octets that it came in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct R2View<'a> {
+    fixed: &'a [u8; LEN],
+    options: OptionSet<'a>,
+}
+
+impl<'a> R2View<'a> {
+    pub(super) fn parse(control: Control<'a>) -> Result<Self, ParseError> {
+        let (fixed, options) = control.split::<LEN>()?;
+        let options = OptionSet::collect(options, LEN, OPTIONS)?;
+        Ok(R2View { fixed, options })
+    }
+
+    /// The tag that the responder has allocated.
+    pub fn responder_context_tag(&self) -> ContextTag {
+        tag_of(self.fixed)
+    }
+
+    /// Copied from I2.
+    pub fn initiator_nonce(&self) -> u32 {
+        u32_at(self.fixed, INITIATOR_NONCE)
+    }
+
+    /// All options.
+    pub fn options(&self) -> &OptionSet<'a> {
+        &self.options
+    }
+
+    /// Copies the message.
+    pub fn to_message(&self) -> R2 {
+        R2 {
+            responder_context_tag: self.responder_context_tag(),
+            initiator_nonce: self.initiator_nonce(),
+            locators: self.options.locators.map(|list| list.to_list()),
+            cga_parameters: self.options.cga_parameters.map(<[u8]>::to_vec),
+            keepalive_timeout: self.options.keepalive_timeout,
+            keepalive_timeout_ms: self.options.keepalive_timeout_ms,
+        }
+    }
+}
+
+/// R2: the responder has the context and tells its locators.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct R2 {
+    /// The tag that the responder has allocated.
+    pub responder_context_tag: ContextTag,
+    /// Copied from I2.
+    pub initiator_nonce: u32,
+    /// The responder's locators.
+    pub locators: Option<LocatorList>,
+    /// CGA Parameter Data Structure with which the locators are verified.
+    pub cga_parameters: Option<Vec<u8>>,
+    /// The responder's Send Timeout in seconds.
+    pub keepalive_timeout: Option<u16>,
+    /// The responder's Send Timeout in milliseconds.
+    pub keepalive_timeout_ms: Option<u32>,
+}
+
+impl R2 {
+    pub(super) fn buffer_len(&self) -> usize {
+        LEN + self.locators.as_ref().map_or(0, LocatorList::buffer_len)
+            + self
+                .cga_parameters
+                .as_deref()
+                .map_or(0, cga_parameters::buffer_len)
+            + self
+                .keepalive_timeout
+                .map_or(0, |_| keepalive_timeout::BUFFER_LEN)
+            + self
+                .keepalive_timeout_ms
+                .map_or(0, |_| keepalive_timeout_ms::BUFFER_LEN)
+    }
+
+    pub(super) fn write(&self, out: &mut [u8]) {
+        put_tag(out, self.responder_context_tag);
+        put_u32(out, INITIATOR_NONCE, self.initiator_nonce);
+        let mut writer = OptionWriter::new(&mut out[LEN..]);
+        if let Some(list) = &self.locators {
+            list.emit(&mut writer);
+        }
+        if let Some(parameters) = &self.cga_parameters {
+            cga_parameters::emit(parameters, &mut writer);
+        }
+        if let Some(seconds) = self.keepalive_timeout {
+            keepalive_timeout::emit(seconds, &mut writer);
+        }
+        if let Some(milliseconds) = self.keepalive_timeout_ms {
+            keepalive_timeout_ms::emit(milliseconds, &mut writer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+    use core::net::Ipv6Addr;
+
+    use hex_literal::hex;
+
+    use super::*;
+    use crate::wire::tests::{assert_golden, sealed};
+    use crate::wire::{Message, VerificationMethod};
+
+    /// Section 5.7 with every option that we know for it.
+    const GOLDEN: [u8; 104] = hex!(
+        "3b 0c 04 00 df75 7edcba987654 deadbeef"
+        "0004 002c 89abcdef 02 01 02 0000000000"
+        "20010db800a1000000000000000000aa"
+        "20010db800b2000000000000000000bb"
+        "0008 000d 01020304 05060708 090a0b0c 0d 00000000000000"
+        "0014 0004 0000 012c"
+        "a66c 0004 0000012c"
+    );
+
+    fn message() -> R2 {
+        let locator = |net, host| Ipv6Addr::new(0x2001, 0xdb8, net, 0, 0, 0, 0, host);
+        R2 {
+            responder_context_tag: ContextTag::from_random_bits(0x7edc_ba98_7654),
+            initiator_nonce: 0xdead_beef,
+            locators: Some(LocatorList {
+                generation: 0x89ab_cdef,
+                locators: vec![
+                    (VerificationMethod::HBA, locator(0xa1, 0xaa)),
+                    (VerificationMethod::CGA, locator(0xb2, 0xbb)),
+                ],
+            }),
+            cga_parameters: Some((1..=13).collect()),
+            keepalive_timeout: Some(300),
+            keepalive_timeout_ms: Some(300),
+        }
+    }
+
+    #[test]
+    fn golden_message_is_parsed_and_emitted() {
+        assert_golden(&GOLDEN, Message::R2(message()));
+    }
+
+    #[test]
+    fn reserved_bits_are_ignored() {
+        let mut octets = GOLDEN;
+        octets[3] = 0xfe;
+        octets[6] |= 0x80;
+        assert_eq!(Message::parse(&sealed(&octets)), Ok(Message::R2(message())));
+    }
+
+    #[test]
+    fn forked_instance_is_not_valid_here() {
+        let octets = [&GOLDEN[..], &hex!("000e 0004 00000001")].concat();
+        assert_eq!(Message::parse(&sealed(&octets)), Ok(Message::R2(message())));
+        let octets = [&GOLDEN[..16], &hex!("000f 0004 00000001")].concat();
+        let option_type = OptionType::FORKED_INSTANCE;
+        let unknown = ParseError::UnknownCriticalOption {
+            option_type,
+            offset: 16,
+        };
+        assert_eq!(Message::parse(&sealed(&octets)), Err(unknown));
+    }
+}

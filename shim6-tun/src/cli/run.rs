@@ -1,0 +1,186 @@
+//! `shim6 run`: the daemon in the foreground.
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+
+use super::UsageError;
+use crate::config::{Config, ConfigError, DEFAULT_PATH, nearest};
+use crate::daemon;
+
+/// The environment variable that `--log` overrides.
+const LOG_VARIABLE: &str = "SHIM6_LOG";
+
+/// Arguments of `shim6 run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Configuration file [default: /etc/shim6/shim6.toml; without it, the built-in defaults]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What to log: off, error, warn, info, debug, trace, or directives such as info,shim6_core=debug
+    /// [default: $SHIM6_LOG, else info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+/// Runs the daemon until it is told to stop.
+///
+/// # Errors
+///
+/// When the configuration or the filter is not understood, or when the daemon fails.
+pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let filter = filter(args.log, std::env::var(LOG_VARIABLE).ok())?;
+    let config = load(args.config.as_deref())?;
+    start_log(filter);
+    tracing::debug!(?config, "configured");
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start: the system gives no threads; check the limits of processes and open files")?
+        .block_on(daemon::run(config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The file asked for; else the default one, whose absence means the built-in defaults.
+fn load(asked: Option<&Path>) -> Result<Config, ConfigError> {
+    match asked {
+        Some(path) => Config::load(path),
+        None => match Config::load(Path::new(DEFAULT_PATH)) {
+            Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(Config::default())
+            }
+            loaded => loaded,
+        },
+    }
+}
+
+fn filter(argument: Option<String>, variable: Option<String>) -> Result<EnvFilter, UsageError> {
+    let (origin, text) = match (argument, variable) {
+        (Some(text), _) => ("--log", text),
+        (None, Some(text)) if !text.is_empty() => (LOG_VARIABLE, text),
+        (None, _) => return Ok(EnvFilter::default().add_directive(LevelFilter::INFO.into())),
+    };
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    let wrong = |what: String| {
+        UsageError(format!(
+            "{origin}: {what}; expected {}, or directives such as info,shim6_core=debug",
+            levels.join(", ")
+        ))
+    };
+    for word in text.split(',').map(str::trim) {
+        // The library takes any word as a module to trace, which makes a mistyped level silence everything.
+        let lower = word.to_ascii_lowercase();
+        if word.contains(['=', '[']) || levels.contains(&lower.as_str()) {
+            continue;
+        }
+        let meant = nearest(&lower, levels)
+            .map_or(String::new(), |level| format!(", did you mean {level}"));
+        return Err(wrong(format!("{word:?} is no level{meant}")));
+    }
+    EnvFilter::try_new(&text).map_err(|error| wrong(format!("{text:?} is no filter ({error})")))
+}
+
+fn start_log(filter: EnvFilter) {
+    let stderr = io::stderr();
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(stderr.is_terminal() && !no_color)
+        // The library reports its own failures with a macro that panics when standard error is a closed pipe.
+        .log_internal_errors(false)
+        .with_writer(io::stderr);
+    // A second subscriber can only be one that an embedding program has set: then its choice stands.
+    drop(if under_journal() {
+        log.without_time().try_init()
+    } else {
+        log.try_init()
+    });
+}
+
+/// Whether standard error is the journal, which keeps the time itself: systemd tells the stream's device and inode.
+fn under_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    nix::sys::stat::fstat(io::stderr())
+        .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        filter(Some(text.to_owned()), None)
+            .expect_err("a filter that should be refused")
+            .to_string()
+    }
+
+    #[test]
+    fn levels_and_directives_are_filters() {
+        for text in [
+            "info",
+            "DEBUG",
+            "off",
+            "info,shim6_core=debug",
+            "warn,shim6_tun::daemon=trace",
+        ] {
+            filter(Some(text.to_owned()), None).expect(text);
+        }
+    }
+
+    #[test]
+    fn the_argument_overrides_the_variable_and_an_empty_variable_means_the_default() {
+        let both = filter(Some("debug".to_owned()), Some("warn".to_owned())).expect("debug");
+        assert_eq!(both.to_string(), "debug");
+        let variable = filter(None, Some("warn".to_owned())).expect("warn");
+        assert_eq!(variable.to_string(), "warn");
+        assert_eq!(
+            filter(None, Some(String::new()))
+                .expect("default")
+                .to_string(),
+            "info"
+        );
+        assert_eq!(filter(None, None).expect("default").to_string(), "info");
+    }
+
+    #[test]
+    fn a_mistyped_level_is_an_error_and_not_silence() {
+        assert_eq!(
+            refused("inof"),
+            "--log: \"inof\" is no level, did you mean info; expected off, error, warn, info, debug, trace, \
+             or directives such as info,shim6_core=debug"
+        );
+        assert!(refused("shim6_core=loud").starts_with("--log: \"shim6_core=loud\" is no filter"));
+        let variable = filter(None, Some("debgu".to_owned()))
+            .expect_err("a mistyped level")
+            .to_string();
+        assert!(
+            variable.starts_with("SHIM6_LOG: \"debgu\" is no level, did you mean debug;"),
+            "{variable}"
+        );
+    }
+
+    #[test]
+    fn a_module_without_a_level_is_an_error() {
+        assert!(
+            refused("info,rtnetlink")
+                .starts_with("--log: \"rtnetlink\" is no level; expected off, ")
+        );
+        assert!(refused("").starts_with("--log: \"\" is no level; expected off, "));
+    }
+
+    #[test]
+    fn a_file_that_is_asked_for_must_exist() {
+        let error = load(Some(Path::new("/nonexistent/shim6.toml"))).expect_err("an absent file");
+        assert_eq!(
+            error.to_string(),
+            "the configuration /nonexistent/shim6.toml cannot be read; check its name and its permissions"
+        );
+    }
+}

@@ -1,0 +1,427 @@
+//! `shim6 status`: the daemon at a glance.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::output::{Cell, Style, Table, WIDTH, age, count, octets, plain, print};
+use super::{SocketArgs, block_on};
+use crate::control::Client;
+use crate::status::{ContextStatus, Counters, PairStatus, Status, UplinkStatus, Volume};
+
+/// Contexts shown without `--all`.
+const SHOWN: usize = 20;
+
+/// Arguments of `shim6 status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Print the whole status as a JSON object
+    #[arg(long)]
+    json: bool,
+    /// Show all contexts, not only the first 20
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    socket: SocketArgs,
+}
+
+/// Prints the status of the running daemon.
+///
+/// # Errors
+///
+/// When no daemon answers.
+pub fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
+    let path = args.socket.path();
+    let status = block_on(async { Ok(Client::connect(&path).await?.status().await?) })?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&status)? + "\n"
+    } else {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let style = Style {
+            colored: io::stdout().is_terminal() && !no_color,
+        };
+        screen(&status, style, if args.all { usize::MAX } else { SHOWN })
+    };
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn screen(status: &Status, style: Style, most: usize) -> String {
+    let mut text = facts(status);
+    text.push('\n');
+    text += &uplinks(&status.uplinks, style);
+    text.push('\n');
+    text += &contexts(&status.contexts, style, most);
+    text.push('\n');
+    text += &counters(&status.counters, style);
+    text
+}
+
+fn facts(status: &Status) -> String {
+    let down = status.uplinks.iter().filter(|uplink| !uplink.up).count();
+    let moved = status
+        .contexts
+        .iter()
+        .filter(|context| !is_direct(context))
+        .count();
+    let mut text = format!(
+        "shim6 {}, pid {}, up {}, tun {}; uplinks: {}",
+        plain(&status.version),
+        status.pid,
+        age(status.uptime_ms),
+        plain(&status.tun),
+        status.uplinks.len(),
+    );
+    if down > 0 {
+        let _ = write!(text, " ({down} down)");
+    }
+    let _ = write!(text, "; contexts: {}", status.contexts.len());
+    if moved > 0 {
+        let _ = write!(text, " ({moved} moved)");
+    }
+    text.push('\n');
+    text
+}
+
+fn uplinks(uplinks: &[UplinkStatus], style: Style) -> String {
+    if uplinks.is_empty() {
+        return "No uplinks: no interface has a global IPv6 prefix and a router.\n".to_owned();
+    }
+    let mut table = Table::new(&["UPLINK", "STATE", "PREFIX", "ADDRESS", "GATEWAY"], style);
+    for uplink in uplinks {
+        table.row([
+            plain(&uplink.interface).into(),
+            if uplink.up {
+                Cell::styled("up", |text| style.good(text))
+            } else {
+                Cell::styled("down", |text| style.bad(text))
+            },
+            plain(&uplink.prefix).into(),
+            uplink.address.into(),
+            uplink.gateway.map_or("-".into(), Cell::from),
+        ]);
+    }
+    table.render()
+}
+
+fn contexts(contexts: &[ContextStatus], style: Style, most: usize) -> String {
+    if contexts.is_empty() {
+        return "No contexts: no peer that speaks Shim6 has had enough traffic yet.\n".to_owned();
+    }
+    // What does not run as usual comes first.
+    let mut sorted: Vec<&ContextStatus> = contexts.iter().collect();
+    sorted.sort_by_key(|context| {
+        (
+            context.reap == "operational",
+            is_direct(context),
+            context.id,
+        )
+    });
+    let mut table = Table::new(
+        &[
+            "CONTEXT",
+            "STATE",
+            "PATH",
+            "HEALTH",
+            "SENT",
+            "RECEIVED",
+            "FAILOVERS",
+        ],
+        style,
+    );
+    for context in sorted.iter().take(most) {
+        table.row([
+            context.id.into(),
+            plain(&context.state).into(),
+            if is_direct(context) {
+                "direct".into()
+            } else {
+                Cell::styled("moved", |text| style.changing(text))
+            },
+            match context.reap.as_str() {
+                "operational" => Cell::styled("operational", |text| style.good(text)),
+                other => Cell::styled(&plain(other), |text| style.bad(text)),
+            },
+            volume(context.sent).into(),
+            volume(context.received).into(),
+            context.failovers.into(),
+        ]);
+        table.note(format!("  ulids  {}", pair(context.ulids)));
+        if !is_direct(context) {
+            table.note(format!("  path   {}", pair(context.locators)));
+        }
+        if let Some(last) = &context.last_failover {
+            table.note(format!(
+                "  last   {} ago: {}",
+                age(last.ago_ms),
+                plain(&last.cause)
+            ));
+        }
+    }
+    let mut text = table.render();
+    if sorted.len() > most {
+        let _ = writeln!(text, "{} more: shim6 status --all", sorted.len() - most);
+    }
+    text
+}
+
+fn counters(counters: &Counters, style: Style) -> String {
+    let groups = [
+        ("received", &counters.received),
+        ("sent", &counters.sent),
+        ("discarded", &counters.discards),
+        ("data path", &counters.dataplane),
+    ];
+    let mut text = style.heading("COUNTERS") + "\n";
+    for (name, group) in groups {
+        text += &wrapped(name, group);
+    }
+    text
+}
+
+/// The counters of `group` that are not 0, as many lines as they need.
+fn wrapped(name: &str, group: &BTreeMap<String, u64>) -> String {
+    let mut line = format!("  {name:<9}  ");
+    let indent = line.len();
+    let mut text = String::new();
+    let mut counted = group.iter().filter(|(_, value)| **value > 0).peekable();
+    if counted.peek().is_none() {
+        return line + "-\n";
+    }
+    while let Some((key, value)) = counted.next() {
+        let item = format!("{} {value}", plain(key));
+        if line.len() > indent && line.chars().count() + item.chars().count() + 1 > WIDTH {
+            let _ = writeln!(text, "{}", line.trim_end());
+            line = " ".repeat(indent);
+        }
+        line += &item;
+        if counted.peek().is_some() {
+            line += ", ";
+        }
+    }
+    text += line.trim_end();
+    text.push('\n');
+    text
+}
+
+fn is_direct(context: &ContextStatus) -> bool {
+    context.locators == context.ulids
+}
+
+fn pair(pair: PairStatus) -> String {
+    format!("{} -> {}", pair.local, pair.peer)
+}
+
+fn volume(volume: Volume) -> String {
+    format!("{} ({} pkt)", octets(volume.octets), count(volume.packets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::FailoverStatus;
+
+    fn address(text: &str) -> std::net::Ipv6Addr {
+        text.parse().expect("an address in a test")
+    }
+
+    fn between(local: &str, peer: &str) -> PairStatus {
+        PairStatus {
+            local: address(local),
+            peer: address(peer),
+        }
+    }
+
+    fn sample() -> Status {
+        let ulids = between(
+            "2001:db8:a1:0:1c0d:22e3:3f44:5a55",
+            "2001:db8:b1:0:3c0d:42e3:5f44:6a55",
+        );
+        let moved = between(
+            "2001:db8:a2:0:1c0d:22e3:3f44:5a55",
+            "2001:db8:b2:0:3c0d:42e3:5f44:6a55",
+        );
+        let direct = ContextStatus {
+            id: 1,
+            ulids: moved,
+            state: "established".to_owned(),
+            reap: "operational".to_owned(),
+            locators: moved,
+            steered: false,
+            peer_locators: vec![moved.peer, ulids.peer],
+            age_ms: 60_000,
+            sent: Volume {
+                packets: 1234,
+                octets: 98_765,
+            },
+            received: Volume {
+                packets: 81_200,
+                octets: 118_000_000,
+            },
+            failovers: 0,
+            last_failover: None,
+        };
+        let uplink =
+            |interface: &str, prefix: &str, address: std::net::Ipv6Addr, up: bool| UplinkStatus {
+                interface: interface.to_owned(),
+                prefix: prefix.to_owned(),
+                gateway: up.then(|| "fe80::1".parse().expect("an address")),
+                address,
+                up,
+            };
+        Status {
+            version: "0.1.0".to_owned(),
+            pid: 4242,
+            uptime_ms: 7_384_000,
+            tun: "shim0".to_owned(),
+            uplinks: vec![
+                uplink("eth0", "2001:db8:a1::/64", ulids.local, false),
+                uplink("wwan0", "2001:db8:a2::/64", moved.local, true),
+            ],
+            contexts: vec![
+                direct.clone(),
+                ContextStatus {
+                    id: 2,
+                    ulids,
+                    locators: moved,
+                    steered: true,
+                    failovers: 1,
+                    last_failover: Some(FailoverStatus {
+                        cause: "link down on eth0".to_owned(),
+                        from: ulids,
+                        to: moved,
+                        ago_ms: 12_345,
+                    }),
+                    ..direct
+                },
+            ],
+            counters: Counters {
+                received: BTreeMap::from([
+                    ("i1".to_owned(), 0),
+                    ("r1".to_owned(), 2),
+                    ("r2".to_owned(), 2),
+                ]),
+                sent: BTreeMap::from([("i1".to_owned(), 2), ("i2".to_owned(), 2)]),
+                discards: BTreeMap::from([("bad-checksum".to_owned(), 0)]),
+                dataplane: BTreeMap::new(),
+            },
+        }
+    }
+
+    const NO_COLOR: Style = Style { colored: false };
+
+    #[test]
+    fn the_screen_shows_what_is_up_what_moved_and_why() {
+        let expected = "\
+shim6 0.1.0, pid 4242, up 2h 3m, tun shim0; uplinks: 2 (1 down); contexts: 2 (1 moved)
+
+UPLINK  STATE  PREFIX            ADDRESS                            GATEWAY
+eth0    down   2001:db8:a1::/64  2001:db8:a1:0:1c0d:22e3:3f44:5a55  -
+wwan0   up     2001:db8:a2::/64  2001:db8:a2:0:1c0d:22e3:3f44:5a55  fe80::1
+
+CONTEXT  STATE        PATH    HEALTH       SENT                 RECEIVED            FAILOVERS
+2        established  moved   operational  98.7 kB (1.23k pkt)  118 MB (81.2k pkt)  1
+  ulids  2001:db8:a1:0:1c0d:22e3:3f44:5a55 -> 2001:db8:b1:0:3c0d:42e3:5f44:6a55
+  path   2001:db8:a2:0:1c0d:22e3:3f44:5a55 -> 2001:db8:b2:0:3c0d:42e3:5f44:6a55
+  last   12.3s ago: link down on eth0
+1        established  direct  operational  98.7 kB (1.23k pkt)  118 MB (81.2k pkt)  0
+  ulids  2001:db8:a2:0:1c0d:22e3:3f44:5a55 -> 2001:db8:b2:0:3c0d:42e3:5f44:6a55
+
+COUNTERS
+  received   r1 2, r2 2
+  sent       i1 2, i2 2
+  discarded  -
+  data path  -
+";
+        assert_eq!(screen(&sample(), NO_COLOR, SHOWN), expected);
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_screen() {
+        let mut status = sample();
+        let long = between(
+            "2001:db8:aaaa:bbbb:1c0d:22e3:3f44:5a55",
+            "2001:db8:cccc:dddd:3c0d:42e3:5f44:6a55",
+        );
+        status.uplinks[0].interface = "enp0s31f6np1234".to_owned();
+        status.uplinks[0].prefix = "2001:db8:aaaa:bbbb::/64".to_owned();
+        status.uplinks[0].address = long.local;
+        status.uplinks[0].gateway = Some(address("fe80::1234:56ff:fe78:9abc"));
+        status.contexts[0].ulids = long;
+        status.contexts[0].id = 9_999_999;
+        status.contexts[0].state = "i2bis-sent".to_owned();
+        for discard in 0..40 {
+            status
+                .counters
+                .discards
+                .insert(format!("reason-number-{discard}"), 1 << 40);
+        }
+        let text = screen(&status, NO_COLOR, SHOWN);
+        for line in text.lines() {
+            assert!(
+                line.chars().count() <= WIDTH,
+                "{} columns: {line}",
+                line.chars().count()
+            );
+        }
+        assert!(
+            text.contains("\n  gateway fe80::1234:56ff:fe78:9abc\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn troubled_contexts_come_first_and_many_are_cut() {
+        let mut status = sample();
+        let direct = status.contexts[0].clone();
+        status.contexts.extend((3..50).map(|id| ContextStatus {
+            id,
+            ..direct.clone()
+        }));
+        status.contexts[30].reap = "exploring".to_owned();
+        let text = screen(&status, NO_COLOR, SHOWN);
+        let rows: Vec<&str> = text
+            .lines()
+            .filter(|line| line.contains("established"))
+            .collect();
+        assert_eq!(rows.len(), SHOWN);
+        assert!(
+            rows[0].starts_with("31 ") && rows[0].contains("exploring"),
+            "{}",
+            rows[0]
+        );
+        assert!(
+            rows[1].starts_with("2 ") && rows[1].contains("moved"),
+            "{}",
+            rows[1]
+        );
+        assert!(text.contains("\n29 more: shim6 status --all\n"), "{text}");
+    }
+
+    #[test]
+    fn an_idle_daemon_says_what_it_waits_for() {
+        let mut status = sample();
+        status.uplinks.clear();
+        status.contexts.clear();
+        let text = screen(&status, NO_COLOR, SHOWN);
+        assert!(text.contains("uplinks: 0; contexts: 0\n"), "{text}");
+        assert!(
+            text.contains("No uplinks:") && text.contains("No contexts:"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn colour_only_adds_escapes() {
+        let colored = screen(&sample(), Style { colored: true }, SHOWN);
+        assert!(colored.contains("\x1b[1;31mdown\x1b[0m"), "{colored}");
+        let mut bare = colored;
+        for code in ["0", "1", "32", "33", "1;31"] {
+            bare = bare.replace(&format!("\x1b[{code}m"), "");
+        }
+        assert_eq!(bare, screen(&sample(), NO_COLOR, SHOWN));
+    }
+}

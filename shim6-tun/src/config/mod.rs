@@ -1,0 +1,243 @@
+//! The daemon's configuration file: TOML, every key optional.
+//!
+//! Unknown keys, wrong types and values out of range are errors that name the file, the line, the key and what is
+//! expected. All of them are reported at once, in the order of the file.
+
+mod error;
+mod nearest;
+mod prefix;
+mod read;
+mod sections;
+
+use std::net::Ipv6Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use error::{ConfigError, Problem};
+pub(crate) use nearest::nearest;
+pub use prefix::{Prefix64, PrefixError};
+use read::Document;
+
+/// Where `shim6 run` looks for its configuration when it is not told.
+pub const DEFAULT_PATH: &str = "/etc/shim6/shim6.toml";
+
+/// Where the daemon's control socket is when the configuration does not say.
+pub const DEFAULT_SOCKET: &str = "/run/shim6/shim6.sock";
+
+/// Largest configuration file read, in octets.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The whole configuration. [`Config::default`] is what an empty file gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `control_socket`: absolute path of the control socket, at most 107 octets.
+    /// Default `/run/shim6/shim6.sock`.
+    pub control_socket: PathBuf,
+    /// `[tun]`: the device that steered packets go through.
+    pub tun: TunConfig,
+    /// `[[uplink]]`: the uplinks to use, at most 16. Default: none given, which means to discover them.
+    pub uplinks: Vec<UplinkConfig>,
+    /// `[addresses]`: how our own addresses are made.
+    pub addresses: AddressConfig,
+    /// `[trigger]`: when a pair of addresses gets a context.
+    pub trigger: TriggerConfig,
+    /// `[reap]`: failure detection and exploration (RFC 5534).
+    pub reap: ReapConfig,
+    /// `[steering]`: the routing table, rule and mark that steering uses.
+    pub steering: SteeringConfig,
+    /// `[limits]`: bounds on what peers and traffic can make grow.
+    pub limits: LimitsConfig,
+}
+
+/// `[tun]`: the device that steered packets go through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TunConfig {
+    /// `name`: the device's name, 1 to 15 octets. Default `shim0`.
+    pub name: String,
+    /// `mtu`: octets per packet, 1280 to 65535. Default 1492: an Ethernet uplink less the 8-octet payload header.
+    pub mtu: u32,
+}
+
+/// One `[[uplink]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UplinkConfig {
+    /// `interface`: the network interface, 1 to 15 octets; required, and different in each uplink.
+    pub interface: String,
+    /// `prefix`: the /64 to make an address in, such as `2001:db8:a1::/64`. Default: taken from the interface.
+    pub prefix: Option<Prefix64>,
+    /// `gateway`: the router's unicast address on this uplink. Default: taken from the routing table.
+    pub gateway: Option<Ipv6Addr>,
+}
+
+/// `[addresses]`: how our own addresses are made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressConfig {
+    /// `dad`: whether the kernel checks for duplicates (RFC 4862 section 5.4) before an address is used.
+    /// Default true.
+    pub dad: bool,
+    /// `sec`: the security parameter of generated addresses (RFC 3972 section 2), 0 or 1. Default 0;
+    /// 1 costs some 65,000 hashes once.
+    pub sec: u8,
+}
+
+/// `[trigger]`: when a pair of addresses gets a context. Reaching either count is enough.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriggerConfig {
+    /// `packets`: packets of the pair, both directions together; 0 means not used. Default 50.
+    pub packets: u64,
+    /// `octets`: octets of the pair, both directions together; 0 means not used. Default 0.
+    pub octets: u64,
+    /// `initiate`: whether this host sets up contexts at all; if not, it only answers. Default true.
+    pub initiate: bool,
+}
+
+/// `[reap]`: failure detection and exploration (RFC 5534).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReapConfig {
+    /// `send_timeout`: how long we send without hearing anything before we explore (RFC 5534 section 7),
+    /// 50 ms to 100 s. Default 15 s.
+    pub send_timeout: Duration,
+    /// `keepalive_interval`: time between the keepalives of a receiver that has nothing to send, from 10 ms to less
+    /// than `send_timeout`. Default: a third of `send_timeout`; see [`ReapConfig::keepalive_interval`].
+    pub keepalive_interval: Option<Duration>,
+    /// `initial_probe_timeout`: time between the first probes (RFC 5534 section 7), 10 ms to 60 s, and at most
+    /// `max_probe_timeout`. Default 500 ms.
+    pub initial_probe_timeout: Duration,
+    /// `initial_probes`: probes sent before the time between them starts to double, 1 to 64. Default 4.
+    pub initial_probes: u32,
+    /// `max_probe_timeout`: where that doubling ends, 10 ms to 10 min. Default 60 s.
+    pub max_probe_timeout: Duration,
+}
+
+/// `[steering]`: the routing table, rule and mark that steering uses. All are ours alone: the daemon empties them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SteeringConfig {
+    /// `table`: routing table number, 1 to 4294967295 but not 253, 254 or 255 (the kernel's). Default 21302.
+    pub table: u32,
+    /// `rule_priority`: priority of the rule that looks that table up, 1 to 32765 (before the main table's).
+    /// Default 140.
+    pub rule_priority: u32,
+    /// `fwmark`: mark on the daemon's own packets, so that they are not steered again, 1 to 4294967295.
+    /// Default 0x5336.
+    pub fwmark: u32,
+}
+
+/// `[limits]`: bounds on what peers and traffic can make grow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// `contexts`: contexts in total, 1 to 1000000. Default 10000.
+    pub contexts: usize,
+    /// `contexts_per_peer`: contexts with one peer, 1 to 65535, at most `contexts`. Default 16.
+    pub contexts_per_peer: usize,
+    /// `candidates`: pairs of addresses watched before they have a context, 1 to 1000000. Default 4096.
+    pub candidates: usize,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, is larger than 1 MiB, or says something that is not understood.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let bytes = read::file(path, MAX_FILE)?;
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => Self::parse(text, path),
+            Err(error) => Err(ConfigError::not_utf8(path, &bytes[..error.valid_up_to()])),
+        }
+    }
+
+    /// Checks the text of a configuration; `origin` is the file named in errors.
+    ///
+    /// # Errors
+    ///
+    /// When the text is not TOML or says something that is not understood.
+    pub fn parse(text: &str, origin: &Path) -> Result<Self, ConfigError> {
+        let document = Document::parse(text, origin)?;
+        let config = sections::root(&document.root());
+        document.into_result(config)
+    }
+}
+
+impl ReapConfig {
+    /// The keepalive interval in force: the configured one, else a third of the send timeout.
+    #[must_use]
+    pub fn keepalive_interval(&self) -> Duration {
+        self.keepalive_interval.unwrap_or(self.send_timeout / 3)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            control_socket: PathBuf::from(DEFAULT_SOCKET),
+            tun: TunConfig::default(),
+            uplinks: Vec::new(),
+            addresses: AddressConfig::default(),
+            trigger: TriggerConfig::default(),
+            reap: ReapConfig::default(),
+            steering: SteeringConfig::default(),
+            limits: LimitsConfig::default(),
+        }
+    }
+}
+
+impl Default for TunConfig {
+    fn default() -> Self {
+        Self {
+            name: "shim0".to_owned(),
+            mtu: 1492,
+        }
+    }
+}
+
+impl Default for AddressConfig {
+    fn default() -> Self {
+        Self { dad: true, sec: 0 }
+    }
+}
+
+impl Default for TriggerConfig {
+    fn default() -> Self {
+        Self {
+            packets: 50,
+            octets: 0,
+            initiate: true,
+        }
+    }
+}
+
+impl Default for ReapConfig {
+    fn default() -> Self {
+        Self {
+            send_timeout: Duration::from_secs(15),
+            keepalive_interval: None,
+            initial_probe_timeout: Duration::from_millis(500),
+            initial_probes: 4,
+            max_probe_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for SteeringConfig {
+    fn default() -> Self {
+        Self {
+            table: 21302,
+            rule_priority: 140,
+            fwmark: 0x5336,
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            contexts: 10_000,
+            contexts_per_peer: 16,
+            candidates: 4096,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,263 @@
+//! The keys of each table, with their ranges and what has to hold between them.
+
+use std::collections::HashMap;
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::read::{self, Section};
+use super::{
+    AddressConfig, Config, LimitsConfig, Prefix64, PrefixError, ReapConfig, SteeringConfig,
+    TriggerConfig, TunConfig, UplinkConfig, prefix as prefix64,
+};
+
+/// Most uplinks one host may have: an HBA set hashes over the prefixes of all of them.
+const MAX_UPLINKS: usize = 16;
+
+/// Longest path of a Unix socket, in octets (`sun_path` less its final zero).
+const MAX_SOCKET_PATH: usize = 107;
+
+const SOCKET_EXPECTED: &str =
+    "expected an absolute path of at most 107 octets, such as \"/run/shim6/shim6.sock\"";
+const INTERFACE_EXPECTED: &str =
+    "expected the name of a network interface, 1 to 15 octets, such as \"eth0\"";
+const GATEWAY_EXPECTED: &str = "expected the router's unicast IPv6 address, such as \"fe80::1\"";
+
+/// The whole file.
+pub(super) fn root(root: &Section<'_>) -> Config {
+    let defaults = Config::default();
+    let tun = tun(root.section("tun"));
+    let config = Config {
+        control_socket: root
+            .parsed("control_socket", SOCKET_EXPECTED, socket_path)
+            .unwrap_or(defaults.control_socket),
+        uplinks: uplinks(root, &tun.name),
+        tun,
+        addresses: addresses(root.section("addresses")),
+        trigger: trigger(root.section("trigger")),
+        reap: reap(root.section("reap")),
+        steering: steering(root.section("steering")),
+        limits: limits(root.section("limits")),
+    };
+    root.finish();
+    config
+}
+
+fn tun(section: Section<'_>) -> TunConfig {
+    let defaults = TunConfig::default();
+    let tun = TunConfig {
+        name: section
+            .parsed("name", INTERFACE_EXPECTED, interface_name)
+            .unwrap_or(defaults.name),
+        mtu: section.integer("mtu", 1280, 65535).unwrap_or(defaults.mtu),
+    };
+    section.finish();
+    tun
+}
+
+fn uplinks(root: &Section<'_>, tun_name: &str) -> Vec<UplinkConfig> {
+    let sections = root.sections("uplink");
+    if let Some(first_too_many) = sections.get(MAX_UPLINKS) {
+        let wrong = format!("there are {} uplinks", sections.len());
+        first_too_many.problem(&wrong, &format!("expected at most {MAX_UPLINKS}"));
+    }
+    let mut interfaces = HashMap::new();
+    let mut prefixes = HashMap::new();
+    let mut uplinks = Vec::with_capacity(sections.len());
+    for section in sections {
+        let interface = section.parsed("interface", INTERFACE_EXPECTED, interface_name);
+        let prefix = section.parsed("prefix", prefix64::EXPECTED, prefix);
+        let gateway = section.parsed("gateway", GATEWAY_EXPECTED, gateway);
+        match &interface {
+            None => section.required("interface", INTERFACE_EXPECTED),
+            Some(name) if name == tun_name => section.problem_at(
+                "interface",
+                &format!("\"{name}\" is the TUN device (tun.name)"),
+                "expected the interface of an uplink",
+            ),
+            Some(name) => section.unique("interface", &mut interfaces, name.clone()),
+        }
+        if let Some(prefix) = prefix {
+            section.unique("prefix", &mut prefixes, prefix.to_string());
+        }
+        section.finish();
+        uplinks.extend(interface.map(|interface| UplinkConfig {
+            interface,
+            prefix,
+            gateway,
+        }));
+    }
+    uplinks
+}
+
+fn addresses(section: Section<'_>) -> AddressConfig {
+    let defaults = AddressConfig::default();
+    let addresses = AddressConfig {
+        dad: section.boolean("dad").unwrap_or(defaults.dad),
+        sec: section.integer("sec", 0, 1).unwrap_or(defaults.sec),
+    };
+    section.finish();
+    addresses
+}
+
+fn trigger(section: Section<'_>) -> TriggerConfig {
+    let defaults = TriggerConfig::default();
+    let most = i64::MAX.unsigned_abs();
+    let trigger = TriggerConfig {
+        packets: section
+            .integer("packets", 0, most)
+            .unwrap_or(defaults.packets),
+        octets: section
+            .integer("octets", 0, most)
+            .unwrap_or(defaults.octets),
+        initiate: section.boolean("initiate").unwrap_or(defaults.initiate),
+    };
+    if trigger.initiate && trigger.packets == 0 && trigger.octets == 0 {
+        section.problem_at(
+            "packets",
+            "is 0 and so is trigger.octets, so that no context would ever be set up",
+            "expected one of them above 0, or trigger.initiate = false",
+        );
+    }
+    section.finish();
+    trigger
+}
+
+fn reap(section: Section<'_>) -> ReapConfig {
+    const MILLISECOND: Duration = Duration::from_millis(1);
+    const SECOND: Duration = Duration::from_secs(1);
+    let defaults = ReapConfig::default();
+    let reap = ReapConfig {
+        send_timeout: section
+            .duration("send_timeout", 50 * MILLISECOND, 100 * SECOND)
+            .unwrap_or(defaults.send_timeout),
+        keepalive_interval: section.duration("keepalive_interval", 10 * MILLISECOND, 100 * SECOND),
+        initial_probe_timeout: section
+            .duration("initial_probe_timeout", 10 * MILLISECOND, 60 * SECOND)
+            .unwrap_or(defaults.initial_probe_timeout),
+        initial_probes: section
+            .integer("initial_probes", 1, 64)
+            .unwrap_or(defaults.initial_probes),
+        max_probe_timeout: section
+            .duration("max_probe_timeout", 10 * MILLISECOND, 600 * SECOND)
+            .unwrap_or(defaults.max_probe_timeout),
+    };
+    if reap.keepalive_interval() >= reap.send_timeout {
+        section.problem_at(
+            "keepalive_interval",
+            &format!(
+                "{} is not below the send timeout",
+                read::show(reap.keepalive_interval())
+            ),
+            &format!(
+                "expected less than reap.send_timeout, {}",
+                read::show(reap.send_timeout)
+            ),
+        );
+    }
+    if reap.initial_probe_timeout > reap.max_probe_timeout {
+        section.problem_at(
+            "initial_probe_timeout",
+            &format!(
+                "{} is above the longest probe timeout",
+                read::show(reap.initial_probe_timeout)
+            ),
+            &format!(
+                "expected at most reap.max_probe_timeout, {}",
+                read::show(reap.max_probe_timeout)
+            ),
+        );
+    }
+    section.finish();
+    reap
+}
+
+fn steering(section: Section<'_>) -> SteeringConfig {
+    let defaults = SteeringConfig::default();
+    let most = u64::from(u32::MAX);
+    let steering = SteeringConfig {
+        table: section.integer("table", 1, most).unwrap_or(defaults.table),
+        rule_priority: section
+            .integer("rule_priority", 1, 32765)
+            .unwrap_or(defaults.rule_priority),
+        fwmark: section
+            .integer("fwmark", 1, most)
+            .unwrap_or(defaults.fwmark),
+    };
+    if (253..=255).contains(&steering.table) {
+        section.problem_at(
+            "table",
+            &format!("{} is one of the kernel's own tables", steering.table),
+            "expected a table that nothing else uses",
+        );
+    }
+    section.finish();
+    steering
+}
+
+fn limits(section: Section<'_>) -> LimitsConfig {
+    let defaults = LimitsConfig::default();
+    let contexts = section
+        .integer("contexts", 1, 1_000_000)
+        .unwrap_or(defaults.contexts);
+    let limits = LimitsConfig {
+        contexts,
+        // A small total lowers the default share of one peer, never a value that was written down.
+        contexts_per_peer: section
+            .integer("contexts_per_peer", 1, 65535)
+            .unwrap_or(defaults.contexts_per_peer.min(contexts)),
+        candidates: section
+            .integer("candidates", 1, 1_000_000)
+            .unwrap_or(defaults.candidates),
+    };
+    if limits.contexts_per_peer > limits.contexts {
+        section.problem_at(
+            "contexts_per_peer",
+            &format!("{} is above the total", limits.contexts_per_peer),
+            &format!("expected at most limits.contexts, {}", limits.contexts),
+        );
+    }
+    section.finish();
+    limits
+}
+
+fn socket_path(text: &str) -> Result<PathBuf, String> {
+    if text.contains('\0') {
+        return Err("has a zero octet in it".to_owned());
+    }
+    if text.len() > MAX_SOCKET_PATH {
+        return Err(format!("is {} octets long", text.len()));
+    }
+    let path = PathBuf::from(text);
+    if !path.is_absolute() || path.file_name().is_none() {
+        return Err(format!("{text:?} is not an absolute path of a file"));
+    }
+    Ok(path)
+}
+
+fn interface_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > 15 {
+        return Err(format!("{text:?} is {} octets long", text.len()));
+    }
+    // What the kernel refuses, and `%`, which it takes as a template for numbered names.
+    let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '/' | ':' | '%');
+    match text.chars().find(|&c| bad(c)) {
+        _ if text == "." || text == ".." => Err(format!("{text:?} is not a name")),
+        Some(c) => Err(format!("{text:?} has a {c:?} in it")),
+        None => Ok(text.to_owned()),
+    }
+}
+
+fn prefix(text: &str) -> Result<Prefix64, String> {
+    text.parse().map_err(|error: PrefixError| error.to_string())
+}
+
+fn gateway(text: &str) -> Result<Ipv6Addr, String> {
+    let address: Ipv6Addr = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not an IPv6 address"))?;
+    if address.is_multicast() || address.is_unspecified() || address.is_loopback() {
+        return Err(format!("{address} is not the address of a router"));
+    }
+    Ok(address)
+}

@@ -1,0 +1,172 @@
+mod calls;
+mod socket;
+mod streams;
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::server::Patience;
+use super::*;
+use crate::status::{
+    ContextStatus, Counters, Event, FailoverStatus, PairStatus, UplinkStatus, Volume,
+};
+
+/// Far longer than anything here takes; a test that waits so long has failed.
+const LONG: Duration = Duration::from_secs(20);
+
+/// A served socket with a daemon behind it that answers every status request with [`sample`].
+struct Fixture {
+    directory: tempfile::TempDir,
+    events: broadcast::Sender<Event>,
+    daemon: JoinHandle<()>,
+    server: JoinHandle<()>,
+}
+
+impl Fixture {
+    fn start() -> Self {
+        Self::with_patience(Patience::default())
+    }
+
+    fn with_patience(patience: Patience) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let server = Server::bind(&directory.path().join("sock"))
+            .expect("a socket")
+            .with_patience(patience);
+        let (requests, mut asked) = mpsc::channel(4);
+        let (events, _) = broadcast::channel(16);
+        let server = tokio::spawn(server.serve(requests, events.clone()));
+        let daemon = tokio::spawn(async move {
+            while let Some(Request::Status(answer)) = asked.recv().await {
+                drop(answer.send(sample()));
+            }
+        });
+        Self {
+            directory,
+            events,
+            daemon,
+            server,
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("sock")
+    }
+
+    async fn connect(&self) -> UnixStream {
+        UnixStream::connect(self.path())
+            .await
+            .expect("a connection")
+    }
+
+    /// Sends one request on a connection of its own and returns the reply.
+    async fn ask(&self, request: &Value) -> Value {
+        let mut stream = self.connect().await;
+        exchange(&mut stream, request.to_string().as_bytes()).await
+    }
+}
+
+async fn exchange(stream: &mut UnixStream, request: &[u8]) -> Value {
+    stream.write_all(request).await.expect("a request sent");
+    stream.write_all(&[0]).await.expect("a request sent");
+    reply(stream).await
+}
+
+async fn reply(stream: &mut UnixStream) -> Value {
+    let mut message = Vec::new();
+    loop {
+        let octet = timeout(LONG, stream.read_u8())
+            .await
+            .expect("a reply in time")
+            .expect("a reply");
+        if octet == 0 {
+            return serde_json::from_slice(&message).expect("JSON");
+        }
+        message.push(octet);
+    }
+}
+
+/// Waits until the other end has closed.
+async fn assert_closed(stream: &mut UnixStream) {
+    let read = timeout(LONG, stream.read(&mut [0; 64]))
+        .await
+        .expect("the end in time");
+    // Closing a socket with octets that were not read resets it.
+    assert!(
+        matches!(&read, Ok(0)) || read.is_err(),
+        "more than expected came: {read:?}"
+    );
+}
+
+fn event(number: u64) -> Event {
+    Event {
+        at_ms: number,
+        kind: "test".to_owned(),
+        context: Some(number),
+        message: "x".repeat(1000),
+        detail: json!({ "number": number }),
+    }
+}
+
+fn sample() -> Status {
+    let address = |last| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
+    let pair = PairStatus {
+        local: address(1),
+        peer: address(2),
+    };
+    let moved = PairStatus {
+        local: address(3),
+        peer: address(4),
+    };
+    Status {
+        version: "0.1.0".to_owned(),
+        pid: 1,
+        uptime_ms: u64::MAX,
+        tun: "shim0".to_owned(),
+        uplinks: vec![UplinkStatus {
+            interface: "eth0".to_owned(),
+            prefix: "2001:db8::/64".to_owned(),
+            gateway: None,
+            address: address(1),
+            up: true,
+        }],
+        contexts: vec![ContextStatus {
+            id: 7,
+            ulids: pair,
+            state: "established".to_owned(),
+            reap: "operational".to_owned(),
+            locators: moved,
+            steered: true,
+            peer_locators: vec![address(2), address(4)],
+            age_ms: 5,
+            sent: Volume {
+                packets: 1,
+                octets: 2,
+            },
+            received: Volume {
+                packets: 3,
+                octets: 4,
+            },
+            failovers: 1,
+            last_failover: Some(FailoverStatus {
+                cause: "timeout".to_owned(),
+                from: pair,
+                to: moved,
+                ago_ms: 3,
+            }),
+        }],
+        counters: Counters {
+            received: BTreeMap::from([("i1".to_owned(), 1)]),
+            discards: BTreeMap::from([("bad-checksum".to_owned(), 0)]),
+            ..Counters::default()
+        },
+    }
+}

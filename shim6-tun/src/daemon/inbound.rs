@@ -1,0 +1,66 @@
+//! From the uplinks to the TUN device: packets with a payload header get their ULIDs back, control messages go to the
+//! engine.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use shim6_core::dataplane::{Inbound, PAYLOAD_HEADER_LEN};
+
+use super::shared::{Input, Shared};
+use crate::sys::tun::Tun;
+use crate::sys::wire_socket::{ReceivedPacket, RecvBatch, WireReceiver};
+
+const BATCH: usize = 64;
+/// The P bit in the third octet of a Shim6 header: payload, not control (RFC 5533 section 5.1).
+const P_BIT: u8 = 0x80;
+
+/// Runs until the socket fails.
+pub(crate) async fn run(receiver: WireReceiver, tun: Arc<Tun>, shared: Arc<Shared>) -> anyhow::Result<()> {
+    let receiver = receiver.watch().context("watching the Shim6 socket")?;
+    let mut batch = RecvBatch::new(BATCH);
+    let mut errors = 0;
+    loop {
+        let mut guard = receiver.readable().await.context("waiting for Shim6 packets")?;
+        match guard.try_io(|receiver| receiver.get_ref().recv_batch(&mut batch)) {
+            Ok(Ok(_)) => {}
+            // A pending error of an earlier packet (an ICMP error, say) is no reason to stop.
+            Ok(Err(error)) if error.kind() != ErrorKind::Other => {
+                tracing::debug!(%error, "receiving Shim6 packets");
+                continue;
+            }
+            Ok(Err(error)) => return Err(error).context("receiving Shim6 packets"),
+            Err(_would_block) => continue,
+        }
+        for packet in batch.packets_mut() {
+            handle(packet, &tun, &shared);
+        }
+        let total = batch.errors().truncated + batch.errors().control_lost;
+        shared.counters.in_truncated.add((total - errors) as usize);
+        errors = total;
+    }
+}
+
+fn handle(packet: ReceivedPacket<'_>, tun: &Tun, shared: &Shared) {
+    let message = packet.message();
+    if message.len() < PAYLOAD_HEADER_LEN || message[2] & P_BIT == 0 {
+        let (source, destination) = (packet.source, packet.destination);
+        shared.tell(Input::Message { source, destination, octets: message.to_vec() });
+        return;
+    }
+    let (buffer, start) = packet.into_packet();
+    let dataplane = shared.dataplane.load();
+    match dataplane.inbound(buffer, start, shared.clock.now()) {
+        Inbound::Restored { start, flow, wake } => {
+            shared.counters.in_restored.add(1);
+            if wake {
+                shared.tell(Input::Activity(flow.context));
+            }
+            if tun.try_send(&buffer[start..]).is_err() {
+                shared.counters.in_tun_full.add(1);
+            }
+        }
+        Inbound::NoContext => shared.counters.in_no_context.add(1),
+        Inbound::Malformed(_) | Inbound::NotShim6 | Inbound::Control { .. } => shared.counters.in_malformed.add(1),
+    }
+}

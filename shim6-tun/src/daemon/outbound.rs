@@ -1,0 +1,82 @@
+//! From the TUN device to the uplinks: steered packets get their locators.
+
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use shim6_core::dataplane::{Outbound, PAYLOAD_HEADER_LEN, addresses};
+
+use super::shared::{Input, Shared};
+use crate::sys::tun::Tun;
+
+/// Packets rewritten before they are sent together.
+const BATCH: usize = 64;
+/// Room for the largest IPv6 packet and the header that goes in front.
+const BUFFER: usize = PAYLOAD_HEADER_LEN + 65_536;
+
+/// A packet that waits in `buffers[index]` to be sent.
+struct Ready {
+    index: usize,
+    start: usize,
+    end: usize,
+    source: Ipv6Addr,
+}
+
+/// Runs until the TUN device fails.
+pub(crate) async fn run(tun: Arc<Tun>, shared: Arc<Shared>) -> anyhow::Result<()> {
+    let mut buffers: Vec<Vec<u8>> = (0..BATCH).map(|_| vec![0; BUFFER]).collect();
+    let mut ready = Vec::with_capacity(BATCH);
+    loop {
+        let first = &mut buffers[0][PAYLOAD_HEADER_LEN..];
+        let length = tun.recv(first).await.context("reading from the TUN device")?;
+        ready.clear();
+        ready.extend(rewrite(&shared, &mut buffers[0], 0, length));
+        for (index, buffer) in buffers.iter_mut().enumerate().skip(1) {
+            match tun.try_recv(&mut buffer[PAYLOAD_HEADER_LEN..]) {
+                Ok(length) => ready.extend(rewrite(&shared, buffer, index, length)),
+                Err(_) => break, // Nothing left for now; a real failure shows again in `recv`.
+            }
+        }
+        send(&shared, &buffers, &ready);
+    }
+}
+
+fn rewrite(shared: &Shared, buffer: &mut [u8], index: usize, length: usize) -> Option<Ready> {
+    let end = PAYLOAD_HEADER_LEN + length;
+    let dataplane = shared.dataplane.load();
+    let counters = &shared.counters;
+    let (start, flow, wake) = match dataplane.outbound(&mut buffer[..end], PAYLOAD_HEADER_LEN, shared.clock.now()) {
+        Outbound::Rewritten { start, flow, wake } => {
+            counters.out_rewritten.add(1);
+            (start, flow, wake)
+        }
+        Outbound::Unchanged { flow, wake } => {
+            counters.out_unchanged.add(1);
+            (PAYLOAD_HEADER_LEN, flow, wake)
+        }
+        Outbound::NoContext => {
+            counters.out_no_context.add(1);
+            return None;
+        }
+        Outbound::Malformed(_) => {
+            counters.out_malformed.add(1);
+            return None;
+        }
+    };
+    if wake {
+        shared.tell(Input::Activity(flow.context));
+    }
+    let (source, _) = addresses(&buffer[start..end])?;
+    Some(Ready { index, start, end, source })
+}
+
+/// Sends in order; consecutive packets of one locator go in one call.
+fn send(shared: &Shared, buffers: &[Vec<u8>], ready: &[Ready]) {
+    let mut packets: [&[u8]; BATCH] = [&[]; BATCH];
+    for run in ready.chunk_by(|a, b| a.source == b.source) {
+        for (slot, packet) in packets.iter_mut().zip(run) {
+            *slot = &buffers[packet.index][packet.start..packet.end];
+        }
+        shared.send(run[0].source, &packets[..run.len()]);
+    }
+}

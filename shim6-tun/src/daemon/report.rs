@@ -1,0 +1,124 @@
+//! What the daemon says of itself: the status document and events.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use shim6_core::{Cause, CloseReason, ContextInfo, Endpoint, Event, Instant, LocatorPair, ReapState};
+
+use crate::status;
+
+/// The name of a REAP state in documents.
+pub(crate) fn reap_state(state: ReapState) -> &'static str {
+    match state {
+        ReapState::Operational => "operational",
+        ReapState::Exploring => "exploring",
+        ReapState::InboundOk => "inbound-ok",
+    }
+}
+
+/// Why a path was left, in words.
+pub(crate) fn cause(cause: Cause) -> &'static str {
+    match cause {
+        Cause::SendTimeout => "nothing came back for the Send Timeout",
+        Cause::PeerReport => "the peer reported a failure",
+        Cause::LocalHint => "the local link or address went away",
+        Cause::Requested => "on request",
+    }
+}
+
+pub(crate) fn pair(pair: LocatorPair) -> status::PairStatus {
+    status::PairStatus { local: pair.local, peer: pair.peer }
+}
+
+/// One context for the status document.
+pub(crate) fn context(info: &ContextInfo, now: Instant) -> status::ContextStatus {
+    let volume = |(packets, octets)| status::Volume { packets, octets };
+    let activity = info.activity.as_deref();
+    status::ContextStatus {
+        id: info.id.value(),
+        ulids: pair(info.ulids),
+        state: info.state.as_str().to_owned(),
+        reap: reap_state(info.reap).to_owned(),
+        locators: pair(info.locators),
+        steered: info.locators != info.ulids,
+        peer_locators: info.peer_locators.clone(),
+        age_ms: millis_since(info.created, now),
+        sent: activity.map_or_else(Default::default, |activity| volume(activity.sent())),
+        received: activity.map_or_else(Default::default, |activity| volume(activity.received())),
+        failovers: info.failovers,
+        last_failover: info.last_failover.map(|failover| status::FailoverStatus {
+            cause: cause(failover.cause).to_owned(),
+            from: pair(failover.from),
+            to: pair(failover.to),
+            ago_ms: millis_since(failover.at, now),
+        }),
+    }
+}
+
+/// The counters for the status document.
+pub(crate) fn counters(endpoint: &Endpoint, dataplane: BTreeMap<String, u64>) -> status::Counters {
+    let counters = endpoint.counters();
+    status::Counters {
+        received: counters.received().map(|(kind, count)| (kind.to_string(), count)).collect(),
+        sent: counters.sent().map(|(kind, count)| (kind.to_string(), count)).collect(),
+        discards: counters.discards().map(|(reason, count)| (reason.to_string(), count)).collect(),
+        dataplane,
+    }
+}
+
+/// An event of the protocol as people and programs read it.
+pub(crate) fn event(event: &Event, at_ms: u64) -> status::Event {
+    let (kind, context, message, detail) = match event {
+        Event::Established { context, ulids, initiator } => (
+            "established",
+            Some(context),
+            format!("context {context} established: {ulids} survives a failed path from now on"),
+            json!({ "ulids": pair(*ulids), "initiator": initiator }),
+        ),
+        Event::NoAnswer { ulids } => (
+            "no-answer",
+            None,
+            format!("no context for {ulids}: the peer does not answer, so it probably does not speak Shim6"),
+            json!({ "ulids": pair(*ulids) }),
+        ),
+        Event::Reachability { context, from, to, cause: why } => (
+            "reachability",
+            Some(context),
+            reachability(*to, *why),
+            json!({ "from": reap_state(*from), "to": reap_state(*to), "cause": cause(*why) }),
+        ),
+        Event::PathChanged { context, from, to, cause: why } => (
+            "failover",
+            Some(context),
+            format!("path moved from {from} to {to}: {}", cause(*why)),
+            json!({ "from": pair(*from), "to": pair(*to), "cause": cause(*why) }),
+        ),
+        Event::Closed { context, ulids, reason } => {
+            let why = match reason {
+                CloseReason::Requested => "on request",
+                CloseReason::Confusion => "the peer has lost it and uses its tag for another",
+            };
+            let detail = json!({ "ulids": pair(*ulids), "reason": why });
+            ("closed", Some(context), format!("context {context} closed: {why}"), detail)
+        }
+        Event::LocatorRefused { peer, locator } => (
+            "locator-refused",
+            None,
+            format!("{peer} claims the locator {locator} but cannot prove it; nothing was set up"),
+            json!({ "peer": peer, "locator": locator }),
+        ),
+    };
+    status::Event { at_ms, kind: kind.to_owned(), context: context.map(|id| id.value()), message, detail }
+}
+
+fn reachability(to: ReapState, why: Cause) -> String {
+    match to {
+        ReapState::Exploring => format!("looking for another path: {}", cause(why)),
+        ReapState::InboundOk => format!("hears the peer, but not yet heard by it: {}", cause(why)),
+        ReapState::Operational => "both directions work".to_owned(),
+    }
+}
+
+fn millis_since(then: Instant, now: Instant) -> u64 {
+    u64::try_from((now - then).as_millis()).unwrap_or(u64::MAX)
+}

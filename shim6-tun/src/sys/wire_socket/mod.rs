@@ -1,0 +1,23 @@
+//! Shim6 packets from and to the network: IPv6 packets with Next Header 140, many per system call.
+//!
+//! [`WireReceiver`] takes everything that carries protocol 140 to this host, control messages and payload alike.
+//! While one is open the kernel does not answer such packets with ICMPv6 "unrecognized Next Header" (RFC 4443
+//! section 3.4), which would tell peers that Shim6 is not spoken here.
+//!
+//! [`WireSender`] sends whole IPv6 packets with one source locator. It is a second socket because of the firewall
+//! mark, the source address and because it must not receive anything.
+
+mod receiver;
+mod sender;
+
+#[cfg(test)]
+mod tests;
+
+pub use receiver::{HEADROOM_OCTETS, ReceivedPacket, RecvBatch, RecvErrors, WireReceiver};
+pub use sender::{SendOutcome, WireSender};
+
+/// Most packets that one system call moves; a longer batch takes several calls.
+pub const MAX_BATCH: usize = 64;
+
+/// Octets asked for as socket buffer in either direction: about 10 ms at 3 Gbit/s.
+const SOCKET_BUFFER_OCTETS: usize = 4 * 1024 * 1024;

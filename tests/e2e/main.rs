@@ -1,0 +1,13 @@
+//! End-to-end tests: the real program as a process per host, real sockets, real packets.
+//!
+//! Each test has a network of its own, made of namespaces, and needs neither root nor installed
+//! tools. Where user namespaces are not allowed the tests say `skipped`; `SHIM6_REQUIRE_LAB=1`
+//! makes that a failure.
+
+mod bad_input;
+mod configuration;
+mod downloads;
+mod plans;
+mod requests;
+mod shutdown;
+mod unprotected;

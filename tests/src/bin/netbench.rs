@@ -1,0 +1,181 @@
+//! Measures over real packets, in a lab of network namespaces.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+use shim6_tests::binary;
+use shim6_tests::compare::Samples;
+use shim6_tun::demo::live::Live;
+use shim6_tun::demo::stage::{self, Stage};
+use shim6_tun::demo::summary::Locators;
+use shim6_tun::demo::traffic::bulk;
+use shim6_tun::lab::{self, Failure};
+use tokio::time::Instant;
+
+/// Time at the start of each stream that is not measured.
+const WARM_UP: Duration = Duration::from_millis(300);
+/// How long a context may take to be established, and a failure to be noticed.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Measures the Shim6 stack over real packets; needs no root where user namespaces are allowed
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// One TCP stream as fast as it goes: without a daemon, with one, after a failure
+    Throughput(ThroughputArgs),
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+struct ThroughputArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    /// How often each is measured, in turns
+    #[arg(long, value_name = "N", default_value_t = 5,
+          value_parser = clap::value_parser!(u64).range(1..=100))]
+    runs: u64,
+    /// Length of each measurement, in seconds
+    #[arg(long, value_name = "N", default_value_t = 2,
+          value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+}
+
+/// What was measured, in bits per second.
+#[derive(Debug, Default, Serialize)]
+struct Throughput {
+    /// No daemon runs.
+    plain: Samples,
+    /// A daemon runs on each host and has a context for the stream's addresses; no failure.
+    daemon: Samples,
+    /// After a failure: the stream goes through the daemons.
+    steered: Samples,
+    /// Median of `daemon` over that of `plain`.
+    daemon_ratio: Option<f64>,
+    /// Median of `steered` over that of `plain`.
+    steered_ratio: Option<f64>,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let Cli {
+        command: Command::Throughput(args),
+    } = Cli::parse();
+    // Outside of the namespaces, where Cargo may need the network.
+    let shim6 = binary::shim6();
+    lab::enter_user_namespace()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(throughput(shim6, args))?;
+    if args.json {
+        println!("{}", serde_json::to_string(&result)?);
+    } else {
+        print!("{}", table(&result, args));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn throughput(shim6: &Path, args: ThroughputArgs) -> anyhow::Result<Throughput> {
+    let mut result = Throughput::default();
+    let mut stage = Stage::build(shim6, Arc::new(Live::default())).await?;
+    let window = Duration::from_secs(args.seconds);
+    for run in 1..=args.runs {
+        eprintln!("run {run} of {}", args.runs);
+        result.plain.push(stream(&stage, stage.plain(), WARM_UP, window).await?);
+        stage.start().await?;
+        let ulids = established(&stage).await?;
+        result.daemon.push(stream(&stage, ulids, WARM_UP, window).await?);
+        if run == args.runs {
+            eprintln!("after a failure");
+            fail_over(&stage, ulids).await?;
+            for _ in 0..args.runs {
+                result.steered.push(stream(&stage, ulids, WARM_UP, window).await?);
+            }
+        }
+        let shutdown = stage.stop().await?;
+        if !shutdown.is_clean() {
+            bail!("the daemons did not end cleanly: {shutdown:?}");
+        }
+    }
+    result.daemon_ratio = result.daemon.ratio_to(&result.plain);
+    result.steered_ratio = result.steered.ratio_to(&result.plain);
+    Ok(result)
+}
+
+/// One stream from host b to host a, in bits per second.
+async fn stream(
+    stage: &Stage,
+    [a, b]: Locators,
+    warm_up: Duration,
+    window: Duration,
+) -> anyhow::Result<f64> {
+    let topology = stage.topology();
+    let (listener, server) = stage::listen(&topology.b, b, None)?;
+    let client = stage::tcp_client(&topology.a, a)?;
+    let measured = tokio::task::spawn_blocking(move || {
+        bulk::measure(&listener, client, server, warm_up, window)
+    });
+    let measured = measured.await?.with_context(|| format!("the stream from {b} to {a} failed"))?;
+    Ok(measured.bits_per_second())
+}
+
+/// Traffic until both hosts have a context; the addresses it is for.
+async fn established(stage: &Stage) -> anyhow::Result<Locators> {
+    let ulids = stage.ulids().await?;
+    let traffic = stream(stage, ulids, Duration::ZERO, WARM_UP);
+    let deadline = Instant::now() + PATIENCE;
+    let (_, contexts) = tokio::join!(traffic, stage.wait_established(ulids, deadline));
+    contexts?;
+    Ok(ulids)
+}
+
+/// Cuts the path under a stream and waits until a stream flows again.
+async fn fail_over(stage: &Stage, ulids: Locators) -> anyhow::Result<()> {
+    let topology = stage.topology();
+    let deadline = Instant::now() + PATIENCE;
+    let before = stage.locators(ulids).await?;
+    topology.cut(Failure::Blackhole, &topology.a, 0).await?;
+    while stage.locators(ulids).await? == before {
+        if Instant::now() >= deadline {
+            bail!("the failure was not noticed\n{}", stage.logs());
+        }
+        // Something has to be under way for a failure to be noticed.
+        let _ = stream(stage, ulids, Duration::ZERO, WARM_UP).await;
+    }
+    Ok(())
+}
+
+fn table(result: &Throughput, args: ThroughputArgs) -> String {
+    let row = |name: &str, samples: &Samples, ratio: Option<f64>| {
+        let gigabits = |value: f64| format!("{:.2}", value / 1e9);
+        let range = samples.range().map_or_else(String::new, |(smallest, largest)| {
+            format!("{}..{}", gigabits(smallest), gigabits(largest))
+        });
+        let ratio = ratio.map_or_else(String::new, |ratio| format!("{:.0} %", ratio * 100.0));
+        let median = samples.median().map_or_else(String::new, gigabits);
+        format!("{name:36} {median:>7} {range:>14} {ratio:>9}\n")
+    };
+    format!(
+        "One TCP stream from host b to host a through three routers, {} runs of {} s each, in turns\n\
+         {:36} {:>7} {:>14} {:>9}\n{}{}{}",
+        args.runs,
+        args.seconds,
+        "Gbit/s",
+        "median",
+        "range",
+        "of plain",
+        row("no daemon", &result.plain, Some(1.0)),
+        row("daemon, context established", &result.daemon, result.daemon_ratio),
+        row("daemon, after a blackhole (steered)", &result.steered, result.steered_ratio),
+    )
+}
