@@ -7,11 +7,9 @@ use core::net::Ipv6Addr;
 use core::time::Duration;
 
 use super::ledger::Ledger;
-use super::steering::add_source_route;
+use super::steering::{add_source_route, source_route};
 use super::uplink::Uplink;
-use crate::netlink::{
-    Address, AddressSpec, Change, Link, Monitor, Netlink, NetlinkError, unless_missing,
-};
+use crate::netlink::{Address, AddressSpec, Change, Link, Monitor, Netlink, NetlinkError};
 
 /// Duplicate address detection takes up to 2 s with the kernel's defaults (RFC 4862 5.4); this
 /// allows for a few more probes.
@@ -101,47 +99,59 @@ impl Addresses {
         });
         let number = self.assigned.len() - 1;
         let links = self.ledger.netlink().links().await?;
-        if links.iter().any(|l| l.index == uplink.index && l.up) {
+        let link = links.iter().find(|link| link.index == uplink.index);
+        self.assigned[number].uplink.up = link.is_some_and(|l| l.up && l.running);
+        if link.is_some_and(|link| link.up) {
             self.add(number).await?;
         }
         Ok(())
     }
 
     /// Waits until duplicate address detection is over for every address whose link is up.
+    /// `monitor` must have been subscribed before the addresses were assigned, and be the one
+    /// whose changes go to [`handle_change`](Self::handle_change) later.
     ///
     /// # Errors
     /// [`AddressError::Duplicate`] for the first address that has another owner; it is removed,
-    /// and forgotten, so that another one can be assigned.
-    pub async fn settle(&mut self) -> Result<(), AddressError> {
-        // Subscribed before the state is read, so that nothing falls in between.
-        let mut monitor = Netlink::monitor()?;
-        self.resynchronize().await?;
+    /// so that another one can be assigned.
+    pub async fn settle(&mut self, monitor: &mut Monitor) -> Result<(), AddressError> {
         let limit = tokio::time::Instant::now() + DAD_LIMIT;
         loop {
-            let found = |a: &Assigned| a.state == State::Duplicate;
-            if let Some(number) = self.assigned.iter().position(found) {
-                return Err(self.forget_duplicate(number).await);
+            let found = |a: &&Assigned| a.state == State::Duplicate;
+            if let Some(duplicate) = self.assigned.iter().find(found) {
+                let (address, interface) = (duplicate.address, duplicate.uplink.interface.clone());
+                self.remove(address).await?;
+                return Err(AddressError::Duplicate { address, interface });
             }
             let Some(waiting) = self.waiting() else {
                 return Ok(());
             };
-            let next = tokio::time::timeout_at(limit, next_change(&mut monitor)).await;
             let unfinished = AddressError::Unfinished {
                 address: waiting.address,
                 interface: waiting.uplink.interface.clone(),
             };
+            let next = tokio::time::timeout_at(limit, next_change(monitor)).await;
             let change = next.map_err(|_| unfinished)??;
             self.handle_change(&change).await?;
         }
     }
 
+    /// Takes `address` and its source route away.
+    pub async fn remove(&mut self, address: Ipv6Addr) -> Result<(), AddressError> {
+        while let Some(number) = self.assigned.iter().position(|a| a.address == address) {
+            let ours = self.assigned.remove(number);
+            let route = source_route(&ours.uplink, address);
+            self.ledger.remove_route(&route).await?;
+            let spec = spec(&ours.uplink, address, self.dad);
+            self.ledger.remove_address(&spec).await?;
+        }
+        Ok(())
+    }
+
     /// Takes in a change of the host's configuration: brings addresses and source routes back
-    /// when their link returns. Returns what became of our addresses, never waits for
+    /// when their link returns. Returns what became of our addresses; never waits for
     /// duplicate address detection.
-    pub async fn handle_change(
-        &mut self,
-        change: &Change,
-    ) -> Result<Vec<AddressEvent>, AddressError> {
+    pub async fn handle_change(&mut self, change: &Change) -> Result<Vec<AddressEvent>, AddressError> {
         let mut events = Vec::new();
         match change {
             Change::Link(link) => events = self.handle_link(link).await?,
@@ -152,18 +162,12 @@ impl Addresses {
                 }
             }
             Change::AddressAdded(address) => {
-                for ours in self
-                    .on(address.index)
-                    .filter(|a| a.address == address.address)
-                {
+                for ours in self.on(address.index).filter(|a| a.address == address.address) {
                     events.extend(ours.enter(state_of(address)));
                 }
             }
             Change::AddressRemoved(address) => {
-                for ours in self
-                    .on(address.index)
-                    .filter(|a| a.address == address.address)
-                {
+                for ours in self.on(address.index).filter(|a| a.address == address.address) {
                     events.extend(ours.enter(State::Absent));
                 }
             }
@@ -219,9 +223,8 @@ impl Addresses {
         let addresses = self.ledger.netlink().addresses().await?;
         let mut events = Vec::new();
         for ours in &mut self.assigned {
-            let same = |a: &&Address| a.index == ours.uplink.index && a.address == ours.address;
-            let found = addresses.iter().find(same);
-            events.extend(ours.enter(found.map_or(State::Absent, state_of)));
+            let state = ours.found_in(&addresses);
+            events.extend(ours.enter(state));
             let exists = links.iter().any(|l| l.name == ours.uplink.interface);
             ours.uplink.up &= exists;
         }
@@ -246,25 +249,16 @@ impl Addresses {
             Err(error) if went_down(&error) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        ours.state = if added && !self.dad {
-            State::Usable
-        } else {
-            State::Tentative
+        ours.state = match (added, self.dad) {
+            (true, false) => State::Usable,
+            (true, true) => State::Tentative,
+            // Somebody else's doing, which will not be announced again.
+            (false, _) => {
+                let addresses = self.ledger.netlink().addresses().await?;
+                ours.found_in(&addresses)
+            }
         };
         Ok(())
-    }
-
-    async fn forget_duplicate(&mut self, number: usize) -> AddressError {
-        let ours = self.assigned.remove(number);
-        let spec = spec(&ours.uplink, ours.address, self.dad);
-        let removed = self.ledger.remove_address(&spec).await.map(drop);
-        if let Err(error) = unless_missing(removed) {
-            return error.into();
-        }
-        AddressError::Duplicate {
-            address: ours.address,
-            interface: ours.uplink.interface,
-        }
     }
 
     /// An address that duplicate address detection is busy with.
@@ -282,6 +276,11 @@ impl Addresses {
 impl Assigned {
     fn is_usable(&self) -> bool {
         self.uplink.up && self.state == State::Usable
+    }
+
+    fn found_in(&self, addresses: &[Address]) -> State {
+        let same = |a: &&Address| a.index == self.uplink.index && a.address == self.address;
+        addresses.iter().find(same).map_or(State::Absent, state_of)
     }
 
     fn enter(&mut self, state: State) -> Option<AddressEvent> {
@@ -344,3 +343,6 @@ fn went_down(error: &NetlinkError) -> bool {
     );
     down || error.is_not_found()
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,11 +107,7 @@ impl Ledger {
         errors
     }
 
-    fn record(
-        &mut self,
-        added: Result<(), NetlinkError>,
-        entry: Entry,
-    ) -> Result<bool, NetlinkError> {
+    fn record(&mut self, added: Result<(), NetlinkError>, entry: Entry) -> Result<bool, NetlinkError> {
         match added {
             Ok(()) => {}
             Err(error) if error.is_exists() => return Ok(false),
@@ -155,3 +151,6 @@ impl Entry {
         Self::Address(spec.index, spec.address, spec.prefix_len)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,8 @@ mod outbound;
 mod report;
 mod shared;
 pub mod steering;
+#[cfg(test)]
+mod testing;
 mod trigger;
 pub mod uplink;
 
@@ -38,7 +40,7 @@ use self::trigger::Trigger;
 use self::uplink::{Uplink, UplinkHint};
 use crate::config::{Config, Prefix64, UplinkConfig};
 use crate::control::Server;
-use crate::netlink::{Netlink, NetlinkError};
+use crate::netlink::{Monitor, Netlink, NetlinkError};
 use crate::sys::tap::{PacketTap, TapOptions};
 use crate::sys::tun::Tun;
 use crate::sys::wire_socket::{WireReceiver, WireSender};
@@ -77,10 +79,10 @@ async fn bring_up(
     stop: StopSignals,
 ) -> anyhow::Result<()> {
     // Listening starts before anything is looked at, so that no change falls in between.
-    let monitor = Netlink::monitor()?;
+    let mut monitor = Netlink::monitor()?;
     let uplinks = uplink::discover(netlink, &hints(config)).await?;
     let tun = Arc::new(Tun::create(&config.tun.name, config.tun.mtu)?);
-    let set = assign(config, &uplinks, addresses).await?;
+    let set = assign(config, &uplinks, addresses, &mut monitor).await?;
     for (uplink, address) in uplinks.iter().zip(set.addresses()) {
         tracing::info!(interface = uplink.interface, %address, "locator");
     }
@@ -125,7 +127,12 @@ fn hints(config: &Config) -> Vec<UplinkHint> {
 
 /// Makes an HBA set over the uplinks' prefixes and assigns its addresses; where one of them is taken, the next collision
 /// count gives another set (RFC 5535 section 6, step 6.4).
-async fn assign(config: &Config, uplinks: &[Uplink], addresses: &mut Addresses) -> anyhow::Result<HbaSet> {
+async fn assign(
+    config: &Config,
+    uplinks: &[Uplink],
+    addresses: &mut Addresses,
+    monitor: &mut Monitor,
+) -> anyhow::Result<HbaSet> {
     let prefixes: Vec<_> = uplinks.iter().map(|uplink| SubnetPrefix::from(uplink.prefix)).collect();
     let sec = Sec::try_from(config.addresses.sec)?;
     let mut set = HbaSet::generate(&prefixes, sec, &mut rand::rng())?;
@@ -133,7 +140,7 @@ async fn assign(config: &Config, uplinks: &[Uplink], addresses: &mut Addresses) 
         for (uplink, &address) in uplinks.iter().zip(set.addresses()) {
             addresses.assign(uplink, address).await?;
         }
-        match addresses.settle().await {
+        match addresses.settle(monitor).await {
             Ok(()) => return Ok(set),
             Err(error @ AddressError::Duplicate { .. }) => {
                 tracing::warn!(%error, "trying the next address");

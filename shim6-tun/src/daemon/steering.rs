@@ -15,9 +15,7 @@ use shim6_core::LocatorPair;
 
 use super::ledger::Ledger;
 use super::uplink::Uplink;
-use crate::netlink::{
-    AddressSpec, MAIN_TABLE, Netlink, NetlinkError, RouteKind, RouteSpec, RuleSpec, unless_missing,
-};
+use crate::netlink::{AddressSpec, MAIN_TABLE, Netlink, NetlinkError, RouteKind, RouteSpec, RuleSpec, unless_missing};
 
 /// From the discard-only block 100::/64 (RFC 6666): no host has an address from it.
 const DUMMY: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0x7368, 0x696d);
@@ -97,11 +95,7 @@ impl Steering {
     ///
     /// # Errors
     /// The first refusal of the kernel. The other pairs of the batch are done all the same.
-    pub async fn apply(
-        &mut self,
-        steer: &[LocatorPair],
-        unsteer: &[LocatorPair],
-    ) -> Result<(), SteeringError> {
+    pub async fn apply(&mut self, steer: &[LocatorPair], unsteer: &[LocatorPair]) -> Result<(), SteeringError> {
         let mut changed = false;
         let mut first_error = None;
         for pair in unsteer {
@@ -200,15 +194,12 @@ impl Steering {
 
 /// Adds `default from ADDRESS via GATEWAY dev IF` to the main table, so that packets from our
 /// locator leave by the uplink that owns it. `false` if there was such a route.
-pub async fn add_source_route(
-    ledger: &mut Ledger,
-    uplink: &Uplink,
-    address: Ipv6Addr,
-) -> Result<bool, NetlinkError> {
+pub async fn add_source_route(ledger: &mut Ledger, uplink: &Uplink, address: Ipv6Addr) -> Result<bool, NetlinkError> {
     ledger.add_route(&source_route(uplink, address)).await
 }
 
-fn source_route(uplink: &Uplink, address: Ipv6Addr) -> RouteSpec {
+/// The route that [`add_source_route`] adds.
+pub(super) fn source_route(uplink: &Uplink, address: Ipv6Addr) -> RouteSpec {
     RouteSpec {
         destination: (Ipv6Addr::UNSPECIFIED, 0),
         source: Some((address, 128)),
@@ -219,3 +210,6 @@ fn source_route(uplink: &Uplink, address: Ipv6Addr) -> RouteSpec {
         kind: RouteKind::Unicast,
     }
 }
+
+#[cfg(test)]
+mod tests;

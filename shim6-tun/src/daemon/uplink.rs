@@ -45,9 +45,7 @@ pub enum UplinkError {
         interfaces: String,
     },
     /// The configuration names an interface that does not exist.
-    #[error(
-        "uplink {interface}: there is no such interface; `interface` has to be one of {interfaces}"
-    )]
+    #[error("uplink {interface}: there is no such interface; `interface` has to be one of {interfaces}")]
     NoInterface {
         /// The name in the configuration.
         interface: String,
@@ -199,12 +197,7 @@ impl Host {
         self.uplink(link, hint.prefix, hint.gateway)
     }
 
-    fn uplink(
-        &self,
-        link: &Link,
-        prefix: Option<Ipv6Addr>,
-        gateway: Option<Ipv6Addr>,
-    ) -> Result<Uplink, UplinkError> {
+    fn uplink(&self, link: &Link, prefix: Option<Ipv6Addr>, gateway: Option<Ipv6Addr>) -> Result<Uplink, UplinkError> {
         let prefix = match prefix {
             Some(prefix) => prefix,
             None => self.only_prefix(link)?,
@@ -271,9 +264,7 @@ impl Host {
                 Err(UplinkError::SeveralGateways {
                     interface,
                     prefix,
-                    gateways: list(
-                        all.map(|g| g.map_or("no router".to_owned(), |g| g.to_string())),
-                    ),
+                    gateways: list(all.map(|g| g.map_or("no router".to_owned(), |g| g.to_string()))),
                 })
             }
         }
@@ -284,9 +275,10 @@ impl Host {
     }
 
     fn prefixes(&self, index: u32) -> impl Iterator<Item = Ipv6Addr> {
-        let usable = self.addresses.iter().filter(move |a| {
-            a.index == index && a.global && a.prefix_len == 64 && !a.deprecated && !a.dad_failed
-        });
+        let usable = self
+            .addresses
+            .iter()
+            .filter(move |a| a.index == index && a.global && a.prefix_len == 64 && !a.deprecated && !a.dad_failed);
         usable.map(|a| prefix_of(a.address))
     }
 
@@ -338,3 +330,6 @@ fn list(names: impl Iterator<Item = String>) -> String {
         names.join(", ")
     }
 }
+
+#[cfg(test)]
+mod tests;

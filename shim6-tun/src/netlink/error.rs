@@ -85,9 +85,7 @@ impl core::fmt::Display for Detail<'_> {
 /// What to do about an error, where it is known.
 fn hint(errno: Errno, detail: &Option<String>) -> &'static str {
     match errno {
-        Errno::EPERM => {
-            "; this needs CAP_NET_ADMIN in the user namespace that owns the network namespace: run as root"
-        }
+        Errno::EPERM => "; this needs CAP_NET_ADMIN in the user namespace that owns the network namespace: run as root",
         Errno::EACCES => "; is IPv6 disabled there (sysctl net.ipv6.conf.*.disable_ipv6)?",
         Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT if detail.is_none() => {
             "; the kernel needs IPV6, IPV6_MULTIPLE_TABLES and IPV6_SUBTREES"

@@ -77,8 +77,7 @@ pub(super) fn address(message: &AddressMessage) -> Option<Address> {
             _ => {}
         }
     }
-    let flags = flags
-        .unwrap_or_else(|| AddressFlags::from_bits_retain(u32::from(message.header.flags.bits())));
+    let flags = flags.unwrap_or_else(|| AddressFlags::from_bits_retain(u32::from(message.header.flags.bits())));
     Some(Address {
         index: message.header.index,
         address: local.or(plain)?,
@@ -108,9 +107,7 @@ pub(super) fn address_to_add(spec: &AddressSpec, tag: Option<u8>) -> AddressMess
         let mut lifetimes = CacheInfo::default();
         lifetimes.ifa_preferred = 0;
         lifetimes.ifa_valid = INFINITE_LIFETIME;
-        message
-            .attributes
-            .push(AddressAttribute::CacheInfo(lifetimes));
+        message.attributes.push(AddressAttribute::CacheInfo(lifetimes));
     }
     if let Some(tag) = tag {
         message
@@ -125,9 +122,7 @@ pub(super) fn address_to_delete(index: u32, address: Ipv6Addr, prefix_len: u8) -
     message.header.family = AddressFamily::Inet6;
     message.header.index = index;
     message.header.prefix_len = prefix_len;
-    message
-        .attributes
-        .push(AddressAttribute::Local(address.into()));
+    message.attributes.push(AddressAttribute::Local(address.into()));
     message
 }
 

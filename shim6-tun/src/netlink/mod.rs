@@ -16,8 +16,8 @@ use std::os::fd::BorrowedFd;
 use futures_util::StreamExt;
 use nix::errno::Errno;
 use rtnetlink::packet_core::{
-    ErrorMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST,
-    NetlinkMessage, NetlinkPayload,
+    ErrorMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage,
+    NetlinkPayload,
 };
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::LinkMessage;
@@ -29,9 +29,7 @@ use rtnetlink::{Handle, LinkUnspec};
 
 pub use self::error::NetlinkError;
 pub use self::monitor::Monitor;
-pub use self::types::{
-    Address, AddressSpec, Change, Link, MAIN_TABLE, RouteKind, RouteSpec, RuleSpec,
-};
+pub use self::types::{Address, AddressSpec, Change, Link, MAIN_TABLE, RouteKind, RouteSpec, RuleSpec};
 
 const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
 
@@ -49,8 +47,7 @@ impl Netlink {
     /// Connects, in the network namespace of the calling thread and on its Tokio runtime.
     pub fn connect() -> Result<Self, NetlinkError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| NetlinkError::NoRuntime)?;
-        let (mut connection, handle, _) =
-            rtnetlink::new_connection().map_err(NetlinkError::Open)?;
+        let (mut connection, handle, _) = rtnetlink::new_connection().map_err(NetlinkError::Open)?;
         // Forwarded, so that an answer and a connection that broke can be told apart.
         connection.set_forward_ack(true);
         connection.set_forward_done(true);
@@ -103,8 +100,7 @@ impl Netlink {
     /// Sets an interface up.
     pub async fn set_up(&self, index: u32) -> Result<(), NetlinkError> {
         let message = LinkUnspec::new_with_index(index).up().build();
-        self.change_link(message, || format!("set interface {index} up"))
-            .await
+        self.change_link(message, || format!("set interface {index} up")).await
     }
 
     /// Sets an interface down; the kernel then removes its addresses and routes.
@@ -117,18 +113,15 @@ impl Netlink {
     /// Sets the maximum transmission unit of an interface, in octets.
     pub async fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), NetlinkError> {
         let message = LinkUnspec::new_with_index(index).mtu(mtu).build();
-        self.change_link(message, || {
-            format!("set the MTU of interface {index} to {mtu}")
-        })
-        .await
+        self.change_link(message, || format!("set the MTU of interface {index} to {mtu}"))
+            .await
     }
 
     /// Deletes an interface.
     pub async fn delete_link(&self, index: u32) -> Result<(), NetlinkError> {
         let message = LinkUnspec::new_with_index(index).build();
         let request = RouteNetlinkMessage::DelLink(message);
-        self.execute(request, 0, || format!("delete interface {index}"))
-            .await
+        self.execute(request, 0, || format!("delete interface {index}")).await
     }
 
     /// Adds a pair of connected virtual interfaces, `peer` in the namespace `peer_netns`
@@ -156,18 +149,12 @@ impl Netlink {
     pub async fn add_address(&self, spec: &AddressSpec) -> Result<(), NetlinkError> {
         let message = message::address_to_add(spec, self.tag);
         let request = RouteNetlinkMessage::NewAddress(message);
-        self.execute(request, CREATE, || format!("add {spec}"))
-            .await
+        self.execute(request, CREATE, || format!("add {spec}")).await
     }
 
     /// Deletes an address, which also makes every socket of the namespace look up its
     /// IPv6 route again.
-    pub async fn delete_address(
-        &self,
-        index: u32,
-        address: Ipv6Addr,
-        prefix_len: u8,
-    ) -> Result<(), NetlinkError> {
+    pub async fn delete_address(&self, index: u32, address: Ipv6Addr, prefix_len: u8) -> Result<(), NetlinkError> {
         let message = message::address_to_delete(index, address, prefix_len);
         let request = RouteNetlinkMessage::DelAddress(message);
         self.execute(request, 0, || {
@@ -187,8 +174,7 @@ impl Netlink {
     /// metric.
     pub async fn add_route(&self, spec: &RouteSpec) -> Result<(), NetlinkError> {
         let request = RouteNetlinkMessage::NewRoute(message::route_to_add(spec, self.tag));
-        self.execute(request, CREATE, || format!("add {spec}"))
-            .await
+        self.execute(request, CREATE, || format!("add {spec}")).await
     }
 
     /// Deletes the first route that has what `spec` gives; if this connection is
@@ -224,9 +210,12 @@ impl Netlink {
 
     /// Adds a rule. [`NetlinkError::is_exists`] if there is an identical one.
     pub async fn add_rule(&self, spec: &RuleSpec) -> Result<(), NetlinkError> {
+        // The kernel calls rules different that differ only in the tag.
+        if self.rules().await?.contains(spec) {
+            return Err(kernel_error(format!("add {spec}"), Errno::EEXIST as i32, None));
+        }
         let request = RouteNetlinkMessage::NewRule(message::rule_message(spec, self.tag));
-        self.execute(request, CREATE, || format!("add {spec}"))
-            .await
+        self.execute(request, CREATE, || format!("add {spec}")).await
     }
 
     /// Deletes one rule that is exactly `spec`.
@@ -238,7 +227,7 @@ impl Netlink {
                 operation: format!("delete {spec}"),
             });
         }
-        let request = RouteNetlinkMessage::DelRule(message::rule_message(spec, None));
+        let request = RouteNetlinkMessage::DelRule(message::rule_message(spec, self.tag));
         self.execute(request, 0, || format!("delete {spec}")).await
     }
 
@@ -314,11 +303,7 @@ impl Netlink {
         Ok(routes.collect())
     }
 
-    async fn change_link(
-        &self,
-        message: LinkMessage,
-        operation: impl Fn() -> String,
-    ) -> Result<(), NetlinkError> {
+    async fn change_link(&self, message: LinkMessage, operation: impl Fn() -> String) -> Result<(), NetlinkError> {
         let request = RouteNetlinkMessage::NewLink(message);
         self.execute(request, 0, operation).await
     }
@@ -330,9 +315,7 @@ impl Netlink {
         flags: u16,
         operation: impl Fn() -> String,
     ) -> Result<(), NetlinkError> {
-        let closed = || NetlinkError::Closed {
-            operation: operation(),
-        };
+        let closed = || NetlinkError::Closed { operation: operation() };
         let mut request = NetlinkMessage::from(request);
         request.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
         let mut answers = self.handle.clone().request(request).map_err(|_| closed())?;

@@ -31,12 +31,9 @@ impl Monitor {
             MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv6Route,
         ];
-        let (mut connection, _, messages) =
-            rtnetlink::new_multicast_connection(&groups).map_err(NetlinkError::Open)?;
+        let (mut connection, _, messages) = rtnetlink::new_multicast_connection(&groups).map_err(NetlinkError::Open)?;
         let socket = connection.socket_mut().socket_mut();
-        socket
-            .set_rx_buf_sz(RECEIVE_BUFFER)
-            .map_err(NetlinkError::Open)?;
+        socket.set_rx_buf_sz(RECEIVE_BUFFER).map_err(NetlinkError::Open)?;
         let connection = runtime.spawn(connection).abort_handle();
         Ok(Self {
             messages: messages.map(|(message, _)| message).boxed(),

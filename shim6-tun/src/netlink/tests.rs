@@ -1,5 +1,9 @@
 //! Against the real kernel, in namespaces of their own.
 
+use core::time::Duration;
+
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteType};
+
 use super::*;
 use crate::lab::isolated;
 
@@ -47,81 +51,117 @@ fn only<T>(found: impl Iterator<Item = T>) -> T {
     found.remove(0)
 }
 
+/// For the tests of other modules too.
+impl Netlink {
+    /// All of the namespace's IPv6 configuration as the kernel tells it, in a fixed order.
+    pub(crate) async fn snapshot(&self) -> Vec<String> {
+        let links = self.links().await.unwrap();
+        let addresses = self.address_messages().await.unwrap();
+        let mut routes = self.route_messages().await.unwrap();
+        for route in &mut routes {
+            // When it was last used.
+            let attributes = &mut route.attributes;
+            attributes.retain(|a| !matches!(a, RouteAttribute::CacheInfo(_)));
+        }
+        let mut message = RuleMessage::default();
+        message.header.family = AddressFamily::Inet6;
+        let request = RouteNetlinkMessage::GetRule(message);
+        let rules = self.dump(request, "list the routing rules").await.unwrap();
+
+        let links = links.iter().map(|m| format!("{m:?}"));
+        let addresses = addresses.iter().map(|m| format!("{m:?}"));
+        let routes = routes.iter().map(|m| format!("{m:?}"));
+        let rules = rules.iter().map(|m| format!("{m:?}"));
+        let mut lines: Vec<_> = links.chain(addresses).chain(routes).chain(rules).collect();
+        lines.sort();
+        lines
+    }
+
+    /// Waits until the kernel is done with what it does after a change was acknowledged: the
+    /// link-local addresses, duplicate address detection, and the entries that make addresses
+    /// local.
+    pub(crate) async fn settled(&self) {
+        let limit = tokio::time::Instant::now() + Duration::from_secs(20);
+        while !self.is_settled().await {
+            assert!(tokio::time::Instant::now() < limit, "the kernel does not settle");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn is_settled(&self) -> bool {
+        let links = self.links().await.unwrap();
+        let addresses = self.addresses().await.unwrap();
+        let routes = self.route_messages().await.unwrap();
+        let has_link_local = |link: &Link| {
+            let mut on_it = addresses.iter().filter(|a| a.index == link.index);
+            on_it.any(|a| a.address.is_unicast_link_local())
+        };
+        let is_local = |address: &Address| {
+            let to = RouteAttribute::Destination(RouteAddress::Inet6(address.address));
+            let on = RouteAttribute::Oif(address.index);
+            let mut local = routes.iter().filter(|r| r.header.kind == RouteType::Local);
+            local.any(|r| r.attributes.contains(&to) && r.attributes.contains(&on))
+        };
+        let mut running = links.iter().filter(|l| l.up && l.running && !l.loopback);
+        running.all(has_link_local) && addresses.iter().all(|a| !a.tentative && is_local(a))
+    }
+}
+
 #[test]
 fn an_interface_is_added_changed_and_deleted() {
-    isolated(
-        "netlink::tests::an_interface_is_added_changed_and_deleted",
-        || async {
-            let netlink = Netlink::connect().unwrap();
-            assert!(netlink.link("lo").await.unwrap().loopback);
-            let missing = netlink.link("eth0").await.unwrap_err();
-            assert!(missing.is_not_found() && missing.to_string().contains("eth0"));
+    isolated("netlink::tests::an_interface_is_added_changed_and_deleted", || async {
+        let netlink = Netlink::connect().unwrap();
+        assert!(netlink.link("lo").await.unwrap().loopback);
+        let missing = netlink.link("eth0").await.unwrap_err();
+        assert!(missing.is_not_found() && missing.to_string().contains("eth0"));
 
-            let (eth0, isp0) = veth(&netlink).await;
-            let again = netlink.add_veth("eth0", "isp0", None).await.unwrap_err();
-            assert!(again.is_exists(), "{again}");
-            let link = netlink.link("eth0").await.unwrap();
-            assert!(link.up && link.running && !link.loopback);
+        let (eth0, isp0) = veth(&netlink).await;
+        let again = netlink.add_veth("eth0", "isp0", None).await.unwrap_err();
+        assert!(again.is_exists(), "{again}");
+        let link = netlink.link("eth0").await.unwrap();
+        assert!(link.up && link.running && !link.loopback);
 
-            netlink.set_mtu(eth0, 1400).await.unwrap();
-            assert_eq!(netlink.link("eth0").await.unwrap().mtu, 1400);
-            netlink.set_down(isp0).await.unwrap();
-            let link = netlink.link("eth0").await.unwrap();
-            assert!(link.up && !link.running, "the carrier is gone: {link:?}");
+        netlink.set_mtu(eth0, 1400).await.unwrap();
+        assert_eq!(netlink.link("eth0").await.unwrap().mtu, 1400);
+        netlink.set_down(isp0).await.unwrap();
+        let link = netlink.link("eth0").await.unwrap();
+        assert!(link.up && !link.running, "the carrier is gone: {link:?}");
 
-            netlink.delete_link(eth0).await.unwrap();
-            assert!(netlink.delete_link(eth0).await.unwrap_err().is_not_found());
-            assert_eq!(netlink.links().await.unwrap().len(), 1);
-        },
-    );
+        netlink.delete_link(eth0).await.unwrap();
+        assert!(netlink.delete_link(eth0).await.unwrap_err().is_not_found());
+        assert_eq!(netlink.links().await.unwrap().len(), 1);
+    });
 }
 
 #[test]
 fn an_address_is_added_listed_and_deleted() {
-    isolated(
-        "netlink::tests::an_address_is_added_listed_and_deleted",
-        || async {
-            let netlink = Netlink::connect().unwrap();
-            let (eth0, _) = veth(&netlink).await;
-            netlink.add_address(&spec(eth0)).await.unwrap();
-            let again = netlink.add_address(&spec(eth0)).await.unwrap_err();
-            assert!(again.is_exists(), "{again}");
+    isolated("netlink::tests::an_address_is_added_listed_and_deleted", || async {
+        let netlink = Netlink::connect().unwrap();
+        let (eth0, _) = veth(&netlink).await;
+        netlink.add_address(&spec(eth0)).await.unwrap();
+        let again = netlink.add_address(&spec(eth0)).await.unwrap_err();
+        assert!(again.is_exists(), "{again}");
 
-            let mine = |a: &Address| a.address == ADDRESS;
-            let listed = netlink.addresses().await.unwrap().into_iter().filter(mine);
-            let expected = Address {
-                index: eth0,
-                address: ADDRESS,
-                prefix_len: 64,
-                tentative: false,
-                dad_failed: false,
-                deprecated: false,
-                global: true,
-            };
-            assert_eq!(only(listed), expected);
-            let on_link = |r: &RouteSpec| r.destination == (PREFIX, 64);
-            assert!(
-                netlink
-                    .routes(MAIN_TABLE)
-                    .await
-                    .unwrap()
-                    .iter()
-                    .any(on_link)
-            );
+        let mine = |a: &Address| a.address == ADDRESS;
+        let listed = netlink.addresses().await.unwrap().into_iter().filter(mine);
+        let expected = Address {
+            index: eth0,
+            address: ADDRESS,
+            prefix_len: 64,
+            tentative: false,
+            dad_failed: false,
+            deprecated: false,
+            global: true,
+        };
+        assert_eq!(only(listed), expected);
+        let on_link = |r: &RouteSpec| r.destination == (PREFIX, 64);
+        assert!(netlink.routes(MAIN_TABLE).await.unwrap().iter().any(on_link));
 
-            netlink.delete_address(eth0, ADDRESS, 64).await.unwrap();
-            let gone = netlink.delete_address(eth0, ADDRESS, 64).await;
-            assert!(gone.unwrap_err().is_not_found());
-            assert!(
-                !netlink
-                    .routes(MAIN_TABLE)
-                    .await
-                    .unwrap()
-                    .iter()
-                    .any(on_link)
-            );
-        },
-    );
+        netlink.delete_address(eth0, ADDRESS, 64).await.unwrap();
+        let gone = netlink.delete_address(eth0, ADDRESS, 64).await;
+        assert!(gone.unwrap_err().is_not_found());
+        assert!(!netlink.routes(MAIN_TABLE).await.unwrap().iter().any(on_link));
+    });
 }
 
 #[test]
@@ -147,41 +187,32 @@ fn a_deprecated_address_without_prefix_route_is_just_that() {
 
 #[test]
 fn a_route_with_a_source_is_one_of_its_own() {
-    isolated(
-        "netlink::tests::a_route_with_a_source_is_one_of_its_own",
-        || async {
-            let netlink = Netlink::connect().unwrap();
-            let (eth0, _) = veth(&netlink).await;
-            let plain = default_route(eth0);
-            let from = RouteSpec {
-                source: Some((ADDRESS, 128)),
-                ..plain
-            };
-            netlink.add_route(&plain).await.unwrap();
-            netlink.add_route(&from).await.unwrap();
-            assert!(netlink.add_route(&from).await.unwrap_err().is_exists());
+    isolated("netlink::tests::a_route_with_a_source_is_one_of_its_own", || async {
+        let netlink = Netlink::connect().unwrap();
+        let (eth0, _) = veth(&netlink).await;
+        let plain = default_route(eth0);
+        let from = RouteSpec {
+            source: Some((ADDRESS, 128)),
+            ..plain
+        };
+        netlink.add_route(&plain).await.unwrap();
+        netlink.add_route(&from).await.unwrap();
+        assert!(netlink.add_route(&from).await.unwrap_err().is_exists());
 
-            let defaults = || async {
-                let routes = netlink.routes(MAIN_TABLE).await.unwrap();
-                let defaults = routes.into_iter().filter(RouteSpec::is_default);
-                defaults.collect::<Vec<_>>()
-            };
-            let listed = defaults().await;
-            assert_eq!(listed.len(), 2);
-            assert!(listed.iter().any(|r| plain.describes(r)));
-            assert!(listed.iter().any(|r| from.describes(r)));
+        let defaults = || async {
+            let routes = netlink.routes(MAIN_TABLE).await.unwrap();
+            let defaults = routes.into_iter().filter(RouteSpec::is_default);
+            defaults.collect::<Vec<_>>()
+        };
+        let listed = defaults().await;
+        assert_eq!(listed.len(), 2);
+        assert!(listed.iter().any(|r| plain.describes(r)));
+        assert!(listed.iter().any(|r| from.describes(r)));
 
-            netlink.delete_route(&from).await.unwrap();
-            assert!(
-                netlink
-                    .delete_route(&from)
-                    .await
-                    .unwrap_err()
-                    .is_not_found()
-            );
-            assert!(plain.describes(&only(defaults().await.into_iter())));
-        },
-    );
+        netlink.delete_route(&from).await.unwrap();
+        assert!(netlink.delete_route(&from).await.unwrap_err().is_not_found());
+        assert!(plain.describes(&only(defaults().await.into_iter())));
+    });
 }
 
 #[test]
@@ -235,10 +266,7 @@ fn a_rule_is_deleted_only_when_it_is_exactly_that_one() {
             assert_eq!(with.len(), before.len() + 1);
             assert!(with.contains(&rule));
 
-            let similar = RuleSpec {
-                invert: false,
-                ..rule
-            };
+            let similar = RuleSpec { invert: false, ..rule };
             let refused = netlink.delete_rule(&similar).await.unwrap_err();
             assert!(refused.is_not_found(), "{refused}");
             assert_eq!(netlink.rules().await.unwrap(), with);
@@ -250,68 +278,57 @@ fn a_rule_is_deleted_only_when_it_is_exactly_that_one() {
 
 #[test]
 fn flushing_a_table_empties_it_and_no_other() {
-    isolated(
-        "netlink::tests::flushing_a_table_empties_it_and_no_other",
-        || async {
-            let netlink = Netlink::connect().unwrap();
-            let (eth0, _) = veth(&netlink).await;
-            netlink.add_route(&default_route(eth0)).await.unwrap();
-            let main = netlink.routes(MAIN_TABLE).await.unwrap();
-            for last in 1..=20 {
-                let source = Ipv6Addr::new(0x2001, 0xdb8, 0xb1, 0, 0, 0, 0, last);
-                let own = RouteSpec {
-                    source: Some((source, 128)),
-                    table: 21_302,
-                    ..default_route(eth0)
-                };
-                netlink.add_route(&own).await.unwrap();
-            }
-            assert_eq!(netlink.routes(21_302).await.unwrap().len(), 20);
-            netlink.flush_table(21_302).await.unwrap();
-            assert_eq!(netlink.routes(21_302).await.unwrap(), []);
-            assert_eq!(netlink.routes(MAIN_TABLE).await.unwrap(), main);
-            netlink.flush_table(21_302).await.unwrap();
-        },
-    );
+    isolated("netlink::tests::flushing_a_table_empties_it_and_no_other", || async {
+        let netlink = Netlink::connect().unwrap();
+        let (eth0, _) = veth(&netlink).await;
+        netlink.add_route(&default_route(eth0)).await.unwrap();
+        netlink.settled().await;
+        let main = netlink.routes(MAIN_TABLE).await.unwrap();
+        for last in 1..=20 {
+            let source = Ipv6Addr::new(0x2001, 0xdb8, 0xb1, 0, 0, 0, 0, last);
+            let own = RouteSpec {
+                source: Some((source, 128)),
+                table: 21_302,
+                ..default_route(eth0)
+            };
+            netlink.add_route(&own).await.unwrap();
+        }
+        assert_eq!(netlink.routes(21_302).await.unwrap().len(), 20);
+        netlink.flush_table(21_302).await.unwrap();
+        assert_eq!(netlink.routes(21_302).await.unwrap(), []);
+        assert_eq!(netlink.routes(MAIN_TABLE).await.unwrap(), main);
+        netlink.flush_table(21_302).await.unwrap();
+    });
 }
 
 #[test]
 fn only_what_carries_the_tag_is_removed_by_it() {
-    isolated(
-        "netlink::tests::only_what_carries_the_tag_is_removed_by_it",
-        || async {
-            let netlink = Netlink::connect().unwrap();
-            let (eth0, _) = veth(&netlink).await;
-            netlink.add_address(&spec(eth0)).await.unwrap();
-            netlink.add_route(&default_route(eth0)).await.unwrap();
-            let before = (
-                netlink.addresses().await.unwrap(),
-                netlink.routes(MAIN_TABLE).await.unwrap(),
-            );
+    isolated("netlink::tests::only_what_carries_the_tag_is_removed_by_it", || async {
+        let netlink = Netlink::connect().unwrap();
+        let (eth0, _) = veth(&netlink).await;
+        netlink.add_address(&spec(eth0)).await.unwrap();
+        netlink.add_route(&default_route(eth0)).await.unwrap();
+        netlink.settled().await;
+        let before = netlink.snapshot().await;
 
-            let ours = netlink.tagged(140);
-            let other = Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 2);
-            let address = AddressSpec {
-                address: other,
-                no_prefix_route: true,
-                ..spec(eth0)
-            };
-            let route = RouteSpec {
-                source: Some((other, 128)),
-                ..default_route(eth0)
-            };
-            ours.add_address(&address).await.unwrap();
-            ours.add_route(&route).await.unwrap();
-            let foreign = ours.delete_route(&default_route(eth0)).await;
-            assert!(foreign.unwrap_err().is_not_found());
-            assert_eq!(netlink.remove_tagged(140).await.unwrap(), 2);
-            let after = (
-                netlink.addresses().await.unwrap(),
-                netlink.routes(MAIN_TABLE).await.unwrap(),
-            );
-            assert_eq!(after, before);
-        },
-    );
+        let ours = netlink.tagged(140);
+        let other = Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 2);
+        let address = AddressSpec {
+            address: other,
+            no_prefix_route: true,
+            ..spec(eth0)
+        };
+        let route = RouteSpec {
+            source: Some((other, 128)),
+            ..default_route(eth0)
+        };
+        ours.add_address(&address).await.unwrap();
+        ours.add_route(&route).await.unwrap();
+        let foreign = ours.delete_route(&default_route(eth0)).await;
+        assert!(foreign.unwrap_err().is_not_found());
+        assert_eq!(netlink.remove_tagged(140).await.unwrap(), 2);
+        assert_eq!(netlink.snapshot().await, before);
+    });
 }
 
 #[test]
@@ -325,15 +342,16 @@ fn the_monitor_sees_links_addresses_and_default_routes_change() {
             netlink.add_address(&spec(eth0)).await.unwrap();
             let route = default_route(eth0);
             netlink.add_route(&route).await.unwrap();
-            until(
-                &mut monitor,
-                |c| matches!(c, Change::AddressAdded(a) if a.address == ADDRESS && a.index == eth0),
-            )
-            .await;
-            until(
-                &mut monitor,
-                |c| matches!(c, Change::RouteAdded(r) if route.describes(r)),
-            )
+            // In either order: the address is announced when the kernel is done with it.
+            let (mut address_there, mut route_there) = (false, false);
+            until(&mut monitor, |change| {
+                match change {
+                    Change::AddressAdded(a) => address_there |= a.address == ADDRESS,
+                    Change::RouteAdded(r) => route_there |= route.describes(r),
+                    _ => {}
+                }
+                address_there && route_there
+            })
             .await;
 
             netlink.set_down(isp0).await.unwrap();
