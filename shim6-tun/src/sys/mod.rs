@@ -5,23 +5,29 @@
 //! - [`wire_socket`]: Shim6 packets (IPv6 Next Header 140) from and to the network, many per call.
 //! - [`tap`]: a passive copy of the IPv6 headers that cross one interface, for noticing activity.
 //! - [`tun`]: the TUN device through which steered packets reach and leave the daemon.
+//! - [`netns`]: user and network namespaces for the lab.
 //!
-//! All of them work on batches and hide how a batch is moved, so that the means can be replaced (more queues,
+//! The first three work on batches and hide how a batch is moved, so that the means can be replaced (more queues,
 //! segmentation offload, AF_XDP) without a change in their callers. None of them waits: descriptors are
-//! non-blocking, and readiness is left to the caller's runtime through [`std::os::fd::AsFd`] (the TUN device,
-//! which is bound to tokio, has `async` methods). Sockets and devices belong to the network namespace of the
+//! non-blocking, and tasks wait with [`Readiness`] (the TUN device, which is bound to tokio, has `async` methods). Sockets and devices belong to the network namespace of the
 //! thread that opens them and stay in it.
 //!
 //! What they need: `CAP_NET_RAW` and `CAP_NET_ADMIN` in the user namespace that owns the network namespace.
 
+pub mod netns;
 pub mod tap;
 pub mod tun;
 pub mod wire_socket;
 
+mod readiness;
 mod socket_option;
+#[cfg(test)]
+mod testing;
 
 use std::fmt::Display;
 use std::io;
+
+pub use readiness::Readiness;
 
 /// The protocol number of Shim6, as an IPv6 Next Header value (RFC 5533 section 5.1).
 pub const SHIM6_NEXT_HEADER: u8 = 140;

@@ -153,18 +153,19 @@ impl PacketTap {
 
     /// Shows to `see` all packets in the blocks that are ready, in order; returns how many it has shown.
     ///
-    /// It goes at most once around the ring. After 0 the descriptor polls as readable when there is more.
+    /// It goes at most once around the ring.
     ///
     /// # Errors
     ///
-    /// `NetworkDown` once after the interface went down or away, without a packet being shown. If it comes up again,
+    /// `WouldBlock` when no block is ready; the descriptor polls as readable when there is one. `NetworkDown` once after the interface went down or away, without a packet being shown. If it comes up again,
     /// so do its packets.
     pub fn read(&mut self, see: &mut dyn FnMut(TapPacket<'_>)) -> io::Result<usize> {
-        let mut shown = 0;
+        let (mut shown, mut ready) = (0, false);
         for _ in 0..self.ring.blocks() {
             let Some(block) = self.ring.ready_block() else {
                 break;
             };
+            ready = true;
             for frame in block.frames() {
                 if let Some(packet) = packet(&frame) {
                     see(packet);
@@ -174,13 +175,14 @@ impl PacketTap {
                 }
             }
         }
-        if shown == 0 {
-            // An error that is left pending would poll as an error from then on.
-            if let Some(error) = self.socket.take_error()? {
-                return Err(error);
-            }
+        if ready {
+            return Ok(shown);
         }
-        Ok(shown)
+        // Also clears it: an error that is left pending would poll as an error from then on.
+        Err(self
+            .socket
+            .take_error()?
+            .unwrap_or_else(|| io::ErrorKind::WouldBlock.into()))
     }
 
     /// The counters since the tap was opened.

@@ -1,0 +1,311 @@
+//! Between our types and the messages of the netlink route family.
+
+use core::net::{IpAddr, Ipv6Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::{
+    AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
+};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkLayerType, LinkMessage,
+};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
+use rtnetlink::{LinkUnspec, LinkVeth};
+
+use super::types::{Address, AddressSpec, Link, RouteKind, RouteSpec, RuleSpec};
+
+/// The kernel's loopback interface has this index in every namespace.
+const LOOPBACK_INDEX: u32 = 1;
+const INFINITE_LIFETIME: u32 = u32::MAX;
+
+pub(super) fn link(message: &LinkMessage) -> Option<Link> {
+    // Bridges repeat their ports under a family of their own.
+    if message.header.interface_family != AddressFamily::Unspec {
+        return None;
+    }
+    let name = message.attributes.iter().find_map(|a| match a {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })?;
+    let mtu = message.attributes.iter().find_map(|a| match a {
+        LinkAttribute::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    });
+    let flags = message.header.flags;
+    Some(Link {
+        index: message.header.index,
+        name,
+        up: flags.contains(LinkFlags::Up),
+        running: flags.contains(LinkFlags::LowerUp),
+        loopback: message.header.link_layer_type == LinkLayerType::Loopback,
+        mtu: mtu.unwrap_or(0),
+    })
+}
+
+pub(super) fn veth(name: &str, peer: &str, peer_netns: Option<BorrowedFd<'_>>) -> LinkMessage {
+    let mut end = LinkUnspec::new_with_name(peer);
+    if let Some(fd) = peer_netns {
+        end = end.setns_by_fd(fd.as_raw_fd());
+    }
+    LinkVeth::new(name, peer)
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(end.build())))
+        .build()
+}
+
+pub(super) fn address(message: &AddressMessage) -> Option<Address> {
+    if message.header.family != AddressFamily::Inet6 {
+        return None;
+    }
+    // With a point-to-point peer, IFA_LOCAL is ours and IFA_ADDRESS the peer's.
+    let (mut local, mut plain, mut flags) = (None, None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(IpAddr::V6(address)) => local = Some(*address),
+            AddressAttribute::Address(IpAddr::V6(address)) => plain = Some(*address),
+            AddressAttribute::Flags(bits) => flags = Some(*bits),
+            _ => {}
+        }
+    }
+    let flags = flags
+        .unwrap_or_else(|| AddressFlags::from_bits_retain(u32::from(message.header.flags.bits())));
+    Some(Address {
+        index: message.header.index,
+        address: local.or(plain)?,
+        prefix_len: message.header.prefix_len,
+        tentative: flags.contains(AddressFlags::Tentative),
+        dad_failed: flags.contains(AddressFlags::Dadfailed),
+        deprecated: flags.contains(AddressFlags::Deprecated),
+        global: message.header.scope == AddressScope::Universe,
+    })
+}
+
+/// The number that marks who added an address (`IFA_PROTO`).
+pub(super) fn address_tag(message: &AddressMessage) -> Option<u8> {
+    message.attributes.iter().find_map(|a| match a {
+        AddressAttribute::Protocol(protocol) => Some(u8::from(*protocol)),
+        _ => None,
+    })
+}
+
+pub(super) fn address_to_add(spec: &AddressSpec, tag: Option<u8>) -> AddressMessage {
+    let mut message = address_to_delete(spec.index, spec.address, spec.prefix_len);
+    let mut flags = AddressFlags::empty();
+    flags.set(AddressFlags::Nodad, spec.no_dad);
+    flags.set(AddressFlags::Noprefixroute, spec.no_prefix_route);
+    message.attributes.push(AddressAttribute::Flags(flags));
+    if spec.deprecated {
+        let mut lifetimes = CacheInfo::default();
+        lifetimes.ifa_preferred = 0;
+        lifetimes.ifa_valid = INFINITE_LIFETIME;
+        message
+            .attributes
+            .push(AddressAttribute::CacheInfo(lifetimes));
+    }
+    if let Some(tag) = tag {
+        message
+            .attributes
+            .push(AddressAttribute::Protocol(AddressProtocol::Other(tag)));
+    }
+    message
+}
+
+pub(super) fn address_to_delete(index: u32, address: Ipv6Addr, prefix_len: u8) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet6;
+    message.header.index = index;
+    message.header.prefix_len = prefix_len;
+    message
+        .attributes
+        .push(AddressAttribute::Local(address.into()));
+    message
+}
+
+/// The table of a route message, whose header has no room for large numbers.
+pub(super) fn route_table(message: &RouteMessage) -> u32 {
+    let in_attribute = message.attributes.iter().find_map(|a| match a {
+        RouteAttribute::Table(table) => Some(*table),
+        _ => None,
+    });
+    in_attribute.unwrap_or_else(|| u32::from(message.header.table))
+}
+
+/// The routes that a message tells of: one per next hop, none for kinds that we do not use.
+pub(super) fn routes(message: &RouteMessage) -> Vec<RouteSpec> {
+    let header = &message.header;
+    let kind = match header.kind {
+        RouteType::Unicast => RouteKind::Unicast,
+        RouteType::BlackHole => RouteKind::Blackhole,
+        _ => return Vec::new(),
+    };
+    // Entries that the kernel cached for one destination are no configuration.
+    if header.address_family != AddressFamily::Inet6 || header.flags.contains(RouteFlags::Cloned) {
+        return Vec::new();
+    }
+    let mut route = RouteSpec {
+        destination: (Ipv6Addr::UNSPECIFIED, header.destination_prefix_length),
+        source: None,
+        gateway: None,
+        output: None,
+        table: route_table(message),
+        metric: None,
+        kind,
+    };
+    let mut hops = Vec::new();
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
+                route.destination.0 = *address;
+            }
+            RouteAttribute::Source(RouteAddress::Inet6(address)) => {
+                route.source = Some((*address, header.source_prefix_length));
+            }
+            RouteAttribute::Gateway(RouteAddress::Inet6(address)) => {
+                route.gateway = Some(*address);
+            }
+            RouteAttribute::Oif(index) => route.output = Some(*index),
+            RouteAttribute::Priority(metric) => route.metric = Some(*metric),
+            RouteAttribute::MultiPath(list) => hops.extend_from_slice(list),
+            _ => {}
+        }
+    }
+    if kind == RouteKind::Blackhole {
+        // The kernel shows them on the loopback interface, where nobody put them.
+        route.output = None;
+    }
+    if hops.is_empty() {
+        return vec![route];
+    }
+    let hop_routes = hops.iter().map(|hop| RouteSpec {
+        output: Some(hop.interface_index),
+        gateway: hop.attributes.iter().find_map(|a| match a {
+            RouteAttribute::Gateway(RouteAddress::Inet6(address)) => Some(*address),
+            _ => None,
+        }),
+        ..route
+    });
+    hop_routes.collect()
+}
+
+pub(super) fn route_to_add(spec: &RouteSpec, tag: Option<u8>) -> RouteMessage {
+    let mut message = route_message(spec);
+    message.header.protocol = tag.map_or(RouteProtocol::Static, RouteProtocol::from);
+    message.header.scope = RouteScope::Universe;
+    message
+}
+
+pub(super) fn route_to_delete(spec: &RouteSpec, tag: Option<u8>) -> RouteMessage {
+    let mut message = route_message(spec);
+    message.header.protocol = tag.map_or(RouteProtocol::Unspec, RouteProtocol::from);
+    message.header.scope = RouteScope::NoWhere;
+    if spec.kind == RouteKind::Blackhole && spec.output.is_none() {
+        // The kernel does not compare the kind: the interface keeps it from taking
+        // an ordinary route with the same prefix.
+        message.attributes.push(RouteAttribute::Oif(LOOPBACK_INDEX));
+    }
+    message
+}
+
+/// The request that deletes a route as it was listed, of whatever kind.
+pub(super) fn listed_route_to_delete(listed: &RouteMessage) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header = listed.header.clone();
+    message.header.flags = RouteFlags::empty();
+    message.attributes = listed
+        .attributes
+        .iter()
+        .filter(|a| {
+            matches!(
+                a,
+                RouteAttribute::Destination(_)
+                    | RouteAttribute::Source(_)
+                    | RouteAttribute::Gateway(_)
+                    | RouteAttribute::Oif(_)
+                    | RouteAttribute::Table(_)
+                    | RouteAttribute::Priority(_)
+                    | RouteAttribute::MultiPath(_)
+            )
+        })
+        .cloned()
+        .collect();
+    message
+}
+
+fn route_message(spec: &RouteSpec) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet6;
+    message.header.destination_prefix_length = spec.destination.1;
+    message.header.kind = match spec.kind {
+        RouteKind::Unicast => RouteType::Unicast,
+        RouteKind::Blackhole => RouteType::BlackHole,
+    };
+    let attributes = &mut message.attributes;
+    attributes.push(RouteAttribute::Table(spec.table));
+    if spec.destination.1 > 0 {
+        let address = RouteAddress::Inet6(spec.destination.0);
+        attributes.push(RouteAttribute::Destination(address));
+    }
+    if let Some((address, length)) = spec.source {
+        message.header.source_prefix_length = length;
+        attributes.push(RouteAttribute::Source(RouteAddress::Inet6(address)));
+    }
+    if let Some(gateway) = spec.gateway {
+        attributes.push(RouteAttribute::Gateway(RouteAddress::Inet6(gateway)));
+    }
+    if let Some(output) = spec.output {
+        attributes.push(RouteAttribute::Oif(output));
+    }
+    if let Some(metric) = spec.metric {
+        attributes.push(RouteAttribute::Priority(metric));
+    }
+    message
+}
+
+/// The rule that a message tells of, unless it has selectors that [`RuleSpec`] cannot say.
+pub(super) fn rule(message: &RuleMessage) -> Option<RuleSpec> {
+    let header = &message.header;
+    let plain = header.family == AddressFamily::Inet6
+        && header.action == RuleAction::ToTable
+        && (header.src_len, header.dst_len, header.tos) == (0, 0, 0);
+    if !plain {
+        return None;
+    }
+    let mut spec = RuleSpec {
+        priority: 0,
+        table: u32::from(header.table),
+        fwmark: None,
+        invert: header.flags.contains(RuleFlags::Invert),
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            RuleAttribute::Priority(priority) => spec.priority = *priority,
+            RuleAttribute::Table(table) => spec.table = *table,
+            RuleAttribute::FwMark(mark) => spec.fwmark = Some(*mark),
+            RuleAttribute::FwMask(u32::MAX) | RuleAttribute::SuppressPrefixLen(u32::MAX) => {}
+            RuleAttribute::Protocol(_) => {}
+            _ => return None,
+        }
+    }
+    Some(spec)
+}
+
+pub(super) fn rule_message(spec: &RuleSpec, tag: Option<u8>) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    message.header.family = AddressFamily::Inet6;
+    message.header.action = RuleAction::ToTable;
+    message.header.flags.set(RuleFlags::Invert, spec.invert);
+    let attributes = &mut message.attributes;
+    attributes.push(RuleAttribute::Table(spec.table));
+    attributes.push(RuleAttribute::Priority(spec.priority));
+    if let Some(mark) = spec.fwmark {
+        attributes.push(RuleAttribute::FwMark(mark));
+        attributes.push(RuleAttribute::FwMask(u32::MAX));
+    }
+    if let Some(tag) = tag {
+        attributes.push(RuleAttribute::Protocol(RouteProtocol::from(tag)));
+    }
+    message
+}

@@ -1,0 +1,402 @@
+//! Against the real kernel, in namespaces of their own.
+
+use super::*;
+use crate::lab::isolated;
+
+const PREFIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 0);
+const ADDRESS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 1);
+const GATEWAY: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+async fn veth(netlink: &Netlink) -> (u32, u32) {
+    netlink.add_veth("eth0", "isp0", None).await.unwrap();
+    let (eth0, isp0) = (
+        netlink.link("eth0").await.unwrap().index,
+        netlink.link("isp0").await.unwrap().index,
+    );
+    netlink.set_up(eth0).await.unwrap();
+    netlink.set_up(isp0).await.unwrap();
+    (eth0, isp0)
+}
+
+fn spec(index: u32) -> AddressSpec {
+    AddressSpec {
+        index,
+        address: ADDRESS,
+        prefix_len: 64,
+        no_dad: true,
+        deprecated: false,
+        no_prefix_route: false,
+    }
+}
+
+fn default_route(output: u32) -> RouteSpec {
+    RouteSpec {
+        destination: (Ipv6Addr::UNSPECIFIED, 0),
+        source: None,
+        gateway: Some(GATEWAY),
+        output: Some(output),
+        table: MAIN_TABLE,
+        metric: None,
+        kind: RouteKind::Unicast,
+    }
+}
+
+fn only<T>(found: impl Iterator<Item = T>) -> T {
+    let mut found: Vec<T> = found.collect();
+    assert_eq!(found.len(), 1);
+    found.remove(0)
+}
+
+#[test]
+fn an_interface_is_added_changed_and_deleted() {
+    isolated(
+        "netlink::tests::an_interface_is_added_changed_and_deleted",
+        || async {
+            let netlink = Netlink::connect().unwrap();
+            assert!(netlink.link("lo").await.unwrap().loopback);
+            let missing = netlink.link("eth0").await.unwrap_err();
+            assert!(missing.is_not_found() && missing.to_string().contains("eth0"));
+
+            let (eth0, isp0) = veth(&netlink).await;
+            let again = netlink.add_veth("eth0", "isp0", None).await.unwrap_err();
+            assert!(again.is_exists(), "{again}");
+            let link = netlink.link("eth0").await.unwrap();
+            assert!(link.up && link.running && !link.loopback);
+
+            netlink.set_mtu(eth0, 1400).await.unwrap();
+            assert_eq!(netlink.link("eth0").await.unwrap().mtu, 1400);
+            netlink.set_down(isp0).await.unwrap();
+            let link = netlink.link("eth0").await.unwrap();
+            assert!(link.up && !link.running, "the carrier is gone: {link:?}");
+
+            netlink.delete_link(eth0).await.unwrap();
+            assert!(netlink.delete_link(eth0).await.unwrap_err().is_not_found());
+            assert_eq!(netlink.links().await.unwrap().len(), 1);
+        },
+    );
+}
+
+#[test]
+fn an_address_is_added_listed_and_deleted() {
+    isolated(
+        "netlink::tests::an_address_is_added_listed_and_deleted",
+        || async {
+            let netlink = Netlink::connect().unwrap();
+            let (eth0, _) = veth(&netlink).await;
+            netlink.add_address(&spec(eth0)).await.unwrap();
+            let again = netlink.add_address(&spec(eth0)).await.unwrap_err();
+            assert!(again.is_exists(), "{again}");
+
+            let mine = |a: &Address| a.address == ADDRESS;
+            let listed = netlink.addresses().await.unwrap().into_iter().filter(mine);
+            let expected = Address {
+                index: eth0,
+                address: ADDRESS,
+                prefix_len: 64,
+                tentative: false,
+                dad_failed: false,
+                deprecated: false,
+                global: true,
+            };
+            assert_eq!(only(listed), expected);
+            let on_link = |r: &RouteSpec| r.destination == (PREFIX, 64);
+            assert!(
+                netlink
+                    .routes(MAIN_TABLE)
+                    .await
+                    .unwrap()
+                    .iter()
+                    .any(on_link)
+            );
+
+            netlink.delete_address(eth0, ADDRESS, 64).await.unwrap();
+            let gone = netlink.delete_address(eth0, ADDRESS, 64).await;
+            assert!(gone.unwrap_err().is_not_found());
+            assert!(
+                !netlink
+                    .routes(MAIN_TABLE)
+                    .await
+                    .unwrap()
+                    .iter()
+                    .any(on_link)
+            );
+        },
+    );
+}
+
+#[test]
+fn a_deprecated_address_without_prefix_route_is_just_that() {
+    isolated(
+        "netlink::tests::a_deprecated_address_without_prefix_route_is_just_that",
+        || async {
+            let netlink = Netlink::connect().unwrap();
+            let (eth0, _) = veth(&netlink).await;
+            let spec = AddressSpec {
+                deprecated: true,
+                no_prefix_route: true,
+                ..spec(eth0)
+            };
+            netlink.add_address(&spec).await.unwrap();
+            let addresses = netlink.addresses().await.unwrap();
+            assert!(only(addresses.iter().filter(|a| a.address == ADDRESS)).deprecated);
+            let routes = netlink.routes(MAIN_TABLE).await.unwrap();
+            assert!(!routes.iter().any(|r| r.destination == (PREFIX, 64)));
+        },
+    );
+}
+
+#[test]
+fn a_route_with_a_source_is_one_of_its_own() {
+    isolated(
+        "netlink::tests::a_route_with_a_source_is_one_of_its_own",
+        || async {
+            let netlink = Netlink::connect().unwrap();
+            let (eth0, _) = veth(&netlink).await;
+            let plain = default_route(eth0);
+            let from = RouteSpec {
+                source: Some((ADDRESS, 128)),
+                ..plain
+            };
+            netlink.add_route(&plain).await.unwrap();
+            netlink.add_route(&from).await.unwrap();
+            assert!(netlink.add_route(&from).await.unwrap_err().is_exists());
+
+            let defaults = || async {
+                let routes = netlink.routes(MAIN_TABLE).await.unwrap();
+                let defaults = routes.into_iter().filter(RouteSpec::is_default);
+                defaults.collect::<Vec<_>>()
+            };
+            let listed = defaults().await;
+            assert_eq!(listed.len(), 2);
+            assert!(listed.iter().any(|r| plain.describes(r)));
+            assert!(listed.iter().any(|r| from.describes(r)));
+
+            netlink.delete_route(&from).await.unwrap();
+            assert!(
+                netlink
+                    .delete_route(&from)
+                    .await
+                    .unwrap_err()
+                    .is_not_found()
+            );
+            assert!(plain.describes(&only(defaults().await.into_iter())));
+        },
+    );
+}
+
+#[test]
+fn deleting_a_blackhole_leaves_the_route_of_the_same_prefix() {
+    isolated(
+        "netlink::tests::deleting_a_blackhole_leaves_the_route_of_the_same_prefix",
+        || async {
+            let netlink = Netlink::connect().unwrap();
+            let (eth0, _) = veth(&netlink).await;
+            let unicast = RouteSpec {
+                destination: (PREFIX, 64),
+                metric: Some(10),
+                ..default_route(eth0)
+            };
+            let blackhole = RouteSpec {
+                gateway: None,
+                output: None,
+                metric: None,
+                kind: RouteKind::Blackhole,
+                ..unicast
+            };
+            netlink.add_route(&unicast).await.unwrap();
+            netlink.add_route(&blackhole).await.unwrap();
+            let listed = netlink.routes(MAIN_TABLE).await.unwrap();
+            assert!(listed.iter().any(|r| blackhole.describes(r)), "{listed:?}");
+            // The ordinary route has the lower metric, hence comes first.
+            netlink.delete_route(&blackhole).await.unwrap();
+            let listed = netlink.routes(MAIN_TABLE).await.unwrap();
+            assert!(!listed.iter().any(|r| r.kind == RouteKind::Blackhole));
+            assert!(listed.contains(&unicast));
+        },
+    );
+}
+
+#[test]
+fn a_rule_is_deleted_only_when_it_is_exactly_that_one() {
+    isolated(
+        "netlink::tests::a_rule_is_deleted_only_when_it_is_exactly_that_one",
+        || async {
+            let netlink = Netlink::connect().unwrap();
+            let before = netlink.rules().await.unwrap();
+            let rule = RuleSpec {
+                priority: 140,
+                table: 21_302,
+                fwmark: Some(0x5336),
+                invert: true,
+            };
+            netlink.add_rule(&rule).await.unwrap();
+            assert!(netlink.add_rule(&rule).await.unwrap_err().is_exists());
+            let with = netlink.rules().await.unwrap();
+            assert_eq!(with.len(), before.len() + 1);
+            assert!(with.contains(&rule));
+
+            let similar = RuleSpec {
+                invert: false,
+                ..rule
+            };
+            let refused = netlink.delete_rule(&similar).await.unwrap_err();
+            assert!(refused.is_not_found(), "{refused}");
+            assert_eq!(netlink.rules().await.unwrap(), with);
+            netlink.delete_rule(&rule).await.unwrap();
+            assert_eq!(netlink.rules().await.unwrap(), before);
+        },
+    );
+}
+
+#[test]
+fn flushing_a_table_empties_it_and_no_other() {
+    isolated(
+        "netlink::tests::flushing_a_table_empties_it_and_no_other",
+        || async {
+            let netlink = Netlink::connect().unwrap();
+            let (eth0, _) = veth(&netlink).await;
+            netlink.add_route(&default_route(eth0)).await.unwrap();
+            let main = netlink.routes(MAIN_TABLE).await.unwrap();
+            for last in 1..=20 {
+                let source = Ipv6Addr::new(0x2001, 0xdb8, 0xb1, 0, 0, 0, 0, last);
+                let own = RouteSpec {
+                    source: Some((source, 128)),
+                    table: 21_302,
+                    ..default_route(eth0)
+                };
+                netlink.add_route(&own).await.unwrap();
+            }
+            assert_eq!(netlink.routes(21_302).await.unwrap().len(), 20);
+            netlink.flush_table(21_302).await.unwrap();
+            assert_eq!(netlink.routes(21_302).await.unwrap(), []);
+            assert_eq!(netlink.routes(MAIN_TABLE).await.unwrap(), main);
+            netlink.flush_table(21_302).await.unwrap();
+        },
+    );
+}
+
+#[test]
+fn only_what_carries_the_tag_is_removed_by_it() {
+    isolated(
+        "netlink::tests::only_what_carries_the_tag_is_removed_by_it",
+        || async {
+            let netlink = Netlink::connect().unwrap();
+            let (eth0, _) = veth(&netlink).await;
+            netlink.add_address(&spec(eth0)).await.unwrap();
+            netlink.add_route(&default_route(eth0)).await.unwrap();
+            let before = (
+                netlink.addresses().await.unwrap(),
+                netlink.routes(MAIN_TABLE).await.unwrap(),
+            );
+
+            let ours = netlink.tagged(140);
+            let other = Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 2);
+            let address = AddressSpec {
+                address: other,
+                no_prefix_route: true,
+                ..spec(eth0)
+            };
+            let route = RouteSpec {
+                source: Some((other, 128)),
+                ..default_route(eth0)
+            };
+            ours.add_address(&address).await.unwrap();
+            ours.add_route(&route).await.unwrap();
+            let foreign = ours.delete_route(&default_route(eth0)).await;
+            assert!(foreign.unwrap_err().is_not_found());
+            assert_eq!(netlink.remove_tagged(140).await.unwrap(), 2);
+            let after = (
+                netlink.addresses().await.unwrap(),
+                netlink.routes(MAIN_TABLE).await.unwrap(),
+            );
+            assert_eq!(after, before);
+        },
+    );
+}
+
+#[test]
+fn the_monitor_sees_links_addresses_and_default_routes_change() {
+    isolated(
+        "netlink::tests::the_monitor_sees_links_addresses_and_default_routes_change",
+        || async {
+            let netlink = Netlink::connect().unwrap();
+            let (eth0, isp0) = veth(&netlink).await;
+            let mut monitor = Netlink::monitor().unwrap();
+            netlink.add_address(&spec(eth0)).await.unwrap();
+            let route = default_route(eth0);
+            netlink.add_route(&route).await.unwrap();
+            until(
+                &mut monitor,
+                |c| matches!(c, Change::AddressAdded(a) if a.address == ADDRESS && a.index == eth0),
+            )
+            .await;
+            until(
+                &mut monitor,
+                |c| matches!(c, Change::RouteAdded(r) if route.describes(r)),
+            )
+            .await;
+
+            netlink.set_down(isp0).await.unwrap();
+            until(
+                &mut monitor,
+                |c| matches!(c, Change::Link(l) if l.index == eth0 && l.up && !l.running),
+            )
+            .await;
+            netlink.set_down(eth0).await.unwrap();
+            let (mut address_gone, mut route_gone, mut down) = (false, false, false);
+            until(&mut monitor, |change| {
+                match change {
+                    Change::AddressRemoved(a) => address_gone |= a.address == ADDRESS,
+                    Change::RouteRemoved(r) => route_gone |= route.describes(r),
+                    Change::Link(l) => down |= l.index == eth0 && !l.up,
+                    _ => {}
+                }
+                address_gone && route_gone && down
+            })
+            .await;
+            netlink.delete_link(eth0).await.unwrap();
+            until(&mut monitor, |c| *c == Change::LinkRemoved(eth0)).await;
+        },
+    );
+}
+
+async fn until(monitor: &mut Monitor, mut wanted: impl FnMut(&Change) -> bool) {
+    while !wanted(&monitor.next().await.unwrap()) {}
+}
+
+#[test]
+fn an_error_gives_the_object_the_cause_and_the_kernels_words() {
+    isolated(
+        "netlink::tests::an_error_gives_the_object_the_cause_and_the_kernels_words",
+        || async {
+            let netlink = Netlink::connect().unwrap();
+            let (eth0, _) = veth(&netlink).await;
+            let error = netlink.set_mtu(eth0, 1 << 30).await.unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains("set the MTU of interface"), "{text}");
+            let NetlinkError::Kernel { detail, .. } = error else {
+                panic!("{text}");
+            };
+            assert!(text.contains(&detail.expect("the kernel explains itself")));
+        },
+    );
+}
+
+#[test]
+fn without_a_runtime_connecting_fails_instead_of_panicking() {
+    let error = Netlink::connect().unwrap_err();
+    assert!(matches!(error, NetlinkError::NoRuntime));
+    assert!(matches!(Netlink::monitor(), Err(NetlinkError::NoRuntime)));
+}
+
+#[test]
+fn a_truncated_explanation_is_none() {
+    let mut answer = vec![0; 16];
+    answer.extend_from_slice(&[8, 0, 1, 0, b'n', b'o', 0, 0]);
+    assert_eq!(error::explanation(&answer).as_deref(), Some("no"));
+    for length in 0..answer.len() {
+        assert_eq!(error::explanation(&answer[..length]), None);
+    }
+    answer[16] = 0;
+    assert_eq!(error::explanation(&answer), None);
+}
