@@ -9,8 +9,8 @@ use tokio::io::unix::AsyncFd;
 
 /// Lets a task wait for one of this module's non-blocking sockets.
 ///
-/// It watches a duplicate of the descriptor and is therefore independent of the value that it was made from; but the
-/// socket stays open until both are gone.
+/// It watches a duplicate of the descriptor and is therefore independent of the value that it was
+/// made from; but the socket stays open until both are gone.
 #[derive(Debug)]
 pub struct Readiness {
     descriptor: AsyncFd<OwnedFd>,
@@ -28,14 +28,14 @@ impl Readiness {
     /// Outside of a tokio runtime.
     pub fn of(io: &impl AsFd) -> io::Result<Self> {
         let descriptor = io.as_fd().try_clone_to_owned()?;
-        // SAFETY: an `OwnedFd` keeps its descriptor open for as long as it lives, and nothing gives access to this one,
-        // so that it cannot be exchanged while it is registered.
+        // SAFETY: an `OwnedFd` keeps its descriptor open for as long as it lives, and nothing gives
+        // access to this one, so that it cannot be exchanged while it is registered.
         let descriptor = unsafe { AsyncFd::register(descriptor) }?;
         Ok(Self { descriptor })
     }
 
-    /// Calls `attempt` when the descriptor is readable, again whenever it has said `WouldBlock`; returns its first
-    /// other result. Cancel safe: dropped while waiting, it has done nothing.
+    /// Calls `attempt` when the descriptor is readable, again whenever it has said `WouldBlock`;
+    /// returns its first other result. Cancel safe: dropped while waiting, it has done nothing.
     ///
     /// # Errors
     ///

@@ -1,9 +1,10 @@
-//! What the tests of this module share: two joined namespaces, packets, and waiting with a deadline.
+//! What the tests of this module share: two joined namespaces, packets, and waiting with a
+//! deadline.
 
 use std::io;
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, UdpSocket};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
@@ -44,14 +45,22 @@ impl Joined {
                 .unwrap();
             netlink.set_up(index).await.unwrap();
         }
-        Self {
+        let joined = Self {
             a,
             b,
             netlink_a,
             netlink_b,
             index_a,
             index_b,
-        }
+        };
+        let bind = |namespace: &Namespace, address: Ipv6Addr| {
+            namespace
+                .run(|| UdpSocket::bind((address, 0)))
+                .unwrap()
+                .unwrap()
+        };
+        wait_until_delivered(&bind(&joined.a, A), &bind(&joined.b, B));
+        joined
     }
 }
 
@@ -63,6 +72,34 @@ pub(super) fn address_spec(index: u32, address: Ipv6Addr, prefix_len: u8) -> Add
         no_dad: true,
         deprecated: false,
         no_prefix_route: false,
+    }
+}
+
+/// Sends until a datagram arrives. Right after an address was added, its local route is still
+/// missing, as the kernel adds that later, in a work queue; the same goes for a link that has just
+/// come up.
+pub(super) fn wait_until_delivered(from: &UdpSocket, to: &UdpSocket) {
+    let destination = to.local_addr().unwrap();
+    to.set_read_timeout(Some(Duration::from_millis(20)))
+        .unwrap();
+    let started = Instant::now();
+    for attempt in 0_u64.. {
+        assert!(
+            started.elapsed() < DEADLINE,
+            "nothing arrives at {destination}"
+        );
+        // Until the address is usable, sending may fail as well.
+        if from.send_to(&attempt.to_be_bytes(), destination).is_err() {
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
+        }
+        let mut buffer = [0; 8];
+        // Until the last one is there, so that none is left on its way.
+        while to.recv(&mut buffer).is_ok() {
+            if buffer == attempt.to_be_bytes() {
+                return;
+            }
+        }
     }
 }
 
@@ -102,7 +139,8 @@ impl Header {
     }
 }
 
-/// Calls `step` whenever `io` is readable, until it says that it is done. `WouldBlock` waits for more.
+/// Calls `step` whenever `io` is readable, until it says that it is done. `WouldBlock` waits for
+/// more.
 pub(super) async fn until_done<T: AsFd>(
     what: &str,
     io: &mut T,

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::lab::isolated;
 use crate::netlink::{MAIN_TABLE, Netlink, RouteKind, RouteSpec};
-use crate::sys::testing::{A, B, address_spec, soon};
+use crate::sys::testing::{A, B, address_spec, soon, wait_until_delivered};
 
 const MTU: u32 = 1400;
 
@@ -30,6 +30,8 @@ async fn tun() -> (Tun, Netlink) {
         kind: RouteKind::Unicast,
     };
     netlink.add_route(&route).await.unwrap();
+    let itself = std::net::UdpSocket::bind((A, 0)).unwrap();
+    wait_until_delivered(&itself, &itself);
     (tun, netlink)
 }
 

@@ -1,14 +1,14 @@
 //! Against the real kernel, between namespaces.
 
 use std::io::{self, Read};
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::*;
 use crate::lab::{Namespace, isolated};
 use crate::netlink::{MAIN_TABLE, RouteKind, RouteSpec, RuleSpec};
-use crate::sys::testing::{A, B, Header, Joined, address_spec, until_done};
+use crate::sys::testing::{A, B, Header, Joined, address_spec, until_done, wait_until_delivered};
 
 const ELSEWHERE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1);
 
@@ -54,7 +54,8 @@ fn a_message_arrives_with_all_fields_as_sent() {
             let sender = sender(&joined.a, A, 0);
             assert_eq!(sender.local(), A);
             let plain = Header::A_TO_B;
-            // The second packet's traffic class and flow label are zero: the kernel leaves them out.
+            // The second packet's traffic class and flow label are zero: the kernel leaves them
+            // out.
             for header in [
                 Header {
                     hop_limit: 37,
@@ -297,6 +298,9 @@ fn a_source_specific_route_and_a_mark_choose_the_way_out() {
                 .add_address(&address_spec(joined.index_b, ELSEWHERE, 128))
                 .await
                 .unwrap();
+            let bind = || UdpSocket::bind((ELSEWHERE, 0));
+            let itself = joined.b.run(bind).unwrap().unwrap();
+            wait_until_delivered(&itself, &itself);
             let (unassigned, marked): (Ipv6Addr, Ipv6Addr) = (
                 "2001:db8:1::c".parse().unwrap(),
                 "2001:db8:2::1".parse().unwrap(),
