@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::lab::isolated;
-use crate::netlink::{MAIN_TABLE, Netlink, RouteKind, RouteSpec};
+use crate::netlink::{AddressSpec, MAIN_TABLE, Netlink, RouteKind, RouteSpec};
 use crate::sys::testing::{A, B, address_spec, soon, wait_until_delivered};
 
 const MTU: u32 = 1400;
@@ -16,10 +16,15 @@ const MTU: u32 = 1400;
 async fn tun() -> (Tun, Netlink) {
     let tun = Tun::create("shim0", MTU).unwrap();
     let netlink = Netlink::connect().unwrap();
-    netlink
-        .add_address(&address_spec(tun.index(), A, 128))
-        .await
-        .unwrap();
+    // Without a prefix route, or what is sent before the local route exists would go into the
+    // device.
+    let spec = AddressSpec {
+        no_prefix_route: true,
+        ..address_spec(tun.index(), A, 128)
+    };
+    netlink.add_address(&spec).await.unwrap();
+    let itself = std::net::UdpSocket::bind((A, 0)).unwrap();
+    wait_until_delivered(&itself, &itself);
     let route = RouteSpec {
         destination: (B, 128),
         source: None,
@@ -30,8 +35,6 @@ async fn tun() -> (Tun, Netlink) {
         kind: RouteKind::Unicast,
     };
     netlink.add_route(&route).await.unwrap();
-    let itself = std::net::UdpSocket::bind((A, 0)).unwrap();
-    wait_until_delivered(&itself, &itself);
     (tun, netlink)
 }
 
