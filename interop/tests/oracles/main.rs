@@ -1,0 +1,8 @@
+//! Holds the stack's crates against other people's libraries and a second reading of the RFCs.
+
+mod addresses;
+mod captures;
+mod messages;
+mod packets;
+mod strategies;
+mod world;
