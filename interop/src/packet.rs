@@ -338,7 +338,8 @@ pub struct Dissected<'a> {
     pub rest: &'a [u8],
 }
 
-/// Takes a packet apart. Its Payload Length must be that of `octets`.
+/// Takes a packet apart. Its Payload Length must be that of `octets`. Headers are looked for behind a Fragment header too,
+/// so of fragments only the first, and one whose headers are whole, is taken apart rightly; see [`fragment`].
 ///
 /// # Errors
 ///
@@ -360,6 +361,29 @@ pub fn dissect(octets: &[u8]) -> Result<Dissected<'_>, Fault> {
         offset: octets.len() - rest.len(),
         rest,
     })
+}
+
+/// The Fragment header of a packet and the octets of the original behind it; `None` for a packet without one.
+///
+/// Unlike [`dissect`], this does not take what a fragment carries for headers.
+///
+/// # Errors
+///
+/// A header in front of it is cut short.
+pub fn fragment(octets: &[u8]) -> Result<Option<(Ipv6FragmentHeader, &[u8])>, Fault> {
+    let (header, mut rest) = Ipv6Header::from_slice(octets)?;
+    let mut next_header = header.next_header;
+    while let IpNumber::IPV6_HEADER_HOP_BY_HOP | IpNumber::IPV6_ROUTE_HEADER | IpNumber::IPV6_DESTINATION_OPTIONS =
+        next_header
+    {
+        let extension;
+        (extension, rest) = Ipv6RawExtHeader::from_slice(rest)?;
+        next_header = extension.next_header;
+    }
+    match next_header {
+        IpNumber::IPV6_FRAGMENTATION_HEADER => Ok(Some(Ipv6FragmentHeader::from_slice(rest)?)),
+        _ => Ok(None),
+    }
 }
 
 /// Checks an ordinary packet: its lengths, and the checksum of its upper layer, recomputed. Of a packet that is only a
