@@ -1,6 +1,7 @@
 //! Holds the stack's crates against other people's libraries and a second reading of the RFCs.
 
 mod addresses;
+mod answers;
 mod captures;
 mod messages;
 mod packets;

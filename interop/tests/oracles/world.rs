@@ -133,6 +133,23 @@ impl World {
         }
     }
 
+    /// The first host sends a packet each second, and the other has nothing to say.
+    pub(crate) fn monologue(&mut self, seconds: u16) {
+        for sequence in 0..seconds {
+            let packet = self.datagram(0, sequence);
+            self.send(0, &packet);
+            self.run_for(Duration::from_secs(1));
+        }
+    }
+
+    /// The control messages that `host` sends because this one arrives from the other host's first locator.
+    pub(crate) fn answers(&mut self, host: usize, message: &[u8]) -> Vec<Vec<u8>> {
+        let LocatorPair { local, peer } = self.ulids(host);
+        let before = self.wire.len();
+        self.receive(host, packet::control(peer, local, message).expect("a small packet"));
+        self.wire[before..].iter().map(|(_, packet)| packet.clone()).collect()
+    }
+
     pub(crate) fn is_steered(&self, host: usize) -> bool {
         let flow = self.hosts[host].dataplane.flow(self.ulids(host));
         flow.is_some_and(|flow| flow.is_steered())
