@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use shim6_tests::binary;
+use shim6_tests::{binary, isolated};
 use shim6_tun::demo::live::Live;
 use shim6_tun::demo::scenario::run_downloads;
-use shim6_tun::lab::{Failure, isolated};
+use shim6_tun::lab::Failure;
 
 use crate::plans::{self, MAX_STALL, assert_clean, assert_moved};
 
