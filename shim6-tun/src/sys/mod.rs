@@ -6,14 +6,16 @@
 //! - [`tap`]: a passive copy of the IPv6 headers that cross one interface, for noticing activity.
 //! - [`netns`]: entering network namespaces, for the lab.
 //! - [`tun`]: the TUN device through which steered packets reach and leave the daemon.
+//! - [`netns`]: user and network namespaces for the lab.
 //!
-//! All of them work on batches and hide how a batch is moved, so that the means can be replaced (more queues,
-//! segmentation offload, AF_XDP) without a change in their callers. None of them waits: descriptors are
-//! non-blocking, and readiness is left to the caller's runtime through [`std::os::fd::AsFd`] (the TUN device,
-//! which is bound to tokio, has `async` methods). Sockets and devices belong to the network namespace of the
+//! The first three work on batches and hide how a batch is moved, so that the means can be replaced
+//! (more queues, segmentation offload, AF_XDP) without a change in their callers. None of them
+//! waits: descriptors are non-blocking, and tasks wait with [`Readiness`] (the TUN device, which is
+//! bound to tokio, has `async` methods). Sockets and devices belong to the network namespace of the
 //! thread that opens them and stay in it.
 //!
-//! What they need: `CAP_NET_RAW` and `CAP_NET_ADMIN` in the user namespace that owns the network namespace.
+//! What they need: `CAP_NET_RAW` and `CAP_NET_ADMIN` in the user namespace that owns the network
+//! namespace.
 
 pub mod netns;
 pub mod tap;
@@ -22,9 +24,14 @@ pub mod wire_socket;
 
 mod readiness;
 mod socket_option;
+mod watch;
+#[cfg(test)]
+mod testing;
 
 use std::fmt::Display;
 use std::io;
+
+pub use readiness::Readiness;
 
 /// The protocol number of Shim6, as an IPv6 Next Header value (RFC 5533 section 5.1).
 pub const SHIM6_NEXT_HEADER: u8 = 140;
@@ -37,13 +44,15 @@ fn while_doing(what: impl Display, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
-/// [`while_doing`] for opening a raw or packet socket, which says what is missing when it is not permitted.
+/// [`while_doing`] for opening a raw or packet socket, which says what is missing when it is not
+/// permitted.
 fn while_opening(what: impl Display, error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::PermissionDenied {
         return io::Error::new(
             error.kind(),
             format!(
-                "{what}: {error} (needs CAP_NET_RAW: run as root, or grant the binary cap_net_raw,cap_net_admin)"
+                "{what}: {error} (needs CAP_NET_RAW: run as root, or grant the binary \
+                 cap_net_raw,cap_net_admin)"
             ),
         );
     }

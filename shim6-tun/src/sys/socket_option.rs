@@ -31,7 +31,8 @@ pub(super) fn set<T: OptionValue>(
     name: i32,
     value: T,
 ) -> io::Result<()> {
-    // SAFETY: the pointer and the length describe `value`, which outlives the call; the kernel only reads it.
+    // SAFETY: the pointer and the length describe `value`, which outlives the call; the kernel only
+    // reads it.
     let result = unsafe {
         libc::setsockopt(
             socket.as_fd().as_raw_fd(),
@@ -52,7 +53,8 @@ pub(super) fn set<T: OptionValue>(
 pub(super) fn get<T: OptionValue>(socket: &impl AsFd, level: i32, name: i32) -> io::Result<T> {
     let mut value = MaybeUninit::<T>::zeroed();
     let mut length = size_of::<T>() as libc::socklen_t;
-    // SAFETY: the pointer and the length describe `value`, which the kernel fills with at most `length` octets.
+    // SAFETY: the pointer and the length describe `value`, which the kernel fills with at most
+    // `length` octets.
     let result = unsafe {
         libc::getsockopt(
             socket.as_fd().as_raw_fd(),
@@ -74,7 +76,8 @@ pub(super) fn get<T: OptionValue>(socket: &impl AsFd, level: i32, name: i32) -> 
             ),
         ));
     }
-    // SAFETY: zeroed and then overwritten by the kernel; any bit pattern is valid for an `OptionValue`.
+    // SAFETY: zeroed and then overwritten by the kernel; any bit pattern is valid for an
+    // `OptionValue`.
     Ok(unsafe { value.assume_init() })
 }
 
@@ -85,7 +88,8 @@ pub(super) fn bind_packet_socket(socket: &Socket, protocol: u16, interface: u32)
     address.sll_family = libc::AF_PACKET as u16;
     address.sll_protocol = protocol.to_be();
     address.sll_ifindex = interface.cast_signed();
-    // SAFETY: the pointer and the length describe `address`, which outlives the call; the kernel only reads it.
+    // SAFETY: the pointer and the length describe `address`, which outlives the call; the kernel
+    // only reads it.
     let result = unsafe {
         libc::bind(
             socket.as_raw_fd(),
@@ -102,8 +106,8 @@ pub(super) fn bind_packet_socket(socket: &Socket, protocol: u16, interface: u32)
 
 /// Asks for a receive buffer of `octets`, beyond the system's limit where that is permitted.
 ///
-/// The limit can be passed only with `CAP_NET_ADMIN` in the initial user namespace; otherwise the kernel cuts the
-/// request down to `net.core.rmem_max` without an error, and that is good enough.
+/// The limit can be passed only with `CAP_NET_ADMIN` in the initial user namespace; otherwise the
+/// kernel cuts the request down to `net.core.rmem_max` without an error, and that is good enough.
 pub(super) fn grow_receive_buffer(socket: &Socket, octets: usize) -> io::Result<()> {
     if setsockopt(socket, sockopt::RcvBufForce, &octets).is_ok() {
         return Ok(());

@@ -1,7 +1,7 @@
 //! The tap's packet filter, in classic BPF.
 //!
-//! Offsets count from the IPv6 header, because the socket is of type `SOCK_DGRAM`. A load past the packet's end
-//! ends the program and drops the packet.
+//! Offsets count from the IPv6 header, because the socket is of type `SOCK_DGRAM`. A load past the
+//! packet's end ends the program and drops the packet.
 
 use libc::{
     BPF_ABS, BPF_ADD, BPF_ALU, BPF_B, BPF_IMM, BPF_IND, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K,
@@ -40,13 +40,15 @@ enum Target {
 
 use Target::{Drop, Keep, Next, Skip};
 
-/// One instruction: operation, operand, and for a jump where it goes if the condition holds and if not.
+/// One instruction: operation, operand, and for a jump where it goes if the condition holds and if
+/// not.
 type Instruction = (u32, u32, Target, Target);
 
 /// A program that returns `snap_octets` for the packets that the tap shows and 0 for the others.
 ///
-/// The protocol and the packet type come from the kernel's own record of the packet and not from octets in it, so
-/// that VLAN tags and offloads do not matter. Packets shorter than an IPv6 header pass: the reader counts them.
+/// The protocol and the packet type come from the kernel's own record of the packet and not from
+/// octets in it, so that VLAN tags and offloads do not matter. Packets shorter than an IPv6 header
+/// pass: the reader counts them.
 pub(super) fn program(snap_octets: u32) -> Vec<SockFilter> {
     let mut code: Vec<Instruction> = vec![
         load_ancillary(libc::SKF_AD_PROTOCOL),
@@ -59,7 +61,8 @@ pub(super) fn program(snap_octets: u32) -> Vec<SockFilter> {
         // The destination's first octet: multicast?
         plain(BPF_LD | BPF_B | BPF_ABS, 24),
         if_equal(0xff, Drop, Next),
-        // From here on X is the length of the extension headers passed, A the Next Header value behind them.
+        // From here on X is the length of the extension headers passed, A the Next Header value
+        // behind them.
         plain(BPF_LDX | BPF_IMM, 0),
         plain(BPF_LD | BPF_B | BPF_ABS, 6),
     ];
@@ -73,7 +76,8 @@ pub(super) fn program(snap_octets: u32) -> Vec<SockFilter> {
         code.extend(step);
     }
     code.extend([
-        // A fragment's header says what was fragmented; what follows need not be the start of a header.
+        // A fragment's header says what was fragmented; what follows need not be the start of a
+        // header.
         if_equal(FRAGMENT, Next, Skip(2)),
         plain(BPF_LD | BPF_B | BPF_IND, HEADER),
         if_equal(SHIM6, Drop, Keep),
@@ -86,7 +90,8 @@ pub(super) fn program(snap_octets: u32) -> Vec<SockFilter> {
     assemble(&code, snap_octets)
 }
 
-/// Moves X over the extension header that starts there and loads its Next Header value (RFC 8200 section 4).
+/// Moves X over the extension header that starts there and loads its Next Header value (RFC 8200
+/// section 4).
 fn step_over_extension_header() -> [Instruction; 8] {
     [
         plain(BPF_LD | BPF_B | BPF_IND, HEADER),
@@ -120,7 +125,8 @@ fn load_ancillary(item: i32) -> Instruction {
     )
 }
 
-/// Appends the two ends and resolves the jumps. All distances fit: the program is far below 256 instructions.
+/// Appends the two ends and resolves the jumps. All distances fit: the program is far below 256
+/// instructions.
 fn assemble(code: &[Instruction], snap_octets: u32) -> Vec<SockFilter> {
     let distance = |position: usize, target: Target| {
         let to_end = code.len() - position - 1;

@@ -1,13 +1,15 @@
-//! A passive tap: sees the IPv6 headers that cross one interface, in both directions, without being in their way.
+//! A passive tap: sees the IPv6 headers that cross one interface, in both directions, without being
+//! in their way.
 //!
-//! It is an `AF_PACKET` socket for all protocols on one interface. All protocols, because only such sockets are shown
-//! *outgoing* packets; a socket bound to IPv6 alone sees what comes in and nothing else. A filter in the kernel
-//! keeps what is of interest, so that the rest costs no copy (see [`PacketTap::open`]). What passes is cut to its
-//! first octets and put into a ring that is shared with the kernel (`TPACKET_V3`), which wakes the reader once per
-//! block of packets and not once per packet.
+//! It is an `AF_PACKET` socket for all protocols on one interface. All protocols, because only such
+//! sockets are shown *outgoing* packets; a socket bound to IPv6 alone sees what comes in and
+//! nothing else. A filter in the kernel keeps what is of interest, so that the rest costs no copy
+//! (see [`PacketTap::open`]). What passes is cut to its first octets and put into a ring that is
+//! shared with the kernel (`TPACKET_V3`), which wakes the reader once per block of packets and not
+//! once per packet.
 //!
-//! The tap sits above segmentation: what the kernel cuts later or has put together is one packet here, and its
-//! length counts whole.
+//! The tap sits above segmentation: what the kernel cuts later or has put together is one packet
+//! here, and its length counts whole.
 
 mod filter;
 mod ring;
@@ -28,11 +30,12 @@ use super::{IPV6_HEADER_OCTETS, socket_option, while_doing, while_opening};
 /// Sizes and times of a tap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TapOptions {
-    /// Size of the ring in octets, rounded up to whole blocks of 64 KiB, two at least. A packet takes about 150
-    /// octets of it. Default 1 MiB.
+    /// Size of the ring in octets, rounded up to whole blocks of 64 KiB, two at least. A packet
+    /// takes about 150 octets of it. Default 1 MiB.
     pub ring_octets: usize,
-    /// The longest time for which a packet waits in a block that is not full, in whole milliseconds, at least one.
-    /// The kernel's timer runs at this interval even without traffic. Default 4 ms.
+    /// The longest time for which a packet waits in a block that is not full, in whole
+    /// milliseconds, at least one. The kernel's timer runs at this interval even without traffic.
+    /// Default 4 ms.
     pub block_timeout: Duration,
     /// How many octets of each packet are shown, from its IPv6 header on: 40 to 256. Default 64.
     pub snap_octets: usize,
@@ -62,8 +65,8 @@ pub struct PacketTap {
 pub struct TapPacket<'a> {
     /// True if this host sent (or forwarded) it out of the interface, false if it came in.
     pub outgoing: bool,
-    /// Its whole length in octets, IPv6 header included and link-layer padding excluded. A packet that is segmented
-    /// below the tap, or was put together by receive offload, counts whole.
+    /// Its whole length in octets, IPv6 header included and link-layer padding excluded. A packet
+    /// that is segmented below the tap, or was put together by receive offload, counts whole.
     pub length: u32,
     /// When the kernel saw it, as time since the Unix epoch on the system's (adjustable) clock.
     pub seen_at: Duration,
@@ -100,22 +103,25 @@ pub struct TapStatistics {
     pub drops: u64,
     /// How often the ring ran full.
     pub freezes: u64,
-    /// Packets that were skipped because they were too short for an IPv6 header, or of another version.
+    /// Packets that were skipped because they were too short for an IPv6 header, or of another
+    /// version.
     pub malformed: u64,
 }
 
 impl PacketTap {
-    /// Opens a tap on the interface with index `interface`, in the network namespace of the calling thread.
+    /// Opens a tap on the interface with index `interface`, in the network namespace of the calling
+    /// thread.
     ///
-    /// It shows unicast IPv6 packets that go out of the interface or come in for this host, except for protocol 140
-    /// (also behind extension headers) and for Neighbor Discovery (ICMPv6 types 133 to 137): those are not traffic of
-    /// applications. The filter is in place before the first packet can arrive. An interface that is down is
-    /// no error: packets come once it is up. After the interface was removed nothing comes any more.
+    /// It shows unicast IPv6 packets that go out of the interface or come in for this host, except
+    /// for protocol 140 (also behind extension headers) and for Neighbor Discovery (ICMPv6 types
+    /// 133 to 137): those are not traffic of applications. The filter is in place before the first
+    /// packet can arrive. An interface that is down is no error: packets come once it is up. After
+    /// the interface was removed nothing comes any more.
     ///
     /// # Errors
     ///
-    /// `PermissionDenied` without `CAP_NET_RAW`, `InvalidInput` for options out of range, otherwise the kernel's error
-    /// and the step that it refused, such as setting up or mapping the ring.
+    /// `PermissionDenied` without `CAP_NET_RAW`, `InvalidInput` for options out of range, otherwise
+    /// the kernel's error and the step that it refused, such as setting up or mapping the ring.
     pub fn open(interface: u32, options: TapOptions) -> io::Result<Self> {
         if interface == 0 {
             return Err(invalid(
@@ -151,20 +157,23 @@ impl PacketTap {
         })
     }
 
-    /// Shows to `see` all packets in the blocks that are ready, in order; returns how many it has shown.
+    /// Shows to `see` all packets in the blocks that are ready, in order; returns how many it has
+    /// shown.
     ///
-    /// It goes at most once around the ring. After 0 the descriptor polls as readable when there is more.
+    /// It goes at most once around the ring.
     ///
     /// # Errors
     ///
-    /// `NetworkDown` once after the interface went down or away, without a packet being shown. If it comes up again,
-    /// so do its packets.
+    /// `WouldBlock` when no block is ready; the descriptor polls as readable when there is one.
+    /// `NetworkDown` once after the interface went down or away, without a packet being shown. If
+    /// it comes up again, so do its packets.
     pub fn read(&mut self, see: &mut dyn FnMut(TapPacket<'_>)) -> io::Result<usize> {
-        let mut shown = 0;
+        let (mut shown, mut ready) = (0, false);
         for _ in 0..self.ring.blocks() {
             let Some(block) = self.ring.ready_block() else {
                 break;
             };
+            ready = true;
             for frame in block.frames() {
                 if let Some(packet) = packet(&frame) {
                     see(packet);
@@ -174,13 +183,14 @@ impl PacketTap {
                 }
             }
         }
-        if shown == 0 {
-            // An error that is left pending would poll as an error from then on.
-            if let Some(error) = self.socket.take_error()? {
-                return Err(error);
-            }
+        if ready {
+            return Ok(shown);
         }
-        Ok(shown)
+        // Also clears it: an error that is left pending would poll as an error from then on.
+        Err(self
+            .socket
+            .take_error()?
+            .unwrap_or_else(|| io::ErrorKind::WouldBlock.into()))
     }
 
     /// The counters since the tap was opened.
@@ -221,7 +231,8 @@ fn packet<'a>(frame: &Frame<'a>) -> Option<TapPacket<'a>> {
     if header[0] >> 4 != 6 {
         return None;
     }
-    // Ethernet pads short packets. Zero stands for a length beyond 16 bits: a jumbogram or a super-packet.
+    // Ethernet pads short packets. Zero stands for a length beyond 16 bits: a jumbogram or a
+    // super-packet.
     let stated = match u32::from(u16::from_be_bytes([header[4], header[5]])) {
         0 => u32::MAX,
         payload => payload + IPV6_HEADER_OCTETS as u32,

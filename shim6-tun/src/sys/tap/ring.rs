@@ -1,4 +1,5 @@
-//! A `TPACKET_V3` receive ring: memory shared with the kernel, in blocks which belong to one side at a time.
+//! A `TPACKET_V3` receive ring: memory shared with the kernel, in blocks which belong to one side
+//! at a time.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -39,7 +40,8 @@ pub(super) struct Ring {
     next: usize,
 }
 
-// SAFETY: the mapping belongs to this value alone on our side; nothing about it is bound to a thread.
+// SAFETY: the mapping belongs to this value alone on our side; nothing about it is bound to a
+// thread.
 unsafe impl Send for Ring {}
 // SAFETY: a shared reference gives no access to the mapped memory.
 unsafe impl Sync for Ring {}
@@ -71,7 +73,8 @@ impl Ring {
         socket_option::set(socket, libc::SOL_PACKET, libc::PACKET_RX_RING, request)
             .map_err(|error| refused("setting up the packet socket's receive ring", error))?;
         let length = NonZeroUsize::new(blocks * BLOCK_OCTETS).unwrap_or(NonZeroUsize::MIN);
-        // SAFETY: a new mapping at an address of the kernel's choice; no existing memory is touched.
+        // SAFETY: a new mapping at an address of the kernel's choice; no existing memory is
+        // touched.
         let base = unsafe {
             mmap(
                 None,
@@ -95,16 +98,19 @@ impl Ring {
         self.blocks
     }
 
-    /// The next block, if the kernel has handed it over. It goes back to the kernel when it is dropped.
+    /// The next block, if the kernel has handed it over. It goes back to the kernel when it is
+    /// dropped.
     pub(super) fn ready_block(&mut self) -> Option<Block<'_>> {
         let ready = self.status().load(Ordering::Acquire) & libc::TP_STATUS_USER != 0;
-        ready.then_some(Block { ring: self })
+        // Not `then_some`: a block that is made is also given back, and this one may not be ours.
+        ready.then(|| Block { ring: self })
     }
 
     /// The status word of the next block.
     fn status(&self) -> &AtomicU32 {
-        // SAFETY: `next < blocks`, so the word is inside the mapping, which lives as long as `self`; block size and
-        // offset keep it aligned to 4. We write it only in `Block::drop`, when no slice of the block is left.
+        // SAFETY: `next < blocks`, so the word is inside the mapping, which lives as long as
+        // `self`; block size and offset keep it aligned to 4. We write it only in `Block::drop`,
+        // when no slice of the block is left.
         unsafe {
             AtomicU32::from_ptr(
                 self.base
@@ -118,7 +124,8 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // SAFETY: this is the mapping made in `map`, of that length; no reference into it outlives `self`.
+        // SAFETY: this is the mapping made in `map`, of that length; no reference into it outlives
+        // `self`.
         let unmapped = unsafe { munmap(self.base.cast(), self.blocks * BLOCK_OCTETS) };
         debug_assert!(unmapped.is_ok(), "unmapping our own mapping cannot fail");
     }
@@ -157,8 +164,9 @@ impl Block<'_> {
 
     /// The block's octets.
     fn octets(&self) -> &[u8] {
-        // SAFETY: `next < blocks`, so the block is inside the mapping, which `self` borrows. Its status says that it is
-        // ours, read with acquire ordering, so the kernel writes nothing here until `drop`, which needs `&mut self`.
+        // SAFETY: `next < blocks`, so the block is inside the mapping, which `self` borrows. Its
+        // status says that it is ours, read with acquire ordering, so the kernel writes nothing
+        // here until `drop`, which needs `&mut self`.
         unsafe {
             std::slice::from_raw_parts(
                 self.ring.base.as_ptr().add(self.ring.next * BLOCK_OCTETS),

@@ -1,7 +1,7 @@
 //! The TUN device: steered packets come out of it, and restored packets go into it.
 //!
-//! A thin layer over the `tun-rs` crate, used without its address management: it opens the device and moves packets,
-//! and assigns no address, adds no route and changes no setting of the system.
+//! A thin layer over the `tun-rs` crate, used without its address management: it opens the device
+//! and moves packets, and assigns no address, adds no route and changes no setting of the system.
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +24,8 @@ const MAX_NAME_OCTETS: usize = libc::IFNAMSIZ - 1;
 /// The smallest MTU that carries IPv6 (RFC 8200 section 5).
 const MIN_MTU: u32 = 1280;
 
-/// A TUN device of our own, gone when it is dropped. Its packets are plain IPv6 packets without anything in front.
+/// A TUN device of our own, gone when it is dropped. Its packets are plain IPv6 packets without
+/// anything in front.
 pub struct Tun {
     device: AsyncDevice,
     name: String,
@@ -32,13 +33,15 @@ pub struct Tun {
 }
 
 impl Tun {
-    /// Creates the device in the network namespace of the calling thread and sets it up, with an MTU of `mtu` octets.
+    /// Creates the device in the network namespace of the calling thread and sets it up, with an
+    /// MTU of `mtu` octets.
     ///
-    /// It has no address, not even a link-local one. Must be called on a tokio runtime with I/O enabled.
+    /// It has no address, not even a link-local one. Must be called on a tokio runtime with I/O
+    /// enabled.
     ///
     /// # Errors
     ///
-    /// - `InvalidInput`: a name that is not one of an interface, or an MTU below 1280 or above 65,535.
+    /// - `InvalidInput`: a name that no interface can have, or an MTU below 1280 or above 65,535.
     /// - `AlreadyExists`: there is an interface of this name; it is left alone.
     /// - `NotFound`: there is no `/dev/net/tun`.
     /// - `PermissionDenied`: without `CAP_NET_ADMIN`, or without access to `/dev/net/tun`.
@@ -60,8 +63,9 @@ impl Tun {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
                 format!(
-                    "cannot create {name}: there is no {DEVICE_NODE} (load the module with `modprobe tun`; in a container, \
-                     pass the device through, such as with `--device {DEVICE_NODE}`)"
+                    "cannot create {name}: there is no {DEVICE_NODE} (load the module with \
+                     `modprobe tun`; in a container, pass the device through, as \
+                     with `--device {DEVICE_NODE}`)"
                 ),
             ));
         }
@@ -75,8 +79,9 @@ impl Tun {
             .enable(false)
             .build_async()
             .map_err(|error| explain(name, error))?;
-        // With a link-local address the kernel would send router solicitations and multicast reports into the device.
-        // Not fatal: where the setting cannot be written, those packets are read and ignored.
+        // With a link-local address the kernel would send router solicitations and multicast
+        // reports into the device. Not fatal: where the setting cannot be written, those packets
+        // are read and ignored.
         let setting = format!("/proc/sys/net/ipv6/conf/{name}/addr_gen_mode");
         if let Err(error) = fs::write(&setting, "1") {
             tracing::debug!(%setting, %error, "the TUN device keeps its link-local address");
@@ -106,8 +111,9 @@ impl Tun {
         self.index
     }
 
-    /// Waits for a packet that the kernel routed into the device and reads it into `buffer`; returns its length. What
-    /// does not fit is lost, so `buffer` should have the MTU's length. To keep headroom, pass the end of a longer one.
+    /// Waits for a packet that the kernel routed into the device and reads it into `buffer`;
+    /// returns its length. What does not fit is lost, so `buffer` should have the MTU's length. To
+    /// keep headroom, pass the end of a longer one.
     ///
     /// Cancel safe: no packet is lost when the future is dropped.
     ///
@@ -118,7 +124,8 @@ impl Tun {
         self.device.recv(buffer).await
     }
 
-    /// Reads a packet that is already there, as [`Tun::recv`] does; for emptying the queue after one wake-up.
+    /// Reads a packet that is already there, as [`Tun::recv`] does; for emptying the queue after
+    /// one wake-up.
     ///
     /// # Errors
     ///
@@ -127,7 +134,8 @@ impl Tun {
         self.device.try_recv(buffer)
     }
 
-    /// Gives a packet to the kernel as if it had come in on the device, waiting if the device's buffer is full.
+    /// Gives a packet to the kernel as if it had come in on the device, waiting if the device's
+    /// buffer is full.
     ///
     /// # Errors
     ///
@@ -165,7 +173,8 @@ fn complete(written: usize, expected: usize) -> io::Result<()> {
 }
 
 fn check_name(name: &str) -> io::Result<()> {
-    // A `%` would make the kernel choose a number; the others cannot be in the name of an interface.
+    // A `%` would make the kernel choose a number; the others cannot be in the name of an
+    // interface.
     let forbidden =
         |octet: u8| octet.is_ascii_whitespace() || matches!(octet, b'/' | b':' | b'%' | 0);
     if name.is_empty()
@@ -176,7 +185,8 @@ fn check_name(name: &str) -> io::Result<()> {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             format!(
-                "{name:?} is not a name for an interface: expected 1 to 15 octets without `/`, `:`, `%` and spaces"
+                "{name:?} is not a name for an interface: expected 1 to 15 octets without \
+                 `/`, `:`, `%` and spaces"
             ),
         ));
     }
@@ -187,8 +197,8 @@ fn in_use(name: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::AlreadyExists,
         format!(
-            "cannot create {name}: an interface of this name exists (is another daemon running? choose another name, or \
-             remove it with `ip link delete {name}`)"
+            "cannot create {name}: an interface of this name exists (is another daemon running? \
+             choose another name, or remove it with `ip link delete {name}`)"
         ),
     )
 }
@@ -200,19 +210,22 @@ fn explain(name: &str, error: io::Error) -> io::Error {
         Some(libc::EPERM) => io::Error::new(
             error.kind(),
             format!(
-                "cannot create {name}: {error} (needs CAP_NET_ADMIN: run as root, or grant the binary cap_net_admin)"
+                "cannot create {name}: {error} (needs CAP_NET_ADMIN: run as root, or grant the \
+                 binary cap_net_admin)"
             ),
         ),
         Some(libc::EACCES) => io::Error::new(
             error.kind(),
             format!(
-                "cannot create {name}: {error} (no access to {DEVICE_NODE}: it should have mode 0666)"
+                "cannot create {name}: {error} (no access to {DEVICE_NODE}: it should have \
+                 mode 0666)"
             ),
         ),
         Some(libc::ENODEV | libc::ENXIO | libc::ENOENT) => io::Error::new(
             io::ErrorKind::NotFound,
             format!(
-                "cannot create {name}: {error} (the kernel has no TUN driver: load it with `modprobe tun`)"
+                "cannot create {name}: {error} (the kernel has no TUN driver: load it with \
+                 `modprobe tun`)"
             ),
         ),
         _ => while_doing(format_args!("creating {name}"), error),

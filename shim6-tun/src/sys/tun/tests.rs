@@ -1,1 +1,236 @@
+//! Against the real kernel, in a namespace.
 
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+
+use super::*;
+use crate::lab::isolated;
+use crate::netlink::{AddressSpec, MAIN_TABLE, Netlink, RouteKind, RouteSpec};
+use crate::sys::testing::{A, B, address_spec, soon, wait_until_delivered};
+
+const MTU: u32 = 1400;
+
+/// A device with the address [`A`] and a route to [`B`].
+async fn tun() -> (Tun, Netlink) {
+    let tun = Tun::create("shim0", MTU).unwrap();
+    let netlink = Netlink::connect().unwrap();
+    // Without a prefix route, or what is sent before the local route exists would go into the
+    // device.
+    let spec = AddressSpec {
+        no_prefix_route: true,
+        ..address_spec(tun.index(), A, 128)
+    };
+    netlink.add_address(&spec).await.unwrap();
+    let itself = std::net::UdpSocket::bind((A, 0)).unwrap();
+    wait_until_delivered(&itself, &itself);
+    let route = RouteSpec {
+        destination: (B, 128),
+        source: None,
+        gateway: None,
+        output: Some(tun.index()),
+        table: MAIN_TABLE,
+        metric: None,
+        kind: RouteKind::Unicast,
+    };
+    netlink.add_route(&route).await.unwrap();
+    (tun, netlink)
+}
+
+/// Swaps addresses and UDP ports, which leaves the checksum as it is.
+fn turn_around(packet: &mut [u8]) {
+    let (left, right) = packet[8..40].split_at_mut(16);
+    left.swap_with_slice(right);
+    let (left, right) = packet[40..44].split_at_mut(2);
+    left.swap_with_slice(right);
+}
+
+#[test]
+fn a_new_device_is_up_with_its_mtu_and_without_any_address() {
+    isolated(
+        "sys::tun::tests::a_new_device_is_up_with_its_mtu_and_without_any_address",
+        || async {
+            let netlink = Netlink::connect().unwrap();
+            let before = (
+                netlink.routes(MAIN_TABLE).await.unwrap(),
+                netlink.addresses().await.unwrap(),
+            );
+            let tun = Tun::create("shim0", MTU).unwrap();
+            assert_eq!(tun.name(), "shim0");
+            let link = netlink.link("shim0").await.unwrap();
+            assert!(
+                link.up && link.running && link.mtu == MTU && link.index == tun.index(),
+                "{link:?}"
+            );
+            let after = (
+                netlink.routes(MAIN_TABLE).await.unwrap(),
+                netlink.addresses().await.unwrap(),
+            );
+            assert_eq!(before, after);
+
+            drop(tun);
+            assert!(netlink.link("shim0").await.unwrap_err().is_not_found());
+            drop(Tun::create("shim0", 1280).unwrap());
+        },
+    );
+}
+
+#[test]
+fn packets_pass_both_ways_with_headroom() {
+    isolated(
+        "sys::tun::tests::packets_pass_both_ways_with_headroom",
+        || async {
+            const HEADROOM: usize = 64;
+            let (tun, _netlink) = tun().await;
+            let socket = UdpSocket::bind((A, 1111)).await.unwrap();
+            socket.send_to(b"question", (B, 2222)).await.unwrap();
+
+            let mut buffer = vec![0; HEADROOM + MTU as usize];
+            let length = soon("the packet", tun.recv(&mut buffer[HEADROOM..]))
+                .await
+                .unwrap();
+            assert_eq!(length, 40 + 8 + 8);
+            assert!(buffer[..HEADROOM].iter().all(|&octet| octet == 0));
+            let packet = &mut buffer[HEADROOM..HEADROOM + length];
+            assert_eq!((packet[0] >> 4, packet[6]), (6, 17));
+            assert_eq!(
+                (&packet[8..24], &packet[24..40]),
+                (&A.octets()[..], &B.octets()[..])
+            );
+            assert_eq!(&packet[48..], b"question");
+
+            turn_around(packet);
+            tun.try_send(packet).unwrap();
+            soon("sending", tun.send(packet)).await.unwrap();
+            for _ in 0..2 {
+                let mut answer = [0; 100];
+                let (length, from) = soon("the answer", socket.recv_from(&mut answer))
+                    .await
+                    .unwrap();
+                assert_eq!(
+                    (&answer[..length], from),
+                    (&b"question"[..], (B, 2222).into())
+                );
+            }
+        },
+    );
+}
+
+#[test]
+fn a_queue_is_emptied_after_one_wake_up() {
+    isolated(
+        "sys::tun::tests::a_queue_is_emptied_after_one_wake_up",
+        || async {
+            let (tun, _netlink) = tun().await;
+            let mut buffer = [0; MTU as usize];
+            assert_eq!(
+                tun.try_recv(&mut buffer).unwrap_err().kind(),
+                io::ErrorKind::WouldBlock
+            );
+            let socket = UdpSocket::bind((A, 1111)).await.unwrap();
+            for length in 1..=20 {
+                socket.send_to(&vec![0; length], (B, 2222)).await.unwrap();
+            }
+            assert_eq!(soon("the first", tun.recv(&mut buffer)).await.unwrap(), 49);
+            for length in 2..=20 {
+                assert_eq!(tun.try_recv(&mut buffer).unwrap(), 48 + length);
+            }
+            assert_eq!(
+                tun.try_recv(&mut buffer).unwrap_err().kind(),
+                io::ErrorKind::WouldBlock
+            );
+        },
+    );
+}
+
+#[test]
+fn a_deleted_device_is_an_error_and_not_a_wait() {
+    isolated(
+        "sys::tun::tests::a_deleted_device_is_an_error_and_not_a_wait",
+        || async {
+            let (tun, netlink) = tun().await;
+            let mut buffer = [0; MTU as usize];
+            let receive = tun.recv(&mut buffer);
+            tokio::pin!(receive);
+            assert!(
+                timeout(Duration::ZERO, &mut receive).await.is_err(),
+                "there is no packet yet"
+            );
+            netlink.delete_link(tun.index()).await.unwrap();
+            soon("the error", receive).await.unwrap_err();
+        },
+    );
+}
+
+#[test]
+fn an_interface_of_the_same_name_is_left_alone() {
+    isolated(
+        "sys::tun::tests::an_interface_of_the_same_name_is_left_alone",
+        || async {
+            let tun = Tun::create("shim0", MTU).unwrap();
+            for name in ["shim0", "lo"] {
+                let error = Tun::create(name, MTU).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+                assert!(
+                    error
+                        .to_string()
+                        .contains(&format!("ip link delete {name}")),
+                    "{error}"
+                );
+            }
+            let link = Netlink::connect().unwrap().link("shim0").await.unwrap();
+            assert!(link.up && link.index == tun.index());
+        },
+    );
+}
+
+#[test]
+fn names_and_mtus_out_of_range_are_refused() {
+    for name in [
+        "",
+        ".",
+        "..",
+        "sixteen-octets-x",
+        "a/b",
+        "a b",
+        "a:b",
+        "shim%d",
+        "a\0b",
+    ] {
+        let error = Tun::create(name, MTU).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{name:?}");
+    }
+    for mtu in [0, 1279, 65_536, u32::MAX] {
+        let error = Tun::create("shim0", mtu).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert!(error.to_string().contains(&mtu.to_string()), "{error}");
+    }
+}
+
+#[test]
+fn errors_say_what_is_missing() {
+    for (number, kind, hint) in [
+        (
+            libc::EPERM,
+            io::ErrorKind::PermissionDenied,
+            "CAP_NET_ADMIN",
+        ),
+        (
+            libc::EACCES,
+            io::ErrorKind::PermissionDenied,
+            "/dev/net/tun",
+        ),
+        (
+            libc::EBUSY,
+            io::ErrorKind::AlreadyExists,
+            "an interface of this name exists",
+        ),
+        (libc::ENODEV, io::ErrorKind::NotFound, "modprobe tun"),
+        (libc::ENOMEM, io::ErrorKind::OutOfMemory, "creating shim0"),
+    ] {
+        let error = explain("shim0", io::Error::from_raw_os_error(number));
+        assert_eq!(error.kind(), kind);
+        assert!(error.to_string().contains(hint), "{error}");
+    }
+}

@@ -1,11 +1,12 @@
 //! Shim6 packets from and to the network: IPv6 packets with Next Header 140, many per system call.
 //!
-//! [`WireReceiver`] takes everything that carries protocol 140 to this host, control messages and payload alike.
-//! While one is open the kernel does not answer such packets with ICMPv6 "unrecognized Next Header" (RFC 4443
-//! section 3.4), which would tell peers that Shim6 is not spoken here.
+//! [`WireReceiver`] takes everything that carries protocol 140 to this host, control messages and
+//! payload alike. While one is open the kernel does not answer such packets with ICMPv6
+//! "unrecognized Next Header" (RFC 4443 section 3.4), which would tell peers that Shim6 is not
+//! spoken here.
 //!
-//! [`WireSender`] sends whole IPv6 packets with one source locator. It is a second socket because of the firewall
-//! mark, the source address and because it must not receive anything.
+//! [`WireSender`] sends whole IPv6 packets with one source locator. It is a second socket because
+//! of the firewall mark, the source address and because it must not receive anything.
 
 mod receiver;
 mod sender;

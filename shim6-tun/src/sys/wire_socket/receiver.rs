@@ -13,10 +13,12 @@ use crate::sys::{
     IPV6_HEADER_OCTETS, SHIM6_NEXT_HEADER, socket_option, while_doing, while_opening,
 };
 
-/// Free octets in front of each received message: room for an IPv6 header and for what a rewriter may add.
+/// Free octets in front of each received message: room for an IPv6 header and for what a rewriter
+/// may add.
 pub const HEADROOM_OCTETS: usize = 64;
 
-/// Octets for ancillary data per message: packet information, hop limit and flow information, with space left.
+/// Octets for ancillary data per message: packet information, hop limit and flow information, with
+/// space left.
 const CONTROL_OCTETS: usize = 128;
 
 /// The longest message: what an IPv6 packet without a jumbo payload can carry.
@@ -33,7 +35,8 @@ impl WireReceiver {
     ///
     /// # Errors
     ///
-    /// `PermissionDenied` without `CAP_NET_RAW`; otherwise the kernel's error and the option it refused.
+    /// `PermissionDenied` without `CAP_NET_RAW`; otherwise the kernel's error and the option it
+    /// refused.
     pub fn open() -> io::Result<Self> {
         let protocol = Protocol::from(i32::from(SHIM6_NEXT_HEADER));
         let socket = Socket::new(Domain::IPV6, Type::RAW, Some(protocol)).map_err(|error| {
@@ -43,7 +46,8 @@ impl WireReceiver {
         let options = [
             (libc::IPV6_RECVPKTINFO, "IPV6_RECVPKTINFO"),
             (libc::IPV6_RECVHOPLIMIT, "IPV6_RECVHOPLIMIT"),
-            // Traffic class and flow label at once: one item less to parse than with IPV6_RECVTCLASS beside it.
+            // Traffic class and flow label at once: one item less to parse than with
+            // IPV6_RECVTCLASS beside it.
             (libc::IPV6_FLOWINFO, "IPV6_FLOWINFO"),
         ];
         for (option, name) in options {
@@ -55,10 +59,11 @@ impl WireReceiver {
         Ok(Self { socket })
     }
 
-    /// Receives up to the capacity of `batch`, replacing what it held; returns how many packets it now holds.
+    /// Receives up to the capacity of `batch`, replacing what it held; returns how many packets it
+    /// now holds.
     ///
-    /// Packets that did not arrive whole are left out and counted in [`RecvBatch::errors`], so 0 is possible
-    /// although something was received.
+    /// Packets that did not arrive whole are left out and counted in [`RecvBatch::errors`], so 0 is
+    /// possible although something was received.
     ///
     /// # Errors
     ///
@@ -67,8 +72,8 @@ impl WireReceiver {
         batch.receive(self.socket.as_raw_fd())
     }
 
-    /// How many packets the kernel has discarded because the receive buffer was full, since the socket was opened.
-    /// The count wraps at 2^32.
+    /// How many packets the kernel has discarded because the receive buffer was full, since the
+    /// socket was opened. The count wraps at 2^32.
     ///
     /// # Errors
     ///
@@ -98,7 +103,8 @@ impl AsRawFd for WireReceiver {
 pub struct RecvErrors {
     /// Messages longer than the batch's buffers (`MSG_TRUNC`).
     pub truncated: u64,
-    /// Packets whose addresses, hop limit or flow information did not arrive whole (`MSG_CTRUNC`, or missing).
+    /// Packets whose addresses, hop limit or flow information did not arrive whole (`MSG_CTRUNC`,
+    /// or missing).
     pub control_lost: u64,
 }
 
@@ -142,14 +148,16 @@ struct PacketInfo {
 }
 
 impl RecvBatch {
-    /// Buffers for up to `packets` messages at once (at least 1, at most [`MAX_BATCH`]) of any length that IPv6
-    /// allows. About 64 KiB of address space per packet; memory is used only for what is received.
+    /// Buffers for up to `packets` messages at once (at least 1, at most [`MAX_BATCH`]) of any
+    /// length that IPv6 allows. About 64 KiB of address space per packet; memory is used only for
+    /// what is received.
     #[must_use]
     pub fn new(packets: usize) -> Self {
         Self::with_message_octets(packets, MAX_MESSAGE_OCTETS)
     }
 
-    /// As [`RecvBatch::new`], for messages of up to `octets` each; longer ones are counted as truncated.
+    /// As [`RecvBatch::new`], for messages of up to `octets` each; longer ones are counted as
+    /// truncated.
     #[must_use]
     pub fn with_message_octets(packets: usize, octets: usize) -> Self {
         let packets = packets.clamp(1, MAX_BATCH);
@@ -222,9 +230,9 @@ impl RecvBatch {
         }
         let count = self.slots.len() as libc::c_uint;
         let received = loop {
-            // SAFETY: the first `count` headers (`count <= MAX_BATCH`, as `new` sees to) point to buffers, names and
-            // control buffers of the stated lengths, all distinct, owned by `self` or this frame, and otherwise
-            // unused until the call returns.
+            // SAFETY: the first `count` headers (`count <= MAX_BATCH`, as `new` sees to) point to
+            // buffers, names and control buffers of the stated lengths, all distinct, owned by
+            // `self` or this frame, and otherwise unused until the call returns.
             let result = unsafe {
                 libc::recvmmsg(
                     socket,
@@ -273,21 +281,24 @@ pub struct ReceivedPacket<'a> {
 }
 
 impl<'a> ReceivedPacket<'a> {
-    /// The message, from the Shim6 header's Next Header octet on. IPv6 extension headers in front of it are gone.
+    /// The message, from the Shim6 header's Next Header octet on. IPv6 extension headers in front
+    /// of it are gone.
     #[must_use]
     pub fn message(&self) -> &[u8] {
         &self.buffer[HEADROOM_OCTETS..]
     }
 
-    /// The buffer that ends with the message, and where in it the message starts ([`HEADROOM_OCTETS`]). The octets
-    /// before that are free and hold nothing of meaning.
+    /// The buffer that ends with the message, and where in it the message starts
+    /// ([`HEADROOM_OCTETS`]). The octets before that are free and hold nothing of meaning.
     pub fn with_headroom(&mut self) -> (&mut [u8], usize) {
         (self.buffer, HEADROOM_OCTETS)
     }
 
-    /// Puts the IPv6 header back in front of the message; returns the buffer and where in it the IPv6 packet starts.
+    /// Puts the IPv6 header back in front of the message; returns the buffer and where in it the
+    /// IPv6 packet starts.
     ///
-    /// The header has the fields of this structure, Next Header 140 and the message's length as Payload Length.
+    /// The header has the fields of this structure, Next Header 140 and the message's length as
+    /// Payload Length.
     pub fn into_packet(self) -> (&'a mut [u8], usize) {
         const START: usize = HEADROOM_OCTETS - IPV6_HEADER_OCTETS;
         let length = self.buffer.len().saturating_sub(HEADROOM_OCTETS);
@@ -312,14 +323,10 @@ fn parse(slot: &Slot, header: &libc::mmsghdr, errors: &mut RecvErrors) -> Option
         return None;
     }
     let has_source = header.msg_hdr.msg_namelen as usize >= size_of::<libc::sockaddr_in6>();
+    #[allow(clippy::unnecessary_cast, reason = "another type than usize with musl")]
+    let control_octets = header.msg_hdr.msg_controllen as usize;
     let info = (flags & libc::MSG_CTRUNC == 0 && has_source)
-        .then(|| {
-            parse_control(
-                slot.control
-                    .0
-                    .get(..header.msg_hdr.msg_controllen as usize)?,
-            )
-        })
+        .then(|| parse_control(slot.control.0.get(..control_octets)?))
         .flatten();
     let Some(info) = info else {
         errors.control_lost += 1;
@@ -333,7 +340,8 @@ fn parse(slot: &Slot, header: &libc::mmsghdr, errors: &mut RecvErrors) -> Option
     })
 }
 
-/// Reads the ancillary data of one message: a sequence of `cmsghdr`, each followed by its value and padded.
+/// Reads the ancillary data of one message: a sequence of `cmsghdr`, each followed by its value and
+/// padded.
 fn parse_control(mut control: &[u8]) -> Option<PacketInfo> {
     /// Where the value starts: the header is a multiple of the alignment already.
     const HEADER: usize = size_of::<libc::cmsghdr>().next_multiple_of(size_of::<usize>());
@@ -391,4 +399,65 @@ fn read_usize(octets: &[u8], offset: usize) -> Option<usize> {
             .try_into()
             .ok()?,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One control message, padded to its alignment.
+    fn item(kind: i32, value: &[u8]) -> Vec<u8> {
+        let length = size_of::<libc::cmsghdr>() + value.len();
+        let mut octets = length.to_ne_bytes().to_vec();
+        octets.extend(libc::IPPROTO_IPV6.to_ne_bytes());
+        octets.extend(kind.to_ne_bytes());
+        octets.extend(value);
+        octets.resize(length.next_multiple_of(size_of::<usize>()), 0xaa);
+        octets
+    }
+
+    fn packet_info(address: Ipv6Addr, interface: u32) -> Vec<u8> {
+        item(
+            libc::IPV6_PKTINFO,
+            &[&address.octets()[..], &interface.to_ne_bytes()].concat(),
+        )
+    }
+
+    #[test]
+    fn control_messages_are_read_in_any_order_and_unknown_ones_skipped() {
+        let parts = [
+            item(4711, &[1, 2, 3]),
+            item(libc::IPV6_FLOWINFO, &[0x0a, 0x51, 0x23, 0x45]),
+            item(libc::IPV6_HOPLIMIT, &63_i32.to_ne_bytes()),
+            packet_info(Ipv6Addr::LOCALHOST, 9),
+        ];
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]] {
+            let info = parse_control(&order.map(|part| parts[part].as_slice()).concat()).unwrap();
+            assert_eq!((info.destination, info.interface), (Ipv6Addr::LOCALHOST, 9));
+            assert_eq!((info.hop_limit, info.traffic_class), (63, 0xa5));
+            assert_eq!(info.flow_label, 0x1_2345);
+        }
+    }
+
+    #[test]
+    fn control_messages_that_are_missing_or_cut_off_give_nothing() {
+        let info = packet_info(Ipv6Addr::LOCALHOST, 9);
+        let hop_limit = item(libc::IPV6_HOPLIMIT, &63_i32.to_ne_bytes());
+        let whole = [info.clone(), hop_limit.clone()].concat();
+        assert!(parse_control(&whole).is_some());
+        assert!(parse_control(&info).is_none());
+        assert!(parse_control(&hop_limit).is_none());
+        // The hop limit ends 4 octets before its padding does.
+        for length in 0..whole.len() - 4 {
+            assert!(parse_control(&whole[..length]).is_none(), "{length} octets");
+        }
+        let impossible = [item(libc::IPV6_HOPLIMIT, &256_i32.to_ne_bytes()), info].concat();
+        assert!(parse_control(&impossible).is_none());
+        // A length of zero or beyond counting must neither loop nor overflow.
+        for length in [0_usize, 1, usize::MAX] {
+            let mut broken = whole.clone();
+            broken[..size_of::<usize>()].copy_from_slice(&length.to_ne_bytes());
+            assert!(parse_control(&broken).is_none());
+        }
+    }
 }

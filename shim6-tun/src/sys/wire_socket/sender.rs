@@ -13,15 +13,16 @@ use crate::sys::{IPV6_HEADER_OCTETS, socket_option, while_doing, while_opening};
 
 /// A raw IPv6 socket that sends complete IPv6 packets which all have the same source address.
 ///
-/// The source address is bound, so that the route is looked up with it: the packet leaves by the uplink that owns
-/// the locator. The address need not be assigned at the moment.
+/// The source address is bound, so that the route is looked up with it: the packet leaves by the
+/// uplink that owns the locator. The address need not be assigned at the moment.
 #[derive(Debug)]
 pub struct WireSender {
     socket: Socket,
     local: Ipv6Addr,
 }
 
-/// What became of the packets of one [`WireSender::send_batch`]. The fields add up to the number of packets.
+/// What became of the packets of one [`WireSender::send_batch`]. The fields add up to the number of
+/// packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct SendOutcome {
@@ -35,26 +36,30 @@ pub struct SendOutcome {
     pub no_buffers: usize,
     /// Forbidden by a route, a policy or a packet filter.
     pub forbidden: usize,
-    /// Not sent because it is not an IPv6 packet that this sender may send (see [`WireSender::send_batch`]).
+    /// Not sent because it is not an IPv6 packet that this sender may send (see
+    /// [`WireSender::send_batch`]).
     pub invalid: usize,
     /// Refused for another reason, see `last_error`.
     pub other: usize,
-    /// Not tried, because the socket's send buffer is full: these are the *last* packets of the batch. The socket
-    /// polls as writable when it is worth trying them again.
+    /// Not tried, because the socket's send buffer is full: these are the *last* packets of the
+    /// batch. The socket polls as writable when it is worth trying them again.
     pub blocked: usize,
     /// The last error number counted in `other`.
     pub last_error: Option<i32>,
 }
 
 impl WireSender {
-    /// Opens a sender for packets from `local`, whose packets carry the firewall mark `fwmark` (0 for none).
+    /// Opens a sender for packets from `local`, whose packets carry the firewall mark `fwmark` (0
+    /// for none).
     ///
-    /// It works while `local` is not assigned or its interface is down; packets are then counted as unreachable.
+    /// It works while `local` is not assigned or its interface is down; packets are then counted as
+    /// unreachable.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if `local` is unspecified or a multicast address; `PermissionDenied` without `CAP_NET_RAW` and,
-    /// for the mark, `CAP_NET_ADMIN`; otherwise the kernel's error and the option it refused.
+    /// `InvalidInput` if `local` is unspecified or a multicast address; `PermissionDenied` without
+    /// `CAP_NET_RAW` and, for the mark, `CAP_NET_ADMIN`; otherwise the kernel's error and the
+    /// option it refused.
     pub fn open(local: Ipv6Addr, fwmark: u32) -> io::Result<Self> {
         if local.is_unspecified() || local.is_multicast() {
             return Err(io::Error::new(
@@ -62,7 +67,8 @@ impl WireSender {
                 format!("{local} cannot be a source address: expected a unicast address"),
             ));
         }
-        // IPPROTO_RAW never receives, and has IPV6_HDRINCL set. It is set again all the same: it is what counts.
+        // IPPROTO_RAW never receives, and has IPV6_HDRINCL set. It is set again all the same: it is
+        // what counts.
         let socket = Socket::new(
             Domain::IPV6,
             Type::RAW,
@@ -101,12 +107,12 @@ impl WireSender {
         self.local
     }
 
-    /// Sends whole IPv6 packets, in order, each to the destination in its header. What happened to each is counted;
-    /// a packet that cannot be sent does not keep the others back.
+    /// Sends whole IPv6 packets, in order, each to the destination in its header. What happened to
+    /// each is counted; a packet that cannot be sent does not keep the others back.
     ///
-    /// A packet is `invalid` unless its version is 6, its Payload Length is that of the slice, its source is
-    /// [`WireSender::local`] and its destination is neither multicast nor unspecified: Shim6 is spoken between two
-    /// hosts, and another source would leave by the wrong uplink.
+    /// A packet is `invalid` unless its version is 6, its Payload Length is that of the slice, its
+    /// source is [`WireSender::local`] and its destination is neither multicast nor unspecified:
+    /// Shim6 is spoken between two hosts, and another source would leave by the wrong uplink.
     ///
     /// # Errors
     ///
@@ -123,9 +129,11 @@ impl WireSender {
         Ok(outcome)
     }
 
-    /// Sends at most [`MAX_BATCH`] packets; what is left when the socket is full is added to `blocked`.
+    /// Sends at most [`MAX_BATCH`] packets; what is left when the socket is full is added to
+    /// `blocked`.
     fn send_chunk(&self, packets: &[&[u8]], outcome: &mut SendOutcome) -> io::Result<()> {
-        // SAFETY: all-zero values are valid for these: integers, and null pointers with length zero.
+        // SAFETY: all-zero values are valid for these: integers, and null pointers with length
+        // zero.
         let (mut names, mut vectors, mut headers): (
             [libc::sockaddr_in6; MAX_BATCH],
             [libc::iovec; MAX_BATCH],
@@ -152,8 +160,8 @@ impl WireSender {
         }
         let mut pending = &mut headers[..count];
         while !pending.is_empty() {
-            // SAFETY: the headers in `pending` point to names, vectors and packets of the stated lengths, which all
-            // outlive the call; the kernel writes only each header's `msg_len`.
+            // SAFETY: the headers in `pending` point to names, vectors and packets of the stated
+            // lengths, which all outlive the call; the kernel writes only each header's `msg_len`.
             let result = unsafe {
                 libc::sendmmsg(
                     self.socket.as_raw_fd(),
@@ -162,8 +170,8 @@ impl WireSender {
                     (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
                 )
             };
-            // The call stops at the first packet that fails. It reports the failure only if that was the first one,
-            // so after a partial success the next round meets it.
+            // The call stops at the first packet that fails. It reports the failure only if that
+            // was the first one, so after a partial success the next round meets it.
             let done = match usize::try_from(result) {
                 Ok(sent) => {
                     outcome.sent += sent;

@@ -1,0 +1,123 @@
+//! HBA sets against another SHA-1 and another DER reader.
+
+use std::net::Ipv6Addr;
+
+use pkcs1::RsaPublicKeyRef;
+use pkcs1::der::Decode;
+use proptest::prelude::{Strategy, any};
+use proptest::{prop_assert, prop_assert_eq, proptest};
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::SeedableRng;
+use sha1_smol::Sha1;
+use shim6_cga::{HbaSet, Sec, SubnetPrefix};
+use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
+
+const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+
+/// Octets of the CGA Parameters in front of the public key: modifier, subnet prefix, collision count (RFC 3972 section 3).
+const MODIFIER: usize = 16;
+const HEAD: usize = 16 + 8 + 1;
+
+fn prefixes() -> impl Strategy<Value = Vec<SubnetPrefix>> {
+    proptest::collection::btree_set(any::<[u8; 8]>(), 1..8)
+        .prop_map(|prefixes| prefixes.into_iter().map(SubnetPrefix::new).collect())
+}
+
+/// RFC 3972 section 5, over parameters taken apart by hand.
+fn assert_verifies(address: Ipv6Addr, parameters: &[u8], sec: u8) -> Result<(), String> {
+    let octets = address.octets();
+    let same_prefix = parameters[MODIFIER..MODIFIER + 8] == octets[..8];
+    let hash1 = Sha1::from(parameters).digest().bytes();
+    // All bits but the three of Sec, u and g.
+    let mask = [0x1c, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+    let same_hash = (0..8).all(|octet| (octets[8 + octet] ^ hash1[octet]) & mask[octet] == 0);
+    let mut without_prefix = parameters.to_vec();
+    without_prefix[MODIFIER..HEAD].fill(0);
+    let hash2 = Sha1::from(&without_prefix).digest().bytes();
+    let zeros = hash2[..2 * usize::from(sec)].iter().all(|octet| *octet == 0);
+    if same_prefix && same_hash && zeros && octets[8] >> 5 == sec && octets[8] & 3 == 0 {
+        return Ok(());
+    }
+    Err(format!(
+        "{address}: prefix {same_prefix}, Hash1 {same_hash}, Hash2 {zeros}"
+    ))
+}
+
+/// The public key and the octets behind it.
+fn split_key(parameters: &[u8]) -> (&[u8], &[u8]) {
+    let rest = &parameters[HEAD..];
+    assert_eq!(rest[0], 0x30, "a SEQUENCE");
+    assert!(rest[1] < 0x80, "a length of one octet");
+    rest.split_at(2 + usize::from(rest[1]))
+}
+
+proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+
+    #[test]
+    fn each_address_of_a_set_is_what_another_sha1_makes_it(prefixes in prefixes(), seed: u64, collisions in 0..=2u8) {
+        let set = HbaSet::generate(&prefixes, Sec::ZERO, &mut ChaCha12Rng::seed_from_u64(seed)).expect("a set");
+        let set = set.with_collision_count(collisions).expect("a count up to 2");
+        prop_assert_eq!(set.addresses().len(), prefixes.len());
+        for (index, address) in set.addresses().iter().enumerate() {
+            let parameters = set.parameters_for(index).expect("parameters for each address").to_vec();
+            prop_assert_eq!(parameters[HEAD - 1], collisions);
+            let verdict = assert_verifies(*address, &parameters, 0);
+            prop_assert!(verdict.is_ok(), "{:?}", verdict);
+        }
+    }
+
+    #[test]
+    fn nonce_is_an_rsa_key_to_another_der_reader(seed: u64) {
+        let prefix = [SubnetPrefix::new([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0])];
+        let set = HbaSet::generate(&prefix, Sec::ZERO, &mut ChaCha12Rng::seed_from_u64(seed)).expect("a set");
+        let parameters = set.parameters().to_vec();
+        let (key, _) = split_key(&parameters);
+        let key = SubjectPublicKeyInfoRef::from_der(key).expect("a SubjectPublicKeyInfo");
+        prop_assert_eq!(key.algorithm.oid, RSA_ENCRYPTION);
+        prop_assert!(key.algorithm.parameters.is_some_and(|any| any.is_null()));
+        let octets = key.subject_public_key.as_bytes().expect("whole octets");
+        let key = RsaPublicKeyRef::from_der(octets).expect("an RSAPublicKey");
+        prop_assert_eq!(key.public_exponent.as_bytes(), [1, 0, 1]);
+        // 384 random bits: fewer octets only by leading zeros, which DER does not allow.
+        let modulus = key.modulus.as_bytes();
+        prop_assert!(modulus.len() <= 48 && modulus.len() > 40, "{} octets", modulus.len());
+    }
+
+    #[test]
+    fn multi_prefix_extension_lists_the_prefixes_in_order(prefixes in prefixes(), seed: u64) {
+        let set = HbaSet::generate(&prefixes, Sec::ZERO, &mut ChaCha12Rng::seed_from_u64(seed)).expect("a set");
+        let parameters = set.parameters().to_vec();
+        let (_, extension) = split_key(&parameters);
+        // RFC 5535 section 5: Ext Type 0x0012, Ext Len in octets, P and 31 reserved bits, then 8 octets a prefix.
+        let length = 4 + 8 * prefixes.len();
+        let mut expected = vec![0, 0x12, (length >> 8) as u8, length as u8, 0, 0, 0, 0];
+        prefixes.iter().for_each(|prefix| expected.extend_from_slice(prefix.octets()));
+        prop_assert_eq!(extension, expected);
+    }
+}
+
+#[test]
+fn a_set_of_sec_1_has_16_zero_bits_of_hash2_by_another_sha1() {
+    let prefixes = [1, 2].map(|last| SubnetPrefix::new([0x20, 1, 0xd, 0xb8, 0, 0, 0, last]));
+    let set = HbaSet::generate(&prefixes, Sec::ONE, &mut ChaCha12Rng::seed_from_u64(1)).expect("a set");
+    for (index, address) in set.addresses().iter().enumerate() {
+        let parameters = set.parameters_for(index).expect("parameters for each address").to_vec();
+        assert_eq!(assert_verifies(*address, &parameters, 1), Ok(()));
+    }
+}
+
+#[test]
+fn another_sha1_refuses_what_was_changed() {
+    let prefix = [SubnetPrefix::new([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0])];
+    let set = HbaSet::generate(&prefix, Sec::ZERO, &mut ChaCha12Rng::seed_from_u64(1)).expect("a set");
+    let parameters = set.parameters().to_vec();
+    for octet in 0..parameters.len() {
+        let mut changed = parameters.clone();
+        changed[octet] ^= 1;
+        assert!(
+            assert_verifies(set.addresses()[0], &changed, 0).is_err(),
+            "octet {octet}"
+        );
+    }
+}

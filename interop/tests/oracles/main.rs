@@ -1,0 +1,9 @@
+//! Holds the stack's crates against other people's libraries and a second reading of the RFCs.
+
+mod addresses;
+mod answers;
+mod captures;
+mod messages;
+mod packets;
+mod strategies;
+mod world;
