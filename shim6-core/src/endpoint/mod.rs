@@ -3,6 +3,8 @@
 mod establish;
 mod monitor;
 mod output;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use alloc::collections::{BTreeSet, VecDeque};
