@@ -12,7 +12,7 @@ use shim6_reap::{Instant, LocatorPair, Reap};
 use super::verify::{Refusal, is_locator, method_offset};
 use super::{Arrival, Endpoint, monitor};
 use crate::context::{Context, ContextId, ContextState, Established, Initiation, Phase};
-use crate::dataplane::{Activity, DataplaneUpdate, Flow, Snapshot};
+use crate::dataplane::{Activity, DataplaneUpdate, Flow};
 use crate::event::{CloseReason, Event};
 use crate::validator::Exchange;
 use crate::wire::{ContextTag, Discard, ErrorCode, I1, I2, LocatorList, Message, R1, R2, UlidPair};
@@ -326,8 +326,9 @@ impl Endpoint {
             peer_tag: peer.tag,
             peer_locators: peer.locators,
             reap,
+            // What passed before says nothing about this exchange's outcome.
+            reported: activity.take_snapshot(),
             activity,
-            reported: Snapshot::default(),
             next_look: None,
             flow: flow.clone(),
             failovers: 0,

@@ -171,7 +171,7 @@ impl Endpoint {
 
 /// Tells REAP what passed since it was last told. True: something did.
 fn report_activity(established: &mut Established, now: Instant, rng: &mut dyn rand_core::Rng) -> bool {
-    let snapshot = established.activity.snapshot();
+    let snapshot = established.activity.take_snapshot();
     let before = core::mem::replace(&mut established.reported, snapshot);
     let received = snapshot.received_packets != before.received_packets;
     let sent = snapshot.sent_packets != before.sent_packets;
@@ -184,8 +184,13 @@ fn report_activity(established: &mut Established, now: Instant, rng: &mut dyn ra
         let at = snapshot.first_unanswered.or(snapshot.last_sent).unwrap_or(now).min(now);
         reap.handle_payload_sent(at);
     };
+    let sent_last = match (snapshot.first_unanswered, snapshot.first_unreplied) {
+        (Some(_), None) => true,
+        (None, Some(_)) => false,
+        _ => snapshot.last_sent >= snapshot.last_received,
+    };
     match (received, sent) {
-        (true, true) if snapshot.last_sent >= snapshot.last_received => {
+        (true, true) if sent_last => {
             report_received(reap, rng);
             report_sent(reap);
         }
