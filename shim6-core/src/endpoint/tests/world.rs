@@ -265,6 +265,11 @@ impl World {
         self.holes.remove(&(pair.peer, pair.local));
     }
 
+    /// Whether packets on this pair vanish, one way or the other.
+    pub(super) fn is_cut(&self, pair: LocatorPair) -> bool {
+        self.holes.contains(&(pair.local, pair.peer)) || self.holes.contains(&(pair.peer, pair.local))
+    }
+
     /// The next `count` messages of a type get lost.
     pub(super) fn lose(&mut self, kind: MessageType, count: usize) {
         self.to_lose.push((kind, count));
