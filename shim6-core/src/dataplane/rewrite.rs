@@ -38,11 +38,12 @@ pub fn addresses(packet: &[u8]) -> Option<(Ipv6Addr, Ipv6Addr)> {
     (header[0] >> 4 == 6).then(|| (address(header, SOURCE), address(header, DESTINATION)))
 }
 
-/// Where the Shim6 header is, or would be: the offsets of the Next Header field that leads there and of the place itself.
+/// Where the Shim6 header is, or would be: the packet as far as its Payload Length says, the offsets of the Next Header
+/// field that leads there and of the place itself.
 ///
 /// That is behind a Hop-by-Hop header, a Routing header, and a Destination Options header that a Routing header follows
 /// (RFC 5533 section 11.1).
-pub(crate) fn position(packet: &[u8]) -> Option<(usize, usize)> {
+pub(crate) fn position(packet: &[u8]) -> Option<(&[u8], usize, usize)> {
     let length = IPV6_HEADER_LEN + usize::from(u16_at(packet, PAYLOAD_LENGTH)?);
     let packet = packet.get(..length)?;
     let mut field = NEXT_HEADER;
@@ -55,7 +56,7 @@ pub(crate) fn position(packet: &[u8]) -> Option<(usize, usize)> {
             _ => false,
         };
         if !skip {
-            return Some((field, offset));
+            return Some((packet, field, offset));
         }
         field = offset;
         offset = end_of_extension(packet, offset)?;
@@ -73,7 +74,7 @@ pub(crate) fn insert(
 ) -> Result<usize, Malformed> {
     let packet = buffer.get(start..).ok_or(Malformed::Truncated)?;
     addresses(packet).ok_or(Malformed::Truncated)?;
-    let (field, offset) = position(packet).ok_or(Malformed::Truncated)?;
+    let (_, field, offset) = position(packet).ok_or(Malformed::Truncated)?;
     let length = u16_at(packet, PAYLOAD_LENGTH).ok_or(Malformed::Truncated)?;
     let length = length.checked_add(PAYLOAD_HEADER_LEN as u16).ok_or(Malformed::TooLong)?;
     let new_start = start.checked_sub(PAYLOAD_HEADER_LEN).ok_or(Malformed::NoHeadroom)?;

@@ -317,6 +317,7 @@ impl Endpoint {
         let flow = Arc::new(Flow {
             context: id,
             ulids,
+            forked_instance: context.forked_instance,
             locators: on,
             local_tag: context.local_tag,
             peer_tag: peer.tag,
