@@ -6,6 +6,7 @@ mod failover;
 mod forgery;
 mod limits;
 mod robustness;
+mod stranger;
 mod timeouts;
 mod traffic;
 mod verification;
