@@ -257,7 +257,8 @@ impl Endpoint {
             Err(Discard::UnspecifiedAddress)
         } else if self.identity.contains(source) {
             Err(Discard::OwnPacket)
-        } else if !self.identity.contains(destination) {
+        } else if !self.identity.contains(destination) || !verify::is_locator(source) {
+            // An answer to a loopback or link-local address would go to this host or to some neighbour.
             Err(Discard::LocatorNotInSet)
         } else {
             Ok(LocatorPair { local: destination, peer: source })
