@@ -17,6 +17,9 @@ use crate::wire::{ContextTag, Discard, Keepalive, Message, Probe};
 /// The shortest and longest Send Timeout that is believed when a peer announces it.
 const ANNOUNCED_RANGE: core::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(300);
 
+/// The shortest time between two looks at what passed, whatever the configuration says. REAP's timers have the same bound.
+const SHORTEST_LOOK: Duration = Duration::from_millis(1);
+
 /// A Send Timeout as announced in I2 and R2: by the Keepalive Timeout option in seconds (RFC 5534 section 5.3), and by our
 /// option in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,7 +218,7 @@ fn watch(established: &mut Established, now: Instant, active: bool) -> bool {
     let (mask, next_look) = match reap.state() {
         ReapState::Operational if active || timers_run => {
             let interval = config.keepalive_interval.unwrap_or(config.keepalive_timeout / 3);
-            (0, Some(now + interval.min(config.send_timeout)))
+            (0, Some(now + interval.min(config.send_timeout).max(SHORTEST_LOOK)))
         }
         ReapState::Operational => (WAKE_ON_SENT | WAKE_ON_RECEIVED, None),
         ReapState::Exploring => (WAKE_ON_RECEIVED, None),
