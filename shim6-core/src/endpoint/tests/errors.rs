@@ -188,6 +188,8 @@ fn addresses_that_nobody_can_have_are_refused() {
         (stranger.ulid(), Ipv6Addr::UNSPECIFIED, Discard::UnspecifiedAddress),
         (own, a, Discard::OwnPacket),
         (a, a, Discard::OwnPacket),
+        (Ipv6Addr::LOCALHOST, a, Discard::LocatorNotInSet),
+        (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), a, Discard::LocatorNotInSet),
         (stranger.ulid(), world.locator(B, 0), Discard::LocatorNotInSet),
     ] {
         let before = world.hosts[A].discarded(reason);
@@ -199,5 +201,6 @@ fn addresses_that_nobody_can_have_are_refused() {
     seal(&mut unknown);
     world.inject_at(A, multicast, a, &unknown);
     world.inject_at(A, Ipv6Addr::UNSPECIFIED, a, &unknown);
+    world.inject_at(A, Ipv6Addr::LOCALHOST, a, &unknown);
     assert_eq!(world.log, []);
 }

@@ -275,6 +275,10 @@ impl World {
         self.to_lose.push((kind, count));
     }
 
+    pub(super) fn forget_losses(&mut self) {
+        self.to_lose.clear();
+    }
+
     /// Payload from a host at this interval, one packet at once; with `replies` each gets one back.
     pub(super) fn stream(&mut self, from: usize, ulids: LocatorPair, interval: Duration, replies: bool) {
         let port = if replies { REQUEST } else { NO_REPLY };
@@ -420,6 +424,7 @@ impl World {
             host.events.push((self.now, event));
         }
         packets.into_iter().for_each(|packet| self.launch(packet));
+        assert_indices_agree(&self.hosts[index].endpoint);
     }
 
     fn launch(&mut self, packet: Vec<u8>) {
@@ -481,6 +486,31 @@ impl World {
 
     fn owner(&self, address: Ipv6Addr) -> Option<usize> {
         self.hosts.iter().position(|host| host.endpoint.identity().contains(address))
+    }
+}
+
+/// Each context is in all the endpoint's tables that its state asks for, and nothing else is.
+fn assert_indices_agree(endpoint: &Endpoint) {
+    let contexts = || endpoint.contexts.values();
+    assert_eq!(endpoint.by_ulids.len(), endpoint.contexts.len());
+    assert_eq!(endpoint.by_local_tag.len(), endpoint.contexts.len());
+    assert_eq!(endpoint.per_peer.values().sum::<usize>(), endpoint.contexts.len());
+    assert_eq!(endpoint.by_nonce.len(), contexts().filter(|context| context.initiation().is_some()).count());
+    assert_eq!(endpoint.timers.len(), contexts().filter(|context| context.timer.is_some()).count());
+    let by_peer_tag = endpoint.by_peer_tag.values().map(Vec::len).sum::<usize>();
+    assert_eq!(by_peer_tag, contexts().filter(|context| context.established().is_some()).count());
+    for context in contexts() {
+        let id = context.id;
+        assert_eq!(endpoint.by_ulids.get(&(context.ulids, context.forked_instance)), Some(&id));
+        assert_eq!(endpoint.by_local_tag.get(&context.local_tag), Some(&id));
+        assert_eq!(context.timer, context.deadline());
+        assert!(context.timer.is_none_or(|timer| endpoint.timers.contains(&(timer, id))));
+        if let Some(initiation) = context.initiation() {
+            assert_eq!(endpoint.by_nonce.get(&initiation.nonce), Some(&id));
+        }
+        if let Some(established) = context.established() {
+            assert!(endpoint.by_peer_tag.get(&established.peer_tag).is_some_and(|ids| ids.contains(&id)));
+        }
     }
 }
 
