@@ -5,6 +5,8 @@
 
 mod activity;
 mod rewrite;
+#[cfg(test)]
+mod tests;
 
 use alloc::sync::Arc;
 use core::net::Ipv6Addr;
