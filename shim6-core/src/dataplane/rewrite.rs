@@ -9,7 +9,7 @@ use crate::wire::{ContextTag, PROTOCOL, payload};
 
 /// Octets of the IPv6 header.
 pub const IPV6_HEADER_LEN: usize = 40;
-/// Octets of the Shim6 Payload Extension header, and so the headroom that [`insert`] needs.
+/// Octets of the Shim6 Payload Extension header, and so the headroom that [`Dataplane::outbound`](super::Dataplane::outbound) needs.
 pub const PAYLOAD_HEADER_LEN: usize = 8;
 
 const PAYLOAD_LENGTH: usize = 4;

@@ -51,7 +51,7 @@ impl Announced {
         let clamp = |timeout: Duration| timeout.clamp(*ANNOUNCED_RANGE.start(), *ANNOUNCED_RANGE.end());
         if let Some(milliseconds) = self.milliseconds {
             let keepalive_timeout = clamp(Duration::from_millis(u64::from(milliseconds)));
-            return ReapConfig { keepalive_timeout, ..ours.clone() };
+            return ReapConfig { keepalive_timeout, ..*ours };
         }
         let seconds = self.seconds.filter(|&seconds| seconds > 0);
         ReapConfig {

@@ -129,6 +129,28 @@ fn each_message_may_get_lost_once() {
     }
 }
 
+/// A path so slow that everything is sent again before its answer can be there.
+#[test]
+fn answers_that_come_after_the_retransmission_make_one_context() {
+    for both in [false, true] {
+        for (there, back) in [(3_000, 3_000), (10, 9_000), (9_000, 10)] {
+            let mut world = World::new(&config());
+            let pair = world.pair(A, B);
+            world.set_delay(pair.local, pair.peer, ms(there));
+            world.set_delay(pair.peer, pair.local, ms(back));
+            world.establish(A, B);
+            if both {
+                world.run(ms(4_000));
+                world.establish(B, A);
+            }
+            world.run(secs(300));
+            assert!(world.sent(MessageType::I1).len() > 1);
+            assert!(both_are_established(&world), "{there} ms there, {back} ms back, both: {both}");
+            assert_tags_agree(&world);
+        }
+    }
+}
+
 #[test]
 fn retransmissions_back_off_exponentially() {
     let mut world = World::new(&config());

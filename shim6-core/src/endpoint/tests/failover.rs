@@ -52,7 +52,7 @@ fn stall(world: &World, host: usize, since: crate::Instant) -> Duration {
 #[test]
 fn silent_blackhole_moves_both_ends_to_a_working_pair() {
     for config in [EndpointConfig::default(), fast()] {
-        let reap = config.reap.clone();
+        let reap = config.reap;
         let mut world = busy(&config);
         let ulids = world.pair(A, B);
         let cut = world.now;
@@ -116,7 +116,7 @@ fn failure_of_one_direction_moves_that_direction() {
 #[test]
 fn failure_under_a_one_directional_flow_is_noticed_in_either_direction() {
     for (config, warm_up) in [(EndpointConfig::default(), secs(100)), (fast(), secs(10))] {
-        let reap = config.reap.clone();
+        let reap = config.reap;
         for (sender, receiver) in [(A, B), (B, A)] {
             let mut world = World::established(&config);
             let ulids = world.pair(A, B);
