@@ -7,7 +7,7 @@ use core::net::Ipv6Addr;
 use core::time::Duration;
 
 use rand_core::Rng;
-use shim6_reap::{Instant, LocatorPair, Reap};
+use shim6_reap::{Cause, Instant, LocatorPair, Reap};
 
 use super::verify::{Refusal, is_locator, method_offset};
 use super::{Arrival, Endpoint, monitor};
@@ -341,7 +341,13 @@ impl Endpoint {
         self.by_peer_tag.entry(peer.tag).or_default().push(id);
         self.updates.push_back(DataplaneUpdate::Insert(flow));
         self.events.push_back(Event::Established { context: id, ulids, initiator });
-        self.look(now, id);
+        // An address that went away during the exchange has been reported before there was anyone to tell.
+        let is_lost = self.unusable.contains(&on.local);
+        self.with_reap(now, id, |reap, rng| {
+            if is_lost {
+                reap.explore(now, Cause::LocalHint, rng);
+            }
+        });
     }
 
     /// Discards contexts with other ULIDs for which the same peer used this tag: it has lost them (section 7.15).

@@ -117,7 +117,7 @@ impl Endpoint {
     }
 
     /// Tells REAP what passed, does something with it, and carries out what it wants.
-    fn with_reap(
+    pub(super) fn with_reap(
         &mut self,
         now: Instant,
         id: ContextId,

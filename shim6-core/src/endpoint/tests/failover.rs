@@ -186,6 +186,20 @@ fn address_that_was_lost_before_is_not_explored_in_a_later_context() {
 }
 
 #[test]
+fn address_that_went_away_during_the_exchange_is_left_at_once() {
+    let mut world = World::new(&EndpointConfig::default());
+    world.establish(A, B);
+    // The R2 is on its way.
+    world.run(ms(35));
+    world.set_locator(A, 0, false);
+    assert_eq!(world.sent(MessageType::R2).len(), 1);
+    let moved = |world: &World| is_operational(world) && locators(world, A).local == world.locator(A, 1);
+    assert_eq!(world.run_until(ms(4), moved), None);
+    world.run_until(ms(2), |world| world.hosts[A].context().activity.is_some()).expect("the R2 arrives");
+    world.run_until(ms(200), moved).expect("no failure has to be waited for");
+}
+
+#[test]
 fn all_addresses_lost_and_one_back_recovers() {
     let mut world = busy(&fast());
     for (local, peer) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
