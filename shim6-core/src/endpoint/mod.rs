@@ -47,6 +47,8 @@ pub struct Endpoint {
     config: EndpointConfig,
     identity: Identity,
     rng: ChaCha12Rng,
+    /// The latest time seen.
+    clock: Instant,
     validator: Validator,
     contexts: HashMap<ContextId, Context>,
     next_id: u64,
@@ -119,6 +121,7 @@ impl Endpoint {
             config,
             identity,
             rng,
+            clock: Instant::EPOCH,
             validator,
             contexts: HashMap::new(),
             next_id: 1,
@@ -166,6 +169,7 @@ impl Endpoint {
         {
             return Err(EstablishError::NotOurs(ulids));
         }
+        let now = self.advance(now);
         if let Some(&id) = self.by_ulids.get(&(ulids, 0)) {
             return Err(EstablishError::Exists(id));
         }
@@ -188,6 +192,7 @@ impl Endpoint {
     /// Input: a control message from the network, from its Next Header octet on, and the addresses of the IPv6 packet that
     /// carried it. Whatever it holds, at worst it is counted and dropped.
     pub fn handle_message(&mut self, now: Instant, source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) {
+        let now = self.advance(now);
         let result = self.check_addresses(source, destination).and_then(|on| {
             let arrival = Arrival { now, on, octets: message };
             let message = self.parse(arrival)?;
@@ -201,12 +206,14 @@ impl Endpoint {
 
     /// Input: a packet of this context passed for which its [`Activity`](crate::Activity) asked for this call.
     pub fn handle_activity(&mut self, now: Instant, id: ContextId) {
+        let now = self.advance(now);
         self.look(now, id);
     }
 
     /// Input: something local is known of one of this host's locators: its address or link went away, or it is back
     /// (RFC 5534 section 3.2). Contexts that send from a lost one look for another pair at once.
     pub fn handle_locator(&mut self, now: Instant, locator: Ipv6Addr, usable: bool) {
+        let now = self.advance(now);
         if usable {
             self.unusable.retain(|&unusable| unusable != locator);
         } else if self.identity.contains(locator) && !self.unusable.contains(&locator) {
@@ -217,6 +224,7 @@ impl Endpoint {
 
     /// Input: [`poll_timeout`](Self::poll_timeout)'s time has come. Early and late calls do no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.advance(now);
         // What a timeout sets anew lies in the future or is due again in the next call: this loop ends.
         let due: Vec<_> = self.timers.iter().take_while(|(at, _)| *at <= now).map(|&(_, id)| id).collect();
         for id in due {
@@ -247,6 +255,12 @@ impl Endpoint {
     /// Output: when [`handle_timeout`](Self::handle_timeout) is to be called at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.first().map(|&(at, _)| at)
+    }
+
+    /// Time, which stands still where the caller's goes back.
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.clock = self.clock.max(now);
+        self.clock
     }
 
     /// RFC 5533 section 12.3, and that the message is not our own. The pair is this host's view.

@@ -353,6 +353,33 @@ fn two_peers_may_use_the_same_tag() {
 }
 
 #[test]
+fn clock_that_goes_back_is_taken_as_standing_still() {
+    let mut world = World::new(&config());
+    let (start, delta) = (world.now, secs(100));
+    let step = |world: &mut World, host: usize, now: Instant| -> Option<Vec<u8>> {
+        let (a, b) = (world.locator(A, 0), world.locator(B, 0));
+        let mut buffer = [0; MAX_MESSAGE];
+        let len = world.hosts[host].endpoint.poll_transmit(&mut buffer)?.len;
+        let (source, destination) = if host == A { (a, b) } else { (b, a) };
+        world.hosts[1 - host].endpoint.handle_message(now, source, destination, &buffer[..len]);
+        Some(buffer[..len].to_vec())
+    };
+    let ulids = world.pair(A, B);
+    world.hosts[A].endpoint.establish(start, ulids).expect("an exchange can start");
+    for (sender, now) in [(A, start), (B, start - delta), (A, start - delta), (B, start - delta)] {
+        assert!(step(&mut world, sender, now).is_some());
+    }
+    assert!(both_are_established(&world));
+    let endpoint = &mut world.hosts[A].endpoint;
+    let context = endpoint.contexts().next().expect("there is one");
+    assert_eq!(context.created, start);
+    endpoint.handle_timeout(start - delta);
+    endpoint.handle_activity(start - delta, context.id);
+    endpoint.handle_locator(start - delta, ulids.local, false);
+    assert!(endpoint.poll_timeout().is_some_and(|at| at > start));
+}
+
+#[test]
 fn closed_context_leaves_nothing_behind() {
     let mut world = World::established(&config());
     let context = world.hosts[A].context();
