@@ -10,6 +10,7 @@ use crate::wire::{ContextTag, I1, I2, LocatorList, Message, MessageType, R1, R2}
 use crate::{ContextId, Identity, LocatorPair};
 
 pub(super) struct Stranger {
+    pub(super) ulid: Ipv6Addr,
     pub(super) identity: Identity,
     pub(super) set: HbaSet,
     pub(super) tag: ContextTag,
@@ -23,11 +24,11 @@ impl Stranger {
 
     pub(super) fn number(number: u16) -> Self {
         let (identity, set) = (identity(number), hba_set(number));
-        Self { identity, set, tag: ContextTag::from_random_bits(0x1234_5678_9abc), nonce: 0xdead_beef }
+        Self { ulid: identity.locators()[0], identity, set, tag: ContextTag::from_random_bits(0x1234_5678_9abc), nonce: 0xdead_beef }
     }
 
     pub(super) fn ulid(&self) -> Ipv6Addr {
-        self.identity.locators()[0]
+        self.ulid
     }
 
     pub(super) fn parameters(&self) -> Vec<u8> {

@@ -3,6 +3,8 @@
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
+use shim6_cga::{CgaParameters, Sec};
+
 use super::stranger::Stranger;
 use super::world::{A, World, emit, identity};
 use crate::wire::{Discard, Error, ErrorCode, LocatorList, Message, MessageType, VerificationMethod, View};
@@ -130,7 +132,7 @@ fn hba_under_a_prefix_that_cannot_be_routed_sets_up_nothing() {
         let set = shim6_cga::HbaSet::generate(&prefixes, shim6_cga::Sec::ZERO, &mut rng).expect("a set");
         let mut stranger = Stranger::new();
         stranger.identity = crate::Identity::from_hba_set(&set, &mut rng);
-        stranger.set = set;
+        (stranger.ulid, stranger.set) = (set.addresses()[0], set);
         assert_refused(&Claim::honest(&stranger), &stranger, Discard::HbaVerificationFailed);
     }
 }
@@ -209,6 +211,31 @@ fn verification_method_other_than_hba_is_answered_with_an_error() {
             assert_eq!(errors[0].destination, stranger.ulid());
         }
     }
+}
+
+/// A plain CGA has no prefixes to vouch for other locators: HBA does not go with its parameters.
+#[test]
+fn hba_method_with_parameters_that_have_no_prefixes_is_answered_with_an_error() {
+    let mut stranger = Stranger::new();
+    let parameters = stranger.set.parameters();
+    let prefix = parameters.subnet_prefix();
+    let plain = CgaParameters::new([7; 16], prefix, 0, parameters.public_key(), &[]).expect("parameters");
+    let ulid = plain.address(Sec::ZERO);
+    stranger.ulid = ulid;
+    let mut list = stranger.list();
+    list.locators = Vec::from([(VerificationMethod::HBA, ulid)]);
+    let claim = Claim { list: Some(list), parameters: Some(plain.to_vec()) };
+    for (world, octets) in [claim_in_i2(&stranger, &claim), claim_in_r2(&stranger, &claim)] {
+        assert_nothing_set_up(&world, Discard::UnsupportedVerificationMethod);
+        let Message::Error(Error { code, pointer, .. }) = world.last(MessageType::ERROR).message() else {
+            panic!("not an Error")
+        };
+        assert_eq!((code, usize::from(pointer)), (ErrorCode::VERIFICATION_METHOD, 40 + method_at(&octets, 0)));
+    }
+    // Without a list there is nothing to vouch for but itself.
+    let claim = Claim { list: None, parameters: Some(plain.to_vec()) };
+    let (world, _) = claim_in_i2(&stranger, &claim);
+    assert_eq!(world.hosts[A].context().peer_locators, [ulid]);
 }
 
 /// Where the method is, counted from the Locator List option's own start.
