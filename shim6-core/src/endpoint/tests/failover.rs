@@ -200,6 +200,24 @@ fn address_that_went_away_during_the_exchange_is_left_at_once() {
 }
 
 #[test]
+fn payload_that_arrives_ends_the_search_for_it_at_once() {
+    let mut world = World::established(&fast());
+    let ulids = world.pair(A, B);
+    for (local, peer) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        world.cut_both_ways(world.pair_of(A, local, B, peer));
+    }
+    world.send_payload(A, ulids);
+    world.run(secs(300));
+    assert_eq!(world.hosts[A].context().reap, ReapState::Exploring);
+    // Probes are a minute apart by now.
+    world.heal(ulids);
+    world.send_payload(B, ulids.seen_by_peer());
+    let hears = |world: &World| world.hosts[A].context().reap != ReapState::Exploring;
+    assert_eq!(world.run_until(ms(100), hears), Some(ms(10)));
+    assert!(world.run_until(ms(1_000), is_operational).is_some());
+}
+
+#[test]
 fn all_addresses_lost_and_one_back_recovers() {
     let mut world = busy(&fast());
     for (local, peer) in [(0, 0), (0, 1), (1, 0), (1, 1)] {

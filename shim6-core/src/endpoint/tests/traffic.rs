@@ -123,6 +123,20 @@ fn single_packet_without_answer_gets_a_keepalive() {
     assert_eq!(world.sent(MessageType::KEEPALIVE).len(), count);
 }
 
+/// The time stamps alone do not say which came first.
+#[test]
+fn reply_in_the_same_microsecond_is_a_reply() {
+    let mut world = World::established(&fast());
+    let pair = world.pair(A, B);
+    world.set_delay(pair.local, pair.peer, ms(0));
+    world.set_delay(pair.peer, pair.local, ms(0));
+    world.stream(A, pair, ms(50), true);
+    world.run(secs(3));
+    world.stop_streams();
+    world.run(secs(30));
+    assert!(world.sent(MessageType::PROBE).is_empty());
+}
+
 #[test]
 fn both_ends_count_what_passes() {
     let mut world = World::established(&fast());
