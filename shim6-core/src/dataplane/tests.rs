@@ -27,11 +27,17 @@ fn tag(value: u64) -> ContextTag {
 
 /// The ULIDs as the sender sees them.
 fn ulids() -> LocatorPair {
-    LocatorPair { local: address(1, 1), peer: address(11, 11) }
+    LocatorPair {
+        local: address(1, 1),
+        peer: address(11, 11),
+    }
 }
 
 fn locators() -> LocatorPair {
-    LocatorPair { local: address(2, 1), peer: address(12, 11) }
+    LocatorPair {
+        local: address(2, 1),
+        peer: address(12, 11),
+    }
 }
 
 fn sender_flow() -> Flow {
@@ -98,10 +104,16 @@ fn plain_packet_gets_locators_and_the_payload_header() {
 
 #[test]
 fn packet_of_a_flow_on_its_ulids_is_left_alone() {
-    let table = table(Flow { locators: ulids(), ..sender_flow() });
+    let table = table(Flow {
+        locators: ulids(),
+        ..sender_flow()
+    });
     let original = packet(ulids(), UDP, &[1, 2, 3]);
     let mut buffer = behind(8, &original);
-    assert!(matches!(table.outbound(&mut buffer, 8, NOW), Outbound::Unchanged { wake: false, .. }));
+    assert!(matches!(
+        table.outbound(&mut buffer, 8, NOW),
+        Outbound::Unchanged { wake: false, .. }
+    ));
     assert_eq!(buffer[8..], original);
     assert_eq!(table.flow(ulids()).map(|flow| flow.activity.sent()), Some((1, 43)));
 }
@@ -131,7 +143,11 @@ fn packet_that_cannot_be_rewritten_is_left_alone_and_not_counted() {
         (packet(ulids(), UDP, &[0; 8]), 0, Malformed::NoHeadroom),
         (no_version, 8, Malformed::Truncated),
         (past_end, 8, Malformed::Truncated),
-        (packet(ulids(), HOP_BY_HOP, &[UDP, 1, 0, 0, 0, 0, 0, 0]), 8, Malformed::Truncated),
+        (
+            packet(ulids(), HOP_BY_HOP, &[UDP, 1, 0, 0, 0, 0, 0, 0]),
+            8,
+            Malformed::Truncated,
+        ),
         (Vec::new(), 8, Malformed::Truncated),
     ] {
         let mut buffer = behind(headroom, &original);
@@ -141,7 +157,10 @@ fn packet_that_cannot_be_rewritten_is_left_alone_and_not_counted() {
         }
         assert_eq!(buffer, behind(headroom, &original));
     }
-    assert!(matches!(table.outbound(&mut [0; 4], 9, NOW), Outbound::Malformed(Malformed::Truncated)));
+    assert!(matches!(
+        table.outbound(&mut [0; 4], 9, NOW),
+        Outbound::Malformed(Malformed::Truncated)
+    ));
     assert_eq!(table.flow(ulids()).map(|flow| flow.activity.sent()), Some((0, 0)));
     // One octet less fits.
     assert_eq!(rewritten(&packet(ulids(), UDP, &vec![0; 65_527])).len(), 40 + 65_535);
@@ -160,7 +179,10 @@ fn payload_header_with_a_length_or_an_unknown_tag_is_refused() {
     let mut own = sent.clone();
     own[42..48].copy_from_slice(&[0x80, 0, 0, 0, 0x11, 0x11]);
     assert!(matches!(table.inbound(&mut own, 0, NOW), Inbound::NoContext));
-    assert_eq!(table.flow(ulids().seen_by_peer()).map(|flow| flow.activity.received()), Some((0, 0)));
+    assert_eq!(
+        table.flow(ulids().seen_by_peer()).map(|flow| flow.activity.received()),
+        Some((0, 0))
+    );
 }
 
 #[test]
@@ -168,10 +190,16 @@ fn control_message_is_given_on() {
     let table = table(receiver_flow());
     let mut control = behind(5, &packet(locators(), PROTOCOL, &[59, 0, 66, 0, 0, 0, 0, 0]));
     let before = control.clone();
-    assert!(matches!(table.inbound(&mut control, 5, NOW), Inbound::Control { start: 45 }));
+    assert!(matches!(
+        table.inbound(&mut control, 5, NOW),
+        Inbound::Control { start: 45 }
+    ));
     let options = [PROTOCOL, 0, 1, 4, 0, 0, 0, 0, 59, 0, 66, 0, 0, 0, 0, 0];
     let mut behind_options = packet(locators(), HOP_BY_HOP, &options);
-    assert!(matches!(table.inbound(&mut behind_options, 0, NOW), Inbound::Control { start: 48 }));
+    assert!(matches!(
+        table.inbound(&mut behind_options, 0, NOW),
+        Inbound::Control { start: 48 }
+    ));
     assert_eq!(control, before);
 }
 
@@ -190,7 +218,10 @@ fn shim6_header_beyond_the_payload_length_is_not_the_packets() {
     // An empty packet with a Hop-by-Hop header that promises Shim6; the frame goes on behind the packet.
     let mut padded = packet(locators(), HOP_BY_HOP, &[PROTOCOL, 0, 1, 4, 0, 0, 0, 0]);
     padded.extend_from_slice(&[UDP, 0, 0xff, 0xff, 0x22, 0x22, 0x33, 0x33]);
-    assert!(matches!(table.inbound(&mut padded, 0, NOW), Inbound::Malformed(Malformed::Truncated)));
+    assert!(matches!(
+        table.inbound(&mut padded, 0, NOW),
+        Inbound::Malformed(Malformed::Truncated)
+    ));
 }
 
 #[test]
@@ -198,8 +229,14 @@ fn padding_behind_the_packet_is_not_counted() {
     let table = table(receiver_flow());
     let mut sent = rewritten(&packet(ulids(), UDP, &[0; 16]));
     sent.extend_from_slice(&[0; 12]);
-    assert!(matches!(table.inbound(&mut sent, 0, NOW), Inbound::Restored { start: 8, .. }));
-    assert_eq!(table.flow(ulids().seen_by_peer()).map(|flow| flow.activity.received()), Some((1, 56)));
+    assert!(matches!(
+        table.inbound(&mut sent, 0, NOW),
+        Inbound::Restored { start: 8, .. }
+    ));
+    assert_eq!(
+        table.flow(ulids().seen_by_peer()).map(|flow| flow.activity.received()),
+        Some((1, 56))
+    );
 }
 
 #[test]
@@ -207,15 +244,25 @@ fn truncation_at_any_length_is_noticed() {
     let (sender, receiver) = (table(sender_flow()), table(receiver_flow()));
     let options = [ROUTING, 0, 1, 4, 0, 0, 0, 0];
     let routing = [UDP, 1, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
-    let original = packet(ulids(), DESTINATION_OPTIONS, &[&options[..], &routing, &[9; 12]].concat());
+    let original = packet(
+        ulids(),
+        DESTINATION_OPTIONS,
+        &[&options[..], &routing, &[9; 12]].concat(),
+    );
     for length in 0..original.len() {
         let mut buffer = behind(8, &original[..length]);
-        assert!(matches!(sender.outbound(&mut buffer, 8, NOW), Outbound::Malformed(Malformed::Truncated)));
+        assert!(matches!(
+            sender.outbound(&mut buffer, 8, NOW),
+            Outbound::Malformed(Malformed::Truncated)
+        ));
     }
     let sent = rewritten(&original);
     for length in 0..sent.len() {
         let mut buffer = sent[..length].to_vec();
-        assert!(matches!(receiver.inbound(&mut buffer, 0, NOW), Inbound::Malformed(Malformed::Truncated)));
+        assert!(matches!(
+            receiver.inbound(&mut buffer, 0, NOW),
+            Inbound::Malformed(Malformed::Truncated)
+        ));
     }
     // The same with a Payload Length that goes along.
     for length in 40..sent.len() {
@@ -253,15 +300,25 @@ fn passing_packets_are_recorded_and_wake_once() {
     assert_eq!(table.observe(peer, local, false, 20, NOW), Observed::Recorded);
     assert_eq!((flow.activity.sent(), flow.activity.received()), ((3, 210), (2, 40)));
     // The direction decides which address is ours.
-    assert_eq!(table.observe(peer, local, true, 1, NOW), Observed::NoContext(ulids().seen_by_peer()));
-    assert_eq!(table.observe(local, peer, false, 1, NOW), Observed::NoContext(ulids().seen_by_peer()));
+    assert_eq!(
+        table.observe(peer, local, true, 1, NOW),
+        Observed::NoContext(ulids().seen_by_peer())
+    );
+    assert_eq!(
+        table.observe(local, peer, false, 1, NOW),
+        Observed::NoContext(ulids().seen_by_peer())
+    );
 }
 
 #[test]
 fn path_change_keeps_what_was_recorded() {
     let mut table = table(sender_flow());
     let activity = table.flow(ulids()).expect("there is a flow").activity.clone();
-    let moved = Flow { locators: ulids(), activity: activity.clone(), ..sender_flow() };
+    let moved = Flow {
+        locators: ulids(),
+        activity: activity.clone(),
+        ..sender_flow()
+    };
     table.apply(DataplaneUpdate::Insert(Arc::new(moved)));
     assert_eq!(table.len(), 1);
     let _ = table.observe(ulids().local, ulids().peer, true, 10, NOW);
@@ -272,15 +329,27 @@ fn path_change_keeps_what_was_recorded() {
 fn removal_takes_only_its_own_flow() {
     let mut table = table(sender_flow());
     let old = table.flow(ulids()).expect("there is a flow").clone();
-    let successor = Flow { context: ContextId(9), local_tag: tag(0x9999), ..sender_flow() };
+    let successor = Flow {
+        context: ContextId(9),
+        local_tag: tag(0x9999),
+        ..sender_flow()
+    };
     table.apply(DataplaneUpdate::Insert(Arc::new(successor)));
     table.apply(DataplaneUpdate::Remove(old));
     assert_eq!(table.flow(ulids()).map(|flow| flow.context), Some(ContextId(9)));
     assert_eq!(table.len(), 1);
 
     // The same with a tag that was drawn again.
-    let other = LocatorPair { local: address(3, 3), peer: address(4, 4) };
-    let again = Flow { context: ContextId(10), ulids: other, local_tag: tag(0x9999), ..sender_flow() };
+    let other = LocatorPair {
+        local: address(3, 3),
+        peer: address(4, 4),
+    };
+    let again = Flow {
+        context: ContextId(10),
+        ulids: other,
+        local_tag: tag(0x9999),
+        ..sender_flow()
+    };
     let successor = table.flow(ulids()).expect("there is a flow").clone();
     table.apply(DataplaneUpdate::Insert(Arc::new(again)));
     table.apply(DataplaneUpdate::Remove(successor));
@@ -294,13 +363,23 @@ fn removal_takes_only_its_own_flow() {
 
 #[test]
 fn forked_instance_receives_and_has_no_outgoing_packets() {
-    let mut table = table(Flow { forked_instance: 5, ..receiver_flow() });
+    let mut table = table(Flow {
+        forked_instance: 5,
+        ..receiver_flow()
+    });
     let mut sent = rewritten(&packet(ulids(), UDP, &[1, 2, 3]));
     assert!(matches!(table.inbound(&mut sent, 0, NOW), Inbound::Restored { .. }));
     let LocatorPair { local, peer } = ulids().seen_by_peer();
-    assert!(matches!(table.observe(local, peer, true, 1, NOW), Observed::NoContext(_)));
+    assert!(matches!(
+        table.observe(local, peer, true, 1, NOW),
+        Observed::NoContext(_)
+    ));
     assert_eq!(table.len(), 1);
-    let steered = Flow { forked_instance: 5, locators: locators().seen_by_peer(), ..receiver_flow() };
+    let steered = Flow {
+        forked_instance: 5,
+        locators: locators().seen_by_peer(),
+        ..receiver_flow()
+    };
     assert!(!steered.is_steered());
     table.apply(DataplaneUpdate::Remove(Arc::new(steered)));
     assert!(table.is_empty());

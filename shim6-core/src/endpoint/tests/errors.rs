@@ -22,15 +22,29 @@ fn with_unknown_option(message: &Message, critical: bool) -> Vec<u8> {
 fn error(world: &World) -> (ErrorCode, usize, Vec<u8>) {
     let errors = world.sent(MessageType::ERROR);
     assert_eq!(errors.len(), 1, "{:?}", world.log);
-    let Message::Error(Error { code, pointer, packet_in_error }) = errors[0].message() else { panic!("not an Error") };
+    let Message::Error(Error {
+        code,
+        pointer,
+        packet_in_error,
+    }) = errors[0].message()
+    else {
+        panic!("not an Error")
+    };
     (code, usize::from(pointer), packet_in_error)
 }
 
 fn messages(stranger: &Stranger, world: &mut World) -> Vec<Message> {
     let i2 = stranger.i2(world, A);
     let r2 = stranger.r2(world, A);
-    let keepalive = Keepalive { receiver_context_tag: ContextTag::from_random_bits(1) };
-    Vec::from([Message::I1(stranger.i1()), Message::I2(i2), Message::R2(r2), Message::Keepalive(keepalive)])
+    let keepalive = Keepalive {
+        receiver_context_tag: ContextTag::from_random_bits(1),
+    };
+    Vec::from([
+        Message::I1(stranger.i1()),
+        Message::I2(i2),
+        Message::R2(r2),
+        Message::Keepalive(keepalive),
+    ])
 }
 
 #[test]
@@ -46,12 +60,21 @@ fn unknown_critical_option_gets_an_error_that_points_at_its_type() {
         assert_eq!(code, ErrorCode::CRITICAL_OPTION);
         assert_eq!(pointer, 40 + octets.len() - 8, "{message:?}");
         assert_eq!(packet[pointer..pointer + 2], [0x66, 0x67]);
-        assert_eq!(packet, [&ipv6_header(&stranger, &world, octets.len())[..], &octets].concat());
+        assert_eq!(
+            packet,
+            [&ipv6_header(&stranger, &world, octets.len())[..], &octets].concat()
+        );
         assert_eq!(world.log.len(), 1);
-        assert_eq!((world.log[0].source, world.log[0].destination), (world.locator(A, 0), stranger.ulid()));
+        assert_eq!(
+            (world.log[0].source, world.log[0].destination),
+            (world.locator(A, 0), stranger.ulid())
+        );
         assert_eq!(world.hosts[A].discarded(Discard::UnknownCriticalOption), before + 1);
     }
-    let established = world.hosts[A].endpoint.contexts().any(|context| context.activity.is_some());
+    let established = world.hosts[A]
+        .endpoint
+        .contexts()
+        .any(|context| context.activity.is_some());
     assert!(!established);
 }
 
@@ -126,7 +149,11 @@ fn broken_message_gets_no_answer() {
         (Vec::new(), Discard::Truncated),
     ] {
         stranger.send_octets(&mut world, A, &message);
-        assert_eq!(world.hosts[A].discarded(reason), 1 + u64::from(message.is_empty()), "{reason}");
+        assert_eq!(
+            world.hosts[A].discarded(reason),
+            1 + u64::from(message.is_empty()),
+            "{reason}"
+        );
     }
     assert_eq!(world.log, []);
     assert_eq!(world.hosts[A].endpoint.contexts().count(), 0);
@@ -141,12 +168,19 @@ fn errors_are_counted_and_change_nothing() {
     let mut sent = 0;
     for code in 0..128 {
         for source in [b, elsewhere] {
-            let error = Error { code: ErrorCode(code), pointer: 0xffff, packet_in_error: vec![code; 100] };
+            let error = Error {
+                code: ErrorCode(code),
+                pointer: 0xffff,
+                packet_in_error: vec![code; 100],
+            };
             world.inject(source, a, &emit(&Message::Error(error)));
             sent += 1;
         }
     }
-    assert_eq!(alloc::format!("{:?} {:?}", world.hosts[A].context(), world.hosts[A].endpoint.timers), before);
+    assert_eq!(
+        alloc::format!("{:?} {:?}", world.hosts[A].context(), world.hosts[A].endpoint.timers),
+        before
+    );
     assert_eq!(world.log, []);
     let received: Vec<_> = world.hosts[A].endpoint.counters().received().collect();
     assert!(received.contains(&(MessageType::ERROR, sent)));
@@ -161,10 +195,18 @@ fn faulty_error_is_never_answered() {
     let faulty = [
         with_unknown_option(&Message::I1(stranger.i1()), true),
         vec![59, 0, 99, 0, 0, 0, 0, 0],
-        emit(&Message::Error(Error { code: ErrorCode(1), pointer: 42, packet_in_error: vec![0; 16] })),
+        emit(&Message::Error(Error {
+            code: ErrorCode(1),
+            pointer: 42,
+            packet_in_error: vec![0; 16],
+        })),
     ];
     for packet_in_error in faulty {
-        let error = Message::Error(Error { code: ErrorCode(0), pointer: 42, packet_in_error });
+        let error = Message::Error(Error {
+            code: ErrorCode(0),
+            pointer: 42,
+            packet_in_error,
+        });
         stranger.send(&mut world, A, &error);
         stranger.send_octets(&mut world, A, &with_unknown_option(&error, true));
     }
@@ -194,7 +236,11 @@ fn addresses_that_nobody_can_have_are_refused() {
     ] {
         let before = world.hosts[A].discarded(reason);
         world.inject_at(A, source, destination, &i1);
-        assert_eq!(world.hosts[A].discarded(reason), before + 1, "{source} to {destination}");
+        assert_eq!(
+            world.hosts[A].discarded(reason),
+            before + 1,
+            "{source} to {destination}"
+        );
     }
     // Not even an Error goes to such an address.
     let mut unknown = vec![59, 0, 99, 0, 0, 0, 0, 0];

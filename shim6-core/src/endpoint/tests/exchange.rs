@@ -12,7 +12,10 @@ fn config() -> EndpointConfig {
 
 fn is_established(world: &World, host: usize) -> bool {
     let mut contexts = world.hosts[host].endpoint.contexts();
-    contexts.next().is_some_and(|context| context.state == ContextState::Established) && contexts.next().is_none()
+    contexts
+        .next()
+        .is_some_and(|context| context.state == ContextState::Established)
+        && contexts.next().is_none()
 }
 
 fn both_are_established(world: &World) -> bool {
@@ -21,7 +24,13 @@ fn both_are_established(world: &World) -> bool {
 
 /// Each side's tag for the context, which the other side must have.
 fn assert_tags_agree(world: &World) {
-    let flow = |from: usize, to: usize| world.hosts[from].dataplane.flow(world.pair(from, to)).expect("there is a flow").clone();
+    let flow = |from: usize, to: usize| {
+        world.hosts[from]
+            .dataplane
+            .flow(world.pair(from, to))
+            .expect("there is a flow")
+            .clone()
+    };
     let (a, b) = (flow(A, B), flow(B, A));
     assert_eq!((a.local_tag, a.peer_tag), (b.peer_tag, b.local_tag));
 }
@@ -45,9 +54,15 @@ fn establish_with_tag(world: &mut World, host: usize, ulids: LocatorPair, tag: C
 fn exchange_establishes_both_ends_with_each_others_verified_locators() {
     let mut world = World::new(&config());
     let id = world.establish(A, B);
-    assert_eq!(world.hosts[A].endpoint.context(id).map(|context| context.state), Some(ContextState::I1Sent));
+    assert_eq!(
+        world.hosts[A].endpoint.context(id).map(|context| context.state),
+        Some(ContextState::I1Sent)
+    );
     world.run(2 * DELAY);
-    assert_eq!(world.hosts[A].endpoint.context(id).map(|context| context.state), Some(ContextState::I2Sent));
+    assert_eq!(
+        world.hosts[A].endpoint.context(id).map(|context| context.state),
+        Some(ContextState::I2Sent)
+    );
     assert_eq!(world.hosts[B].endpoint.contexts().count(), 0);
     world.run(secs(1));
 
@@ -60,15 +75,28 @@ fn exchange_establishes_both_ends_with_each_others_verified_locators() {
         assert_eq!(context.peer_locators, world.hosts[peer].endpoint.identity().locators());
         assert_eq!(world.hosts[host].discards(), []);
     }
-    let events = |host: usize| world.hosts[host].events.iter().map(|(_, event)| event.clone()).collect::<Vec<_>>();
+    let events = |host: usize| {
+        world.hosts[host]
+            .events
+            .iter()
+            .map(|(_, event)| event.clone())
+            .collect::<Vec<_>>()
+    };
     let established = |host: usize, initiator| {
         let context = world.hosts[host].context();
-        [Event::Established { context: context.id, ulids: context.ulids, initiator }]
+        [Event::Established {
+            context: context.id,
+            ulids: context.ulids,
+            initiator,
+        }]
     };
     assert_eq!(events(A), established(A, true));
     assert_eq!(events(B), established(B, false));
     let kinds: Vec<_> = world.control().iter().filter_map(|sent| sent.kind).collect();
-    assert_eq!(kinds, [MessageType::I1, MessageType::R1, MessageType::I2, MessageType::R2]);
+    assert_eq!(
+        kinds,
+        [MessageType::I1, MessageType::R1, MessageType::I2, MessageType::R2]
+    );
 }
 
 #[test]
@@ -76,11 +104,23 @@ fn a_second_context_for_the_same_pair_is_refused() {
     let mut world = World::established(&config());
     let id = world.hosts[A].context().id;
     let pair = world.pair(A, B);
-    assert_eq!(world.hosts[A].endpoint.establish(world.now, pair), Err(EstablishError::Exists(id)));
-    let own = LocatorPair { local: pair.local, peer: world.locator(A, 1) };
-    assert_eq!(world.hosts[A].endpoint.establish(world.now, own), Err(EstablishError::NotOurs(own)));
+    assert_eq!(
+        world.hosts[A].endpoint.establish(world.now, pair),
+        Err(EstablishError::Exists(id))
+    );
+    let own = LocatorPair {
+        local: pair.local,
+        peer: world.locator(A, 1),
+    };
+    assert_eq!(
+        world.hosts[A].endpoint.establish(world.now, own),
+        Err(EstablishError::NotOurs(own))
+    );
     let foreign = pair.seen_by_peer();
-    assert_eq!(world.hosts[A].endpoint.establish(world.now, foreign), Err(EstablishError::NotOurs(foreign)));
+    assert_eq!(
+        world.hosts[A].endpoint.establish(world.now, foreign),
+        Err(EstablishError::NotOurs(foreign))
+    );
 }
 
 #[test]
@@ -100,9 +140,18 @@ fn responder_keeps_nothing_before_a_valid_i2() {
     assert_eq!(world.sent(MessageType::R1).len(), 10_000);
     let endpoint = &world.hosts[B].endpoint;
     assert_eq!(endpoint.contexts.len(), 0);
-    assert_eq!(endpoint.by_ulids.len() + endpoint.by_local_tag.len() + endpoint.by_peer_tag.len(), 0);
-    assert_eq!(endpoint.by_nonce.len() + endpoint.per_peer.len() + endpoint.holddowns.len(), 0);
-    assert_eq!(endpoint.timers.len() + endpoint.transmits.len() + endpoint.updates.len() + endpoint.events.len(), 0);
+    assert_eq!(
+        endpoint.by_ulids.len() + endpoint.by_local_tag.len() + endpoint.by_peer_tag.len(),
+        0
+    );
+    assert_eq!(
+        endpoint.by_nonce.len() + endpoint.per_peer.len() + endpoint.holddowns.len(),
+        0
+    );
+    assert_eq!(
+        endpoint.timers.len() + endpoint.transmits.len() + endpoint.updates.len() + endpoint.events.len(),
+        0
+    );
     assert_eq!(endpoint.poll_timeout(), None);
 }
 
@@ -117,7 +166,9 @@ fn each_message_may_get_lost_once() {
         let mut world = World::new(&config());
         world.lose(kind, 1);
         world.establish(A, B);
-        let took = world.run_until(secs(20), both_are_established).expect("the exchange recovers");
+        let took = world
+            .run_until(secs(20), both_are_established)
+            .expect("the exchange recovers");
         // Half to one and a half times the 4 s of I1_TIMEOUT and I2_TIMEOUT, and two round trips.
         assert!(took > secs(2) && took < secs(6) + 4 * DELAY, "{kind} lost: {took:?}");
         let at = times(&world, resent);
@@ -145,7 +196,10 @@ fn answers_that_come_after_the_retransmission_make_one_context() {
             }
             world.run(secs(300));
             assert!(world.sent(MessageType::I1).len() > 1);
-            assert!(both_are_established(&world), "{there} ms there, {back} ms back, both: {both}");
+            assert!(
+                both_are_established(&world),
+                "{there} ms there, {back} ms back, both: {both}"
+            );
             assert_tags_agree(&world);
         }
     }
@@ -162,7 +216,10 @@ fn retransmissions_back_off_exponentially() {
     assert_eq!(at.len(), 5);
     for (index, pair) in at.windows(2).enumerate() {
         let (interval, nominal) = (pair[1] - pair[0], secs(4 << index));
-        assert!(interval >= nominal / 2 && interval <= nominal * 3 / 2, "{interval:?} for {nominal:?}");
+        assert!(
+            interval >= nominal / 2 && interval <= nominal * 3 / 2,
+            "{interval:?} for {nominal:?}"
+        );
     }
 }
 
@@ -208,8 +265,14 @@ fn silent_peer_gives_no_answer_and_is_held_down() {
     world.run(ms(59_999));
     let other_local = world.pair_of(A, 1, B, 0);
     let endpoint = &mut world.hosts[A].endpoint;
-    assert_eq!(endpoint.establish(world.now, ulids), Err(EstablishError::HoldDown(until)));
-    assert_eq!(endpoint.establish(world.now, other_local), Err(EstablishError::HoldDown(until)));
+    assert_eq!(
+        endpoint.establish(world.now, ulids),
+        Err(EstablishError::HoldDown(until))
+    );
+    assert_eq!(
+        endpoint.establish(world.now, other_local),
+        Err(EstablishError::HoldDown(until))
+    );
     world.heal(ulids);
     world.run(ms(1));
     world.establish(A, B);
@@ -223,7 +286,11 @@ fn hold_down_does_not_keep_the_peer_from_coming_to_us() {
     let ulids = world.pair(A, B);
     world.cut_both_ways(ulids);
     world.establish(A, B);
-    assert!(world.run_until(secs(400), |world| !world.hosts[A].events.is_empty()).is_some());
+    assert!(
+        world
+            .run_until(secs(400), |world| !world.hosts[A].events.is_empty())
+            .is_some()
+    );
     world.heal(ulids);
     world.establish(B, A);
     assert!(world.run_until(secs(1), both_are_established).is_some());
@@ -239,7 +306,10 @@ fn crossing_i1_messages_make_one_context_at_each_end() {
     assert!(both_are_established(&world));
     assert_tags_agree(&world);
     let kinds: Vec<_> = world.control().iter().filter_map(|sent| sent.kind).collect();
-    assert_eq!(kinds, [MessageType::I1, MessageType::I1, MessageType::R2, MessageType::R2]);
+    assert_eq!(
+        kinds,
+        [MessageType::I1, MessageType::I1, MessageType::R2, MessageType::R2]
+    );
 }
 
 #[test]
@@ -271,7 +341,10 @@ fn crossing_i2_and_i1_make_one_context_at_each_end() {
         assert_tags_agree(&world);
         for host in [A, B] {
             let events = &world.hosts[host].events;
-            let made = events.iter().filter(|(_, event)| matches!(event, Event::Established { .. })).count();
+            let made = events
+                .iter()
+                .filter(|(_, event)| matches!(event, Event::Established { .. }))
+                .count();
             assert_eq!((made, events.len()), (1, 1), "second I1 after {later} ms: {events:?}");
             let endpoint = &world.hosts[host].endpoint;
             assert!(endpoint.by_nonce.is_empty());
@@ -292,7 +365,14 @@ fn peer_that_lost_its_state_and_starts_again_replaces_the_context() {
     assert_tags_agree(&world);
     assert_eq!(world.hosts[A].context().id, before);
     let endpoint = &world.hosts[A].endpoint;
-    assert_eq!((endpoint.by_local_tag.len(), endpoint.by_peer_tag.len(), endpoint.timers.len()), (1, 1, 0));
+    assert_eq!(
+        (
+            endpoint.by_local_tag.len(),
+            endpoint.by_peer_tag.len(),
+            endpoint.timers.len()
+        ),
+        (1, 1, 0)
+    );
 
     let since = world.now;
     world.send_payload(A, world.pair(A, B));
@@ -320,7 +400,11 @@ fn traffic_from_before_does_not_make_a_replaced_context_explore() {
 fn context_is_closed_when_the_peer_uses_its_tag_for_another_pair() {
     let mut world = World::established(&config());
     let old = world.hosts[A].context();
-    let tag = world.hosts[B].dataplane.flow(world.pair(B, A)).expect("there is a flow").local_tag;
+    let tag = world.hosts[B]
+        .dataplane
+        .flow(world.pair(B, A))
+        .expect("there is a flow")
+        .local_tag;
     // B has lost the context and gives its tag to another one.
     world.restart(B, &config(), 77);
     let ulids = world.pair_of(B, 1, A, 0);
@@ -330,7 +414,11 @@ fn context_is_closed_when_the_peer_uses_its_tag_for_another_pair() {
     assert!(both_are_established(&world));
     let events = &world.hosts[A].events;
     assert!(events.iter().any(|(_, event)| *event
-        == Event::Closed { context: old.id, ulids: old.ulids, reason: CloseReason::Confusion }));
+        == Event::Closed {
+            context: old.id,
+            ulids: old.ulids,
+            reason: CloseReason::Confusion
+        }));
     assert_eq!(world.hosts[A].context().ulids, ulids.seen_by_peer());
     assert!(world.hosts[A].dataplane.flow(old.ulids).is_none());
     assert_eq!(world.hosts[A].dataplane.len(), 1);
@@ -341,7 +429,11 @@ fn two_peers_may_use_the_same_tag() {
     let mut world = World::with(&[config(), config(), config()], 1);
     world.establish(A, B);
     world.run(secs(1));
-    let tag = world.hosts[A].dataplane.flow(world.pair(A, B)).expect("there is a flow").peer_tag;
+    let tag = world.hosts[A]
+        .dataplane
+        .flow(world.pair(A, B))
+        .expect("there is a flow")
+        .peer_tag;
     let ulids = world.pair(2, A);
     establish_with_tag(&mut world, 2, ulids, tag);
     world.run(secs(10));
@@ -361,11 +453,16 @@ fn clock_that_goes_back_is_taken_as_standing_still() {
         let mut buffer = [0; MAX_MESSAGE];
         let len = world.hosts[host].endpoint.poll_transmit(&mut buffer)?.len;
         let (source, destination) = if host == A { (a, b) } else { (b, a) };
-        world.hosts[1 - host].endpoint.handle_message(now, source, destination, &buffer[..len]);
+        world.hosts[1 - host]
+            .endpoint
+            .handle_message(now, source, destination, &buffer[..len]);
         Some(buffer[..len].to_vec())
     };
     let ulids = world.pair(A, B);
-    world.hosts[A].endpoint.establish(start, ulids).expect("an exchange can start");
+    world.hosts[A]
+        .endpoint
+        .establish(start, ulids)
+        .expect("an exchange can start");
     for (sender, now) in [(A, start), (B, start - delta), (A, start - delta), (B, start - delta)] {
         assert!(step(&mut world, sender, now).is_some());
     }
@@ -386,7 +483,14 @@ fn closed_context_leaves_nothing_behind() {
     world.hosts[A].endpoint.close(context.id);
     world.drain(A);
     let (id, ulids) = (context.id, context.ulids);
-    assert_eq!(world.hosts[A].events[0].1, Event::Closed { context: id, ulids, reason: CloseReason::Requested });
+    assert_eq!(
+        world.hosts[A].events[0].1,
+        Event::Closed {
+            context: id,
+            ulids,
+            reason: CloseReason::Requested
+        }
+    );
     let host = &world.hosts[A];
     assert!(host.dataplane.is_empty() && host.endpoint.by_local_tag.is_empty() && host.endpoint.by_ulids.is_empty());
     assert!(host.endpoint.by_peer_tag.is_empty() && host.endpoint.per_peer.is_empty());
@@ -406,9 +510,10 @@ fn answers_that_come_late_or_twice_change_nothing() {
     let mut replay = World::new(&config());
     replay.establish(A, B);
     replay.run(secs(1));
-    for (kind, reason) in
-        [(MessageType::R1, Discard::NoMatchingInitiator), (MessageType::R2, Discard::NoMatchingInitiator)]
-    {
+    for (kind, reason) in [
+        (MessageType::R1, Discard::NoMatchingInitiator),
+        (MessageType::R2, Discard::NoMatchingInitiator),
+    ] {
         // The same seed: these are the very octets that A got.
         let message = replay.last(kind).packet[40..].to_vec();
         let count = world.hosts[A].discarded(reason);

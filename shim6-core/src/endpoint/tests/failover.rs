@@ -17,7 +17,9 @@ fn busy(config: &EndpointConfig) -> World {
 }
 
 fn is_operational(world: &World) -> bool {
-    [A, B].iter().all(|&host| world.hosts[host].context().reap == ReapState::Operational)
+    [A, B]
+        .iter()
+        .all(|&host| world.hosts[host].context().reap == ReapState::Operational)
 }
 
 fn locators(world: &World, host: usize) -> LocatorPair {
@@ -41,7 +43,11 @@ fn assert_traffic_flows(world: &mut World) {
 fn stall(world: &World, host: usize, since: crate::Instant) -> Duration {
     let mut last = since;
     let mut longest = Duration::ZERO;
-    let arrivals = world.hosts[host].received.iter().map(|&(at, _)| at).filter(|at| *at >= since);
+    let arrivals = world.hosts[host]
+        .received
+        .iter()
+        .map(|&(at, _)| at)
+        .filter(|at| *at >= since);
     for at in arrivals.chain([world.now]) {
         longest = longest.max(at - last);
         last = at;
@@ -78,7 +84,18 @@ fn silent_blackhole_moves_both_ends_to_a_working_pair() {
             .filter_map(|(at, event)| matches!(event, Event::PathChanged { .. }).then_some((*at, event)))
             .collect();
         let cause = failover.cause;
-        assert_eq!(changes, [(failover.at, &Event::PathChanged { context: id, from: ulids, to, cause })]);
+        assert_eq!(
+            changes,
+            [(
+                failover.at,
+                &Event::PathChanged {
+                    context: id,
+                    from: ulids,
+                    to,
+                    cause
+                }
+            )]
+        );
     }
 }
 
@@ -91,10 +108,20 @@ fn payload_stays_on_the_old_pair_until_another_is_confirmed() {
     }
     world.run(secs(20));
     assert_eq!(world.hosts[A].context().reap, ReapState::Exploring);
-    let payload: Vec<_> = world.log.iter().filter(|sent| sent.kind.is_none() && sent.source == ulids.local).collect();
+    let payload: Vec<_> = world
+        .log
+        .iter()
+        .filter(|sent| sent.kind.is_none() && sent.source == ulids.local)
+        .collect();
     assert!(payload.len() > 900);
     assert!(payload.iter().all(|sent| sent.destination == ulids.peer));
-    assert!(!world.hosts[A].dataplane.flow(ulids).expect("there is a flow").is_steered());
+    assert!(
+        !world.hosts[A]
+            .dataplane
+            .flow(ulids)
+            .expect("there is a flow")
+            .is_steered()
+    );
 }
 
 #[test]
@@ -146,16 +173,29 @@ fn local_hint_moves_at_once() {
     let hint = world.now;
     world.set_locator(A, 0, false);
     let moved = |world: &World| {
-        is_operational(world) && locators(world, A).local == world.locator(A, 1) && locators(world, B).peer != ulids.local
+        is_operational(world)
+            && locators(world, A).local == world.locator(A, 1)
+            && locators(world, B).peer != ulids.local
     };
     assert!(world.run_until(ms(600), moved).is_some());
     assert_traffic_flows(&mut world);
     assert!(stall(&world, B, hint) < ms(700));
     assert!(world.hosts[A].events.iter().any(|(at, event)| {
-        *at == hint && matches!(event, Event::Reachability { to: ReapState::Exploring, cause: Cause::LocalHint, .. })
+        *at == hint
+            && matches!(
+                event,
+                Event::Reachability {
+                    to: ReapState::Exploring,
+                    cause: Cause::LocalHint,
+                    ..
+                }
+            )
     }));
     let probes = world.sent(MessageType::PROBE);
-    assert!(probes.iter().all(|sent| sent.source != ulids.local), "nothing is tried from a lost address");
+    assert!(
+        probes.iter().all(|sent| sent.source != ulids.local),
+        "nothing is tried from a lost address"
+    );
 }
 
 #[test]
@@ -195,8 +235,12 @@ fn address_that_went_away_during_the_exchange_is_left_at_once() {
     assert_eq!(world.sent(MessageType::R2).len(), 1);
     let moved = |world: &World| is_operational(world) && locators(world, A).local == world.locator(A, 1);
     assert_eq!(world.run_until(ms(4), moved), None);
-    world.run_until(ms(2), |world| world.hosts[A].context().activity.is_some()).expect("the R2 arrives");
-    world.run_until(ms(200), moved).expect("no failure has to be waited for");
+    world
+        .run_until(ms(2), |world| world.hosts[A].context().activity.is_some())
+        .expect("the R2 arrives");
+    world
+        .run_until(ms(200), moved)
+        .expect("no failure has to be waited for");
 }
 
 #[test]
@@ -226,7 +270,11 @@ fn all_addresses_lost_and_one_back_recovers() {
     world.set_locator(A, 0, false);
     world.set_locator(A, 1, false);
     world.run(secs(120));
-    let before = world.sent(MessageType::PROBE).iter().filter(|sent| sent.destination == world.locator(B, 0)).count();
+    let before = world
+        .sent(MessageType::PROBE)
+        .iter()
+        .filter(|sent| sent.destination == world.locator(B, 0))
+        .count();
     assert!(before < 20, "{before} probes in two minutes");
     world.heal(world.pair_of(A, 1, B, 0));
     world.set_locator(A, 1, true);
@@ -243,7 +291,11 @@ fn healed_path_is_found_after_all_were_dead() {
         let pairs = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(local, peer)| world.pair_of(A, local, B, peer));
         pairs.iter().for_each(|&pair| world.cut_both_ways(pair));
         world.run(secs(30));
-        assert!([A, B].iter().any(|&host| world.hosts[host].context().reap == ReapState::Exploring));
+        assert!(
+            [A, B]
+                .iter()
+                .any(|&host| world.hosts[host].context().reap == ReapState::Exploring)
+        );
         let healed = world.pair_of(A, local, B, peer);
         world.heal(healed);
         // Probes have backed off to at most 60 s by then, and a pass has four pairs.
@@ -262,7 +314,12 @@ fn way_back_to_the_ulids_takes_the_flow_out_of_the_data_plane() {
     world.cut_both_ways(ulids);
     let away = |world: &World| is_operational(world) && locators(world, A) != ulids;
     assert!(world.run_until(secs(2), away).is_some());
-    assert!(world.hosts[A].dataplane.flow(ulids).is_some_and(|flow| flow.is_steered()));
+    assert!(
+        world.hosts[A]
+            .dataplane
+            .flow(ulids)
+            .is_some_and(|flow| flow.is_steered())
+    );
     world.run(secs(1));
     world.heal(ulids);
     for (local, peer) in [(0, 1), (1, 0), (1, 1)] {
@@ -276,11 +333,22 @@ fn way_back_to_the_ulids_takes_the_flow_out_of_the_data_plane() {
     world.log.clear();
     assert_traffic_flows(&mut world);
     for (host, ulids) in [(A, ulids), (B, ulids.seen_by_peer())] {
-        assert!(world.hosts[host].dataplane.flow(ulids).is_some_and(|flow| !flow.is_steered()));
+        assert!(
+            world.hosts[host]
+                .dataplane
+                .flow(ulids)
+                .is_some_and(|flow| !flow.is_steered())
+        );
         assert_eq!(world.hosts[host].dataplane.len(), 1);
     }
     // Ordinary packets: UDP right behind the IPv6 header, as the application sent them.
-    assert!(world.log.iter().filter(|sent| sent.kind.is_none()).all(|sent| sent.packet[6] == 17));
+    assert!(
+        world
+            .log
+            .iter()
+            .filter(|sent| sent.kind.is_none())
+            .all(|sent| sent.packet[6] == 17)
+    );
 }
 
 #[test]
@@ -343,7 +411,11 @@ fn several_contexts_fail_over_each_for_itself() {
     world.run(secs(3));
     let context = |world: &World, peer: usize| {
         let ulids = world.pair(A, peer);
-        world.hosts[A].endpoint.contexts().find(|context| context.ulids == ulids).expect("the context is there")
+        world.hosts[A]
+            .endpoint
+            .contexts()
+            .find(|context| context.ulids == ulids)
+            .expect("the context is there")
     };
     assert_ne!(context(&world, B).locators, world.pair(A, B));
     assert_eq!(context(&world, 2).locators, world.pair(A, 2));

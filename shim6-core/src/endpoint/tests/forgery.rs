@@ -24,7 +24,12 @@ fn state(world: &World, host: usize) -> String {
 fn assert_dropped(world: &mut World, host: usize, from: Ipv6Addr, to: Ipv6Addr, message: &Message, reason: Discard) {
     let (before, sent, count) = (state(world, host), world.log.len(), world.hosts[host].discarded(reason));
     world.inject_at(host, from, to, &emit(message));
-    assert_eq!(world.hosts[host].discarded(reason), count + 1, "{message:?}: {:?}", world.hosts[host].discards());
+    assert_eq!(
+        world.hosts[host].discarded(reason),
+        count + 1,
+        "{message:?}: {:?}",
+        world.hosts[host].discards()
+    );
     assert_eq!(state(world, host), before, "{message:?}");
     assert_eq!(world.log.len(), sent, "{message:?} was answered");
 }
@@ -36,7 +41,11 @@ fn forged_r1_is_dropped() {
     let i1 = stranger.i1_of(&mut world, A);
     let (a, other) = (world.locator(A, 0), identity(60).locators()[0]);
     let r1 = |nonce| {
-        Message::R1(R1 { initiator_nonce: nonce, responder_nonce: 1, validator: Vec::from([0; 20]) })
+        Message::R1(R1 {
+            initiator_nonce: nonce,
+            responder_nonce: 1,
+            validator: Vec::from([0; 20]),
+        })
     };
     let reason = Discard::NoMatchingInitiator;
     assert_dropped(&mut world, A, stranger.ulid(), a, &r1(i1.initiator_nonce ^ 1), reason);
@@ -47,7 +56,14 @@ fn forged_r1_is_dropped() {
     // The right one is taken, but only once.
     stranger.send(&mut world, A, &r1(i1.initiator_nonce));
     assert_eq!(world.hosts[A].context().state, ContextState::I2Sent);
-    assert_dropped(&mut world, A, stranger.ulid(), a, &r1(i1.initiator_nonce), Discard::WrongState);
+    assert_dropped(
+        &mut world,
+        A,
+        stranger.ulid(),
+        a,
+        &r1(i1.initiator_nonce),
+        Discard::WrongState,
+    );
 }
 
 #[test]
@@ -71,20 +87,38 @@ fn forged_r2_is_dropped() {
 }
 
 fn probe(tag: ContextTag, source: Ipv6Addr, destination: Ipv6Addr, state: ProbeState) -> Message {
-    let record = ProbeRecord { source, destination, nonce: 99, data: 0 };
-    let report = Report { state, sent: Vec::from([record]), received: Vec::new() };
-    Message::Probe(Probe { receiver_context_tag: tag, report })
+    let record = ProbeRecord {
+        source,
+        destination,
+        nonce: 99,
+        data: 0,
+    };
+    let report = Report {
+        state,
+        sent: Vec::from([record]),
+        received: Vec::new(),
+    };
+    Message::Probe(Probe {
+        receiver_context_tag: tag,
+        report,
+    })
 }
 
 #[test]
 fn forged_keepalive_and_probe_are_dropped() {
     let mut world = World::established(&fast());
     let (a, b) = (world.locator(A, 0), world.locator(B, 0));
-    let tag = world.hosts[A].dataplane.flow(world.pair(A, B)).expect("there is a flow").local_tag;
+    let tag = world.hosts[A]
+        .dataplane
+        .flow(world.pair(A, B))
+        .expect("there is a flow")
+        .local_tag;
     let wrong = ContextTag::from_random_bits(tag.value() ^ 1);
     let other = identity(60).locators()[0];
     for (tag, from, reason) in [(wrong, b, Discard::NoContext), (tag, other, Discard::LocatorNotInSet)] {
-        let keepalive = Message::Keepalive(Keepalive { receiver_context_tag: tag });
+        let keepalive = Message::Keepalive(Keepalive {
+            receiver_context_tag: tag,
+        });
         assert_dropped(&mut world, A, from, a, &keepalive, reason);
         for state in [ProbeState::Operational, ProbeState::Exploring, ProbeState::InboundOk] {
             assert_dropped(&mut world, A, from, a, &probe(tag, from, a, state), reason);
@@ -98,7 +132,9 @@ fn keepalive_and_probe_before_the_context_is_established_are_dropped() {
     let stranger = Stranger::new();
     let i1 = stranger.i1_of(&mut world, A);
     let a = world.locator(A, 0);
-    let keepalive = Message::Keepalive(Keepalive { receiver_context_tag: i1.initiator_context_tag });
+    let keepalive = Message::Keepalive(Keepalive {
+        receiver_context_tag: i1.initiator_context_tag,
+    });
     assert_dropped(&mut world, A, stranger.ulid(), a, &keepalive, Discard::WrongState);
     let probe = probe(i1.initiator_context_tag, stranger.ulid(), a, ProbeState::Exploring);
     assert_dropped(&mut world, A, stranger.ulid(), a, &probe, Discard::WrongState);
@@ -113,12 +149,29 @@ fn probe_without_our_nonces_moves_no_payload() {
     let a = world.locator(A, 0);
     let second = stranger.identity.locators()[1];
     let reported: Vec<_> = (0..15)
-        .map(|nonce| ProbeRecord { source: a, destination: second, nonce, data: 0 })
+        .map(|nonce| ProbeRecord {
+            source: a,
+            destination: second,
+            nonce,
+            data: 0,
+        })
         .collect();
-    let record = ProbeRecord { source: second, destination: a, nonce: 99, data: 0 };
+    let record = ProbeRecord {
+        source: second,
+        destination: a,
+        nonce: 99,
+        data: 0,
+    };
     for state in [ProbeState::Exploring, ProbeState::InboundOk, ProbeState::Operational] {
-        let report = Report { state, sent: Vec::from([record]), received: reported.clone() };
-        let message = Message::Probe(Probe { receiver_context_tag: r2.responder_context_tag, report });
+        let report = Report {
+            state,
+            sent: Vec::from([record]),
+            received: reported.clone(),
+        };
+        let message = Message::Probe(Probe {
+            receiver_context_tag: r2.responder_context_tag,
+            report,
+        });
         world.inject(second, a, &emit(&message));
         world.run(secs(2));
         assert_eq!(world.hosts[A].context().locators.peer, stranger.ulid());
@@ -163,14 +216,23 @@ fn i2_with_anything_that_the_validator_vouches_for_changed_is_dropped() {
     changed.validator.truncate(19);
     assert_dropped(&mut world, A, ulid, a, &Message::I2(changed), reason);
     let mut changed = i2.clone();
-    changed.ulid_pair = Some(UlidPair { sender: second, receiver: a });
+    changed.ulid_pair = Some(UlidPair {
+        sender: second,
+        receiver: a,
+    });
     assert_dropped(&mut world, A, ulid, a, &Message::I2(changed), reason);
     let mut changed = i2.clone();
-    changed.ulid_pair = Some(UlidPair { sender: ulid, receiver: a2 });
+    changed.ulid_pair = Some(UlidPair {
+        sender: ulid,
+        receiver: a2,
+    });
     assert_dropped(&mut world, A, ulid, a, &Message::I2(changed), reason);
     // From or to another locator than the I1, with the ULIDs spelled out so that only the locators differ.
     let mut spelled = i2.clone();
-    spelled.ulid_pair = Some(UlidPair { sender: ulid, receiver: a });
+    spelled.ulid_pair = Some(UlidPair {
+        sender: ulid,
+        receiver: a,
+    });
     assert_dropped(&mut world, A, second, a, &Message::I2(spelled.clone()), reason);
     assert_dropped(&mut world, A, ulid, a2, &Message::I2(spelled), reason);
     let mut changed = i2.clone();
@@ -182,7 +244,9 @@ fn i2_with_anything_that_the_validator_vouches_for_changed_is_dropped() {
     let mut changed = i2;
     changed.initiator_nonce ^= 1;
     stranger.send(&mut world, A, &Message::I2(changed.clone()));
-    let Message::R2(r2) = world.last(MessageType::R2).message() else { panic!("not an R2") };
+    let Message::R2(r2) = world.last(MessageType::R2).message() else {
+        panic!("not an R2")
+    };
     assert_eq!(r2.initiator_nonce, changed.initiator_nonce);
 }
 
@@ -202,7 +266,14 @@ fn exchange_about_ulids_that_are_not_ours_or_no_peers_is_dropped() {
     for (sender, receiver) in pairs {
         let mut i1 = stranger.i1();
         i1.ulid_pair = Some(UlidPair { sender, receiver });
-        assert_dropped(&mut world, A, stranger.ulid(), a, &Message::I1(i1), Discard::LocatorNotInSet);
+        assert_dropped(
+            &mut world,
+            A,
+            stranger.ulid(),
+            a,
+            &Message::I1(i1),
+            Discard::LocatorNotInSet,
+        );
     }
 }
 
@@ -214,7 +285,10 @@ fn i1_from_outside_the_peers_locators_gets_no_r2() {
     stranger.establish(&mut world, A);
     let a = world.locator(A, 0);
     let mut i1 = stranger.i1();
-    i1.ulid_pair = Some(UlidPair { sender: stranger.ulid(), receiver: a });
+    i1.ulid_pair = Some(UlidPair {
+        sender: stranger.ulid(),
+        receiver: a,
+    });
     let answers = |world: &World| (world.sent(MessageType::R1).len(), world.sent(MessageType::R2).len());
     let before = answers(&world);
     world.inject(identity(60).locators()[0], a, &emit(&Message::I1(i1.clone())));
@@ -230,12 +304,24 @@ fn exchange_from_a_locator_that_is_not_the_peers_sets_up_nothing() {
     let stranger = Stranger::new();
     let (a, elsewhere) = (world.locator(A, 0), identity(60).locators()[0]);
     let mut i1 = stranger.i1();
-    i1.ulid_pair = Some(UlidPair { sender: stranger.ulid(), receiver: a });
+    i1.ulid_pair = Some(UlidPair {
+        sender: stranger.ulid(),
+        receiver: a,
+    });
     world.inject(elsewhere, a, &emit(&Message::I1(i1.clone())));
-    let Message::R1(r1) = world.last(MessageType::R1).message() else { panic!("not an R1") };
+    let Message::R1(r1) = world.last(MessageType::R1).message() else {
+        panic!("not an R1")
+    };
     let mut i2 = stranger.i2_for(&mut world, A, i1);
     (i2.responder_nonce, i2.validator) = (r1.responder_nonce, r1.validator);
-    assert_dropped(&mut world, A, elsewhere, a, &Message::I2(i2.clone()), Discard::LocatorNotInSet);
+    assert_dropped(
+        &mut world,
+        A,
+        elsewhere,
+        a,
+        &Message::I2(i2.clone()),
+        Discard::LocatorNotInSet,
+    );
     (i2.locators, i2.cga_parameters) = (None, None);
     assert_dropped(&mut world, A, elsewhere, a, &Message::I2(i2), Discard::LocatorNotInSet);
 }
@@ -246,9 +332,14 @@ fn exchange_on_another_locator_pair_sends_payload_there() {
     let stranger = Stranger::new();
     let (a, second) = (world.locator(A, 0), stranger.identity.locators()[1]);
     let mut i1 = stranger.i1();
-    i1.ulid_pair = Some(UlidPair { sender: stranger.ulid(), receiver: a });
+    i1.ulid_pair = Some(UlidPair {
+        sender: stranger.ulid(),
+        receiver: a,
+    });
     world.inject(second, a, &emit(&Message::I1(i1.clone())));
-    let Message::R1(r1) = world.last(MessageType::R1).message() else { panic!("not an R1") };
+    let Message::R1(r1) = world.last(MessageType::R1).message() else {
+        panic!("not an R1")
+    };
     assert_eq!(world.last(MessageType::R1).destination, second);
     let mut i2 = stranger.i2_for(&mut world, A, i1);
     (i2.responder_nonce, i2.validator) = (r1.responder_nonce, r1.validator);
@@ -256,7 +347,12 @@ fn exchange_on_another_locator_pair_sends_payload_there() {
     let context = world.hosts[A].context();
     assert_eq!((context.ulids.peer, context.locators.peer), (stranger.ulid(), second));
     assert_eq!(world.last(MessageType::R2).destination, second);
-    assert!(world.hosts[A].dataplane.flow(context.ulids).is_some_and(|flow| flow.is_steered()));
+    assert!(
+        world.hosts[A]
+            .dataplane
+            .flow(context.ulids)
+            .is_some_and(|flow| flow.is_steered())
+    );
 }
 
 /// Ordinary payload belongs to the instance 0 (section 12.4), so another instance must not take it over.
@@ -273,9 +369,19 @@ fn forked_instance_of_the_peer_leaves_our_payload_alone() {
     let i2 = stranger.i2_for(&mut world, A, i1);
     stranger.send(&mut world, A, &Message::I2(i2));
     assert_eq!(world.hosts[A].endpoint.contexts().count(), 2);
-    assert_eq!(world.hosts[A].dataplane.flow(ulids).map(|flow| flow.context), Some(flow.context));
-    let forked = world.hosts[A].endpoint.contexts().map(|context| context.id).find(|id| *id != flow.context);
+    assert_eq!(
+        world.hosts[A].dataplane.flow(ulids).map(|flow| flow.context),
+        Some(flow.context)
+    );
+    let forked = world.hosts[A]
+        .endpoint
+        .contexts()
+        .map(|context| context.id)
+        .find(|id| *id != flow.context);
     world.hosts[A].endpoint.close(forked.expect("there is a second one"));
     world.drain(A);
-    assert_eq!(world.hosts[A].dataplane.flow(ulids).map(|flow| flow.context), Some(flow.context));
+    assert_eq!(
+        world.hosts[A].dataplane.flow(ulids).map(|flow| flow.context),
+        Some(flow.context)
+    );
 }

@@ -4,12 +4,15 @@ use alloc::vec;
 use core::net::Ipv6Addr;
 
 use super::stranger::Stranger;
-use super::world::{A, B, World, emit, fast, ms, secs, seal};
+use super::world::{A, B, World, emit, fast, ms, seal, secs};
 use crate::wire::{Discard, MAX_MESSAGE, Message, MessageType};
 use crate::{EndpointConfig, EstablishError, Event, LimitsConfig, LocatorPair};
 
 fn limited(limits: LimitsConfig) -> World {
-    World::new(&EndpointConfig { limits, ..EndpointConfig::default() })
+    World::new(&EndpointConfig {
+        limits,
+        ..EndpointConfig::default()
+    })
 }
 
 fn count(world: &World) -> usize {
@@ -18,7 +21,10 @@ fn count(world: &World) -> usize {
 
 #[test]
 fn contexts_in_total_are_bounded_in_both_roles() {
-    let mut world = limited(LimitsConfig { contexts: 2, ..LimitsConfig::default() });
+    let mut world = limited(LimitsConfig {
+        contexts: 2,
+        ..LimitsConfig::default()
+    });
     for number in 50..55 {
         let stranger = Stranger::number(number);
         let i2 = stranger.i2(&mut world, A);
@@ -26,7 +32,10 @@ fn contexts_in_total_are_bounded_in_both_roles() {
     }
     assert_eq!((count(&world), world.hosts[A].discarded(Discard::ContextLimit)), (2, 3));
     let ulids = world.pair(A, B);
-    assert_eq!(world.hosts[A].endpoint.establish(world.now, ulids), Err(EstablishError::Limit));
+    assert_eq!(
+        world.hosts[A].endpoint.establish(world.now, ulids),
+        Err(EstablishError::Limit)
+    );
     // Room for one is room for the next.
     let id = world.hosts[A].endpoint.contexts().next().expect("there are two").id;
     world.hosts[A].endpoint.close(id);
@@ -38,19 +47,29 @@ fn contexts_in_total_are_bounded_in_both_roles() {
 
 #[test]
 fn peer_at_the_limit_may_still_renew_its_context() {
-    let mut world = limited(LimitsConfig { contexts: 1, contexts_per_peer: 1, ..LimitsConfig::default() });
+    let mut world = limited(LimitsConfig {
+        contexts: 1,
+        contexts_per_peer: 1,
+        ..LimitsConfig::default()
+    });
     let mut stranger = Stranger::new();
     stranger.establish(&mut world, A);
     stranger.tag = crate::wire::ContextTag::from_random_bits(3);
     stranger.establish(&mut world, A);
     assert_eq!(count(&world), 1);
     let ulids = world.hosts[A].context().ulids;
-    assert_eq!(world.hosts[A].dataplane.flow(ulids).map(|flow| flow.peer_tag), Some(stranger.tag));
+    assert_eq!(
+        world.hosts[A].dataplane.flow(ulids).map(|flow| flow.peer_tag),
+        Some(stranger.tag)
+    );
 }
 
 #[test]
 fn contexts_with_one_peer_are_bounded() {
-    let mut world = limited(LimitsConfig { contexts_per_peer: 3, ..LimitsConfig::default() });
+    let mut world = limited(LimitsConfig {
+        contexts_per_peer: 3,
+        ..LimitsConfig::default()
+    });
     let stranger = Stranger::new();
     for instance in 0..6 {
         let mut i1 = stranger.i1();
@@ -60,20 +79,32 @@ fn contexts_with_one_peer_are_bounded() {
         stranger.send(&mut world, A, &Message::I2(i2));
     }
     assert_eq!((count(&world), world.hosts[A].discarded(Discard::ContextLimit)), (3, 3));
-    let ulids = LocatorPair { local: world.locator(A, 1), peer: stranger.ulid() };
-    assert_eq!(world.hosts[A].endpoint.establish(world.now, ulids), Err(EstablishError::Limit));
+    let ulids = LocatorPair {
+        local: world.locator(A, 1),
+        peer: stranger.ulid(),
+    };
+    assert_eq!(
+        world.hosts[A].endpoint.establish(world.now, ulids),
+        Err(EstablishError::Limit)
+    );
     Stranger::number(51).establish(&mut world, A);
     assert_eq!(count(&world), 4);
 }
 
 #[test]
 fn locators_of_a_peer_are_bounded() {
-    let mut world = limited(LimitsConfig { peer_locators: 1, ..LimitsConfig::default() });
+    let mut world = limited(LimitsConfig {
+        peer_locators: 1,
+        ..LimitsConfig::default()
+    });
     let stranger = Stranger::new();
     stranger.establish(&mut world, A);
     assert_eq!(world.hosts[A].context().peer_locators, [stranger.ulid()]);
     // However many there are on the wire.
-    let mut world = limited(LimitsConfig { peer_locators: 16, ..LimitsConfig::default() });
+    let mut world = limited(LimitsConfig {
+        peer_locators: 16,
+        ..LimitsConfig::default()
+    });
     let mut i2 = stranger.i2(&mut world, A);
     let mut list = stranger.list();
     list.locators = list.locators.iter().cycle().take(40).copied().collect();
@@ -84,14 +115,23 @@ fn locators_of_a_peer_are_bounded() {
 
 #[test]
 fn output_queue_is_bounded() {
-    let mut world = limited(LimitsConfig { transmit_queue: 3, ..LimitsConfig::default() });
+    let mut world = limited(LimitsConfig {
+        transmit_queue: 3,
+        ..LimitsConfig::default()
+    });
     let stranger = Stranger::new();
     let (a, i1) = (world.locator(A, 0), emit(&Message::I1(stranger.i1())));
     let endpoint = &mut world.hosts[A].endpoint;
     for _ in 0..10 {
         endpoint.handle_message(world.now, stranger.ulid(), a, &i1);
     }
-    assert_eq!((endpoint.transmits.len(), endpoint.counters().discarded(Discard::RateLimited)), (3, 7));
+    assert_eq!(
+        (
+            endpoint.transmits.len(),
+            endpoint.counters().discarded(Discard::RateLimited)
+        ),
+        (3, 7)
+    );
     world.drain(A);
     assert_eq!(world.sent(MessageType::R1).len(), 3);
     stranger.send_octets(&mut world, A, &i1);
@@ -100,21 +140,47 @@ fn output_queue_is_bounded() {
 
 #[test]
 fn remembered_silent_peers_are_bounded() {
-    let mut world = limited(LimitsConfig { holddowns: 1, ..LimitsConfig::default() });
-    let pair = |number| LocatorPair { local: world.locator(A, 0), peer: Stranger::number(number).ulid() };
+    let mut world = limited(LimitsConfig {
+        holddowns: 1,
+        ..LimitsConfig::default()
+    });
+    let pair = |number| LocatorPair {
+        local: world.locator(A, 0),
+        peer: Stranger::number(number).ulid(),
+    };
     let pairs = [50, 51, 52].map(pair);
     for ulids in pairs {
-        world.hosts[A].endpoint.establish(world.now, ulids).expect("an exchange can start");
+        world.hosts[A]
+            .endpoint
+            .establish(world.now, ulids)
+            .expect("an exchange can start");
     }
-    world.run_until(secs(400), |world| world.hosts[A].events.len() == 3).expect("nobody answers");
-    assert!(world.hosts[A].events.iter().all(|(_, event)| matches!(event, Event::NoAnswer { .. })));
+    world
+        .run_until(secs(400), |world| world.hosts[A].events.len() == 3)
+        .expect("nobody answers");
+    assert!(
+        world.hosts[A]
+            .events
+            .iter()
+            .all(|(_, event)| matches!(event, Event::NoAnswer { .. }))
+    );
     assert_eq!(world.hosts[A].endpoint.holddowns.len(), 1);
     // One that is over makes room.
     world.run(secs(60));
-    world.hosts[A].endpoint.establish(world.now, pairs[2]).expect("it was not remembered, or is no more");
+    world.hosts[A]
+        .endpoint
+        .establish(world.now, pairs[2])
+        .expect("it was not remembered, or is no more");
     world.run(secs(400));
     let endpoint = &world.hosts[A].endpoint;
-    assert_eq!(endpoint.holddowns.keys().copied().collect::<alloc::vec::Vec<Ipv6Addr>>(), [pairs[2].peer]);
+    assert_eq!(
+        endpoint
+            .holddowns
+            .keys()
+            .copied()
+            .collect::<alloc::vec::Vec<Ipv6Addr>>(),
+        [pairs[2].peer]
+    );
 }
 
 /// Sends `message` ten times at once, then after some time once more.
@@ -134,7 +200,10 @@ fn flood(world: &mut World, stranger: &Stranger, octets: &[u8], kind: MessageTyp
 
 #[test]
 fn r1_messages_are_limited_and_come_again() {
-    let mut world = limited(LimitsConfig { r1_per_second: 4, ..LimitsConfig::default() });
+    let mut world = limited(LimitsConfig {
+        r1_per_second: 4,
+        ..LimitsConfig::default()
+    });
     let stranger = Stranger::new();
     let i1 = emit(&Message::I1(stranger.i1()));
     assert_eq!(flood(&mut world, &stranger, &i1, MessageType::R1), [4, 4, 8]);
@@ -143,16 +212,25 @@ fn r1_messages_are_limited_and_come_again() {
 
 #[test]
 fn r2_messages_are_limited_and_come_again() {
-    let mut world = limited(LimitsConfig { r2_per_second: 4, ..LimitsConfig::default() });
+    let mut world = limited(LimitsConfig {
+        r2_per_second: 4,
+        ..LimitsConfig::default()
+    });
     let stranger = Stranger::new();
     let i2 = stranger.i2(&mut world, A);
-    assert_eq!(flood(&mut world, &stranger, &emit(&Message::I2(i2)), MessageType::R2), [4, 4, 8]);
+    assert_eq!(
+        flood(&mut world, &stranger, &emit(&Message::I2(i2)), MessageType::R2),
+        [4, 4, 8]
+    );
     assert_eq!(world.hosts[A].discards(), [(Discard::RateLimited, 22)]);
 }
 
 #[test]
 fn error_messages_are_limited_and_come_again() {
-    let mut world = limited(LimitsConfig { errors_per_second: 4, ..LimitsConfig::default() });
+    let mut world = limited(LimitsConfig {
+        errors_per_second: 4,
+        ..LimitsConfig::default()
+    });
     let stranger = Stranger::new();
     let mut unknown = vec![59, 0, 99, 0, 0, 0, 0, 0];
     seal(&mut unknown);
@@ -163,7 +241,10 @@ fn error_messages_are_limited_and_come_again() {
 
 #[test]
 fn verifications_are_limited_and_come_again() {
-    let mut world = limited(LimitsConfig { verifications_per_second: 4, ..LimitsConfig::default() });
+    let mut world = limited(LimitsConfig {
+        verifications_per_second: 4,
+        ..LimitsConfig::default()
+    });
     let stranger = Stranger::new();
     let mut i2 = stranger.i2(&mut world, A);
     i2.cga_parameters = Some(Stranger::number(51).parameters());
@@ -184,7 +265,10 @@ fn verifications_are_limited_and_come_again() {
 #[test]
 fn exchange_gets_through_once_a_limit_recovers() {
     let config = EndpointConfig {
-        limits: LimitsConfig { r2_per_second: 1, ..LimitsConfig::default() },
+        limits: LimitsConfig {
+            r2_per_second: 1,
+            ..LimitsConfig::default()
+        },
         ..EndpointConfig::default()
     };
     let mut world = World::with(&[fast(), config], 1);
@@ -212,7 +296,11 @@ fn validator_too_large_to_send_back_is_dropped_and_counted() {
     let mut world = World::new(&EndpointConfig::default());
     let stranger = Stranger::new();
     let i1 = stranger.i1_of(&mut world, A);
-    let r1 = crate::wire::R1 { initiator_nonce: i1.initiator_nonce, responder_nonce: 1, validator: vec![0; 1_100] };
+    let r1 = crate::wire::R1 {
+        initiator_nonce: i1.initiator_nonce,
+        responder_nonce: 1,
+        validator: vec![0; 1_100],
+    };
     stranger.send(&mut world, A, &Message::R1(r1));
     assert!(world.sent(MessageType::I2).is_empty());
     assert_eq!(world.hosts[A].discards(), [(Discard::TooLong, 1)]);

@@ -5,6 +5,7 @@ mod exchange;
 mod failover;
 mod forgery;
 mod limits;
+mod packets;
 mod robustness;
 mod stranger;
 mod timeouts;

@@ -8,7 +8,7 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof};
 use proptest::sample::Index;
 use proptest::{prop_assert, prop_assert_eq, proptest};
 
-use super::world::{A, B, World, fast, identity, ms, secs, seal};
+use super::world::{A, B, World, fast, identity, ms, seal, secs};
 use crate::wire::MessageType;
 use crate::{EndpointConfig, ReapState};
 
@@ -52,7 +52,10 @@ fn changes() -> impl Strategy<Value = Vec<(Index, u8)>> {
 }
 
 fn candidates() -> Vec<Ipv6Addr> {
-    [A as u16, B as u16, 60].iter().flat_map(|&number| identity(number).locators().to_vec()).collect()
+    [A as u16, B as u16, 60]
+        .iter()
+        .flat_map(|&number| identity(number).locators().to_vec())
+        .collect()
 }
 
 proptest! {
@@ -171,7 +174,11 @@ fn perform(world: &mut World, act: &Act) {
     match *act {
         Act::Establish(from) => start(world, from),
         Act::Close(host) => {
-            let ids: Vec<_> = world.hosts[host].endpoint.contexts().map(|context| context.id).collect();
+            let ids: Vec<_> = world.hosts[host]
+                .endpoint
+                .contexts()
+                .map(|context| context.id)
+                .collect();
             ids.into_iter().for_each(|id| world.hosts[host].endpoint.close(id));
             world.drain(host);
         }

@@ -24,7 +24,13 @@ impl Stranger {
 
     pub(super) fn number(number: u16) -> Self {
         let (identity, set) = (identity(number), hba_set(number));
-        Self { ulid: identity.locators()[0], identity, set, tag: ContextTag::from_random_bits(0x1234_5678_9abc), nonce: 0xdead_beef }
+        Self {
+            ulid: identity.locators()[0],
+            identity,
+            set,
+            tag: ContextTag::from_random_bits(0x1234_5678_9abc),
+            nonce: 0xdead_beef,
+        }
     }
 
     pub(super) fn ulid(&self) -> Ipv6Addr {
@@ -63,7 +69,9 @@ impl Stranger {
 
     pub(super) fn i2_for(&self, world: &mut World, to: usize, i1: I1) -> I2 {
         self.send(world, to, &Message::I1(i1.clone()));
-        let Message::R1(r1) = world.last(MessageType::R1).message() else { panic!("not an R1") };
+        let Message::R1(r1) = world.last(MessageType::R1).message() else {
+            panic!("not an R1")
+        };
         I2 {
             initiator_context_tag: i1.initiator_context_tag,
             initiator_nonce: i1.initiator_nonce,
@@ -82,16 +90,24 @@ impl Stranger {
     pub(super) fn establish(&self, world: &mut World, to: usize) -> R2 {
         let i2 = self.i2(world, to);
         self.send(world, to, &Message::I2(i2));
-        let Message::R2(r2) = world.last(MessageType::R2).message() else { panic!("not an R2") };
+        let Message::R2(r2) = world.last(MessageType::R2).message() else {
+            panic!("not an R2")
+        };
         r2
     }
 
     /// Has a host start an exchange, answers its I1, and gives the R2 that should follow its I2.
     pub(super) fn r2(&self, world: &mut World, from: usize) -> R2 {
         let i1 = self.i1_of(world, from);
-        let r1 = R1 { initiator_nonce: i1.initiator_nonce, responder_nonce: 7, validator: Vec::from([1; 20]) };
+        let r1 = R1 {
+            initiator_nonce: i1.initiator_nonce,
+            responder_nonce: 7,
+            validator: Vec::from([1; 20]),
+        };
         self.send(world, from, &Message::R1(r1));
-        let Message::I2(i2) = world.last(MessageType::I2).message() else { panic!("not an I2") };
+        let Message::I2(i2) = world.last(MessageType::I2).message() else {
+            panic!("not an I2")
+        };
         R2 {
             responder_context_tag: self.tag,
             initiator_nonce: i2.initiator_nonce,
@@ -105,13 +121,21 @@ impl Stranger {
     /// Has a host start an exchange and gives its I1.
     pub(super) fn i1_of(&self, world: &mut World, from: usize) -> I1 {
         self.start(world, from);
-        let Message::I1(i1) = world.last(MessageType::I1).message() else { panic!("not an I1") };
+        let Message::I1(i1) = world.last(MessageType::I1).message() else {
+            panic!("not an I1")
+        };
         i1
     }
 
     fn start(&self, world: &mut World, from: usize) -> ContextId {
-        let ulids = LocatorPair { local: world.locator(from, 0), peer: self.ulid() };
-        let id = world.hosts[from].endpoint.establish(world.now, ulids).expect("an exchange can start");
+        let ulids = LocatorPair {
+            local: world.locator(from, 0),
+            peer: self.ulid(),
+        };
+        let id = world.hosts[from]
+            .endpoint
+            .establish(world.now, ulids)
+            .expect("an exchange can start");
         world.drain(from);
         id
     }

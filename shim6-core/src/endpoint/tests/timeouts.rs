@@ -8,12 +8,22 @@ use crate::wire::{Message, MessageType};
 use crate::{EndpointConfig, ReapConfig};
 
 fn with_send_timeout(send_timeout: Duration) -> EndpointConfig {
-    EndpointConfig { reap: ReapConfig { send_timeout, ..ReapConfig::default() }, ..EndpointConfig::default() }
+    EndpointConfig {
+        reap: ReapConfig {
+            send_timeout,
+            ..ReapConfig::default()
+        },
+        ..EndpointConfig::default()
+    }
 }
 
 fn reap_config(world: &World, host: usize) -> ReapConfig {
     let id = world.hosts[host].context().id;
-    *world.hosts[host].endpoint.contexts[&id].established().expect("the context is established").reap.config()
+    *world.hosts[host].endpoint.contexts[&id]
+        .established()
+        .expect("the context is established")
+        .reap
+        .config()
 }
 
 /// The values of a host that a peer told these options, as initiator and as responder.
@@ -36,8 +46,12 @@ fn announced(config: &EndpointConfig) -> (Option<u16>, Option<u32>) {
     let mut world = World::new(config);
     world.establish(A, B);
     world.run(secs(1));
-    let Message::I2(i2) = world.last(MessageType::I2).message() else { panic!("not an I2") };
-    let Message::R2(r2) = world.last(MessageType::R2).message() else { panic!("not an R2") };
+    let Message::I2(i2) = world.last(MessageType::I2).message() else {
+        panic!("not an I2")
+    };
+    let Message::R2(r2) = world.last(MessageType::R2).message() else {
+        panic!("not an R2")
+    };
     let options = (i2.keepalive_timeout, i2.keepalive_timeout_ms);
     assert_eq!((r2.keepalive_timeout, r2.keepalive_timeout_ms), options);
     options
@@ -49,7 +63,13 @@ fn peers_that_announce_milliseconds_use_them() {
     for host in [A, B] {
         assert_eq!(reap_config(&world, host), fast().reap);
     }
-    assert_eq!(told(&fast(), None, Some(700)), ReapConfig { keepalive_timeout: ms(700), ..fast().reap });
+    assert_eq!(
+        told(&fast(), None, Some(700)),
+        ReapConfig {
+            keepalive_timeout: ms(700),
+            ..fast().reap
+        }
+    );
     // Whoever says both knows milliseconds.
     assert_eq!(told(&fast(), Some(15), Some(700)).keepalive_timeout, ms(700));
 }
@@ -64,9 +84,18 @@ fn peers_that_announce_nothing_get_the_rfcs_values() {
 
 #[test]
 fn announced_seconds_are_for_our_keepalives_only() {
-    let expected = ReapConfig { keepalive_timeout: secs(30), ..ReapConfig::default() };
+    let expected = ReapConfig {
+        keepalive_timeout: secs(30),
+        ..ReapConfig::default()
+    };
     assert_eq!(told(&fast(), Some(30), None), expected);
-    assert_eq!(told(&fast(), Some(3), None), ReapConfig { keepalive_timeout: secs(3), ..ReapConfig::default() });
+    assert_eq!(
+        told(&fast(), Some(3), None),
+        ReapConfig {
+            keepalive_timeout: secs(3),
+            ..ReapConfig::default()
+        }
+    );
     assert_eq!(told(&fast(), Some(0), None), ReapConfig::default());
 }
 
@@ -84,7 +113,10 @@ fn seconds_are_announced_only_when_not_the_default() {
     assert_eq!(announced(&fast()), (None, Some(500)));
     assert_eq!(announced(&with_send_timeout(secs(20))), (Some(20), Some(20_000)));
     assert_eq!(announced(&with_send_timeout(ms(20_001))), (Some(21), Some(20_001)));
-    assert_eq!(announced(&with_send_timeout(secs(100_000))), (Some(u16::MAX), Some(100_000_000)));
+    assert_eq!(
+        announced(&with_send_timeout(secs(100_000))),
+        (Some(u16::MAX), Some(100_000_000))
+    );
 }
 
 #[test]
@@ -113,7 +145,10 @@ fn timeouts_of_zero_do_not_stop_time() {
         initial_probes: 0,
         max_probe_timeout: Duration::ZERO,
     };
-    let mut world = World::established(&EndpointConfig { reap, ..EndpointConfig::default() });
+    let mut world = World::established(&EndpointConfig {
+        reap,
+        ..EndpointConfig::default()
+    });
     world.stream(A, world.pair(A, B), ms(20), true);
     world.run(secs(1));
     world.cut_both_ways(world.pair(A, B));

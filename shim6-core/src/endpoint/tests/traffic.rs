@@ -46,7 +46,10 @@ fn traffic_in_both_directions_adds_no_control_message() {
         world.stop_streams();
         world.run(ms(50));
         assert_eq!(world.control(), Vec::<&super::world::Sent>::new());
-        assert_eq!(world.received_since(B, world.now - secs(80)), world.received_since(A, world.now - secs(80)));
+        assert_eq!(
+            world.received_since(B, world.now - secs(80)),
+            world.received_since(A, world.now - secs(80))
+        );
     }
 }
 
@@ -75,15 +78,30 @@ fn one_directional_flow_gets_keepalives_and_no_exploration() {
         // At each interval, and once more when the Keepalive Timer expires.
         let expected = secs(seconds).as_micros() / keepalive_interval.as_micros();
         let count = keepalives.len() as u128;
-        assert!(count <= expected * 3 / 2 && count >= expected * 9 / 10, "{count} keepalives, {expected} intervals");
-        let gap = keepalives.windows(2).map(|pair| pair[1].at - pair[0].at).max().expect("there are several");
-        assert!(gap <= keepalive_interval + interval + DELAY, "{gap:?} without a keepalive");
+        assert!(
+            count <= expected * 3 / 2 && count >= expected * 9 / 10,
+            "{count} keepalives, {expected} intervals"
+        );
+        let gap = keepalives
+            .windows(2)
+            .map(|pair| pair[1].at - pair[0].at)
+            .max()
+            .expect("there are several");
+        assert!(
+            gap <= keepalive_interval + interval + DELAY,
+            "{gap:?} without a keepalive"
+        );
         for host in [A, B] {
             assert_eq!(world.hosts[host].context().reap, ReapState::Operational);
             assert!(world.hosts[host].events.is_empty());
             assert_eq!(world.hosts[host].discards(), []);
         }
-        let [a, b] = [A, B].map(|host| world.hosts[host].context().activity.expect("the context is established"));
+        let [a, b] = [A, B].map(|host| {
+            world.hosts[host]
+                .context()
+                .activity
+                .expect("the context is established")
+        });
         assert_eq!((a.received(), b.sent()), ((0, 0), (0, 0)));
     }
 }
@@ -144,7 +162,12 @@ fn both_ends_count_what_passes() {
     world.run(secs(5));
     world.stop_streams();
     world.run(secs(1));
-    let activity = |host: usize| world.hosts[host].context().activity.expect("the context is established");
+    let activity = |host: usize| {
+        world.hosts[host]
+            .context()
+            .activity
+            .expect("the context is established")
+    };
     assert_eq!(activity(A).sent(), activity(B).received());
     assert_eq!(activity(B).sent(), activity(A).received());
     assert_eq!(activity(A).sent().0, 500 + 1);

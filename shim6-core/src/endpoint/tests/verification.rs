@@ -19,7 +19,10 @@ struct Claim {
 
 impl Claim {
     fn honest(stranger: &Stranger) -> Self {
-        Self { list: Some(stranger.list()), parameters: Some(stranger.parameters()) }
+        Self {
+            list: Some(stranger.list()),
+            parameters: Some(stranger.parameters()),
+        }
     }
 
     fn with_locator(stranger: &Stranger, method: VerificationMethod, locator: Ipv6Addr) -> Self {
@@ -57,9 +60,18 @@ fn assert_nothing_set_up(world: &World, reason: Discard) {
     let host = &world.hosts[A];
     assert_eq!(host.discards(), [(reason, 1)]);
     assert!(host.dataplane.is_empty());
-    assert!(host.endpoint.contexts().all(|context| context.state != ContextState::Established));
+    assert!(
+        host.endpoint
+            .contexts()
+            .all(|context| context.state != ContextState::Established)
+    );
     assert!(host.endpoint.by_peer_tag.is_empty());
-    assert!(!host.events.iter().any(|(_, event)| matches!(event, Event::Established { .. })));
+    assert!(
+        !host
+            .events
+            .iter()
+            .any(|(_, event)| matches!(event, Event::Established { .. }))
+    );
     assert!(world.sent(MessageType::R2).is_empty());
 }
 
@@ -81,8 +93,10 @@ fn address(text: &str) -> Ipv6Addr {
 #[test]
 fn honest_claim_is_accepted() {
     let stranger = Stranger::new();
-    for (world, _) in [claim_in_i2(&stranger, &Claim::honest(&stranger)), claim_in_r2(&stranger, &Claim::honest(&stranger))]
-    {
+    for (world, _) in [
+        claim_in_i2(&stranger, &Claim::honest(&stranger)),
+        claim_in_r2(&stranger, &Claim::honest(&stranger)),
+    ] {
         assert_eq!(world.hosts[A].context().peer_locators, stranger.identity.locators());
         assert_eq!(world.hosts[A].discards(), []);
     }
@@ -110,7 +124,16 @@ fn list_with_one_locator_that_is_not_of_the_set_sets_up_nothing() {
         let claim = Claim::with_locator(&stranger, VerificationMethod::HBA, locator);
         assert_refused(&claim, &stranger, Discard::HbaVerificationFailed);
         let (world, _) = claim_in_i2(&stranger, &claim);
-        assert_eq!(world.hosts[A].events, [(world.now, Event::LocatorRefused { peer: stranger.ulid(), locator })]);
+        assert_eq!(
+            world.hosts[A].events,
+            [(
+                world.now,
+                Event::LocatorRefused {
+                    peer: stranger.ulid(),
+                    locator
+                }
+            )]
+        );
     }
 }
 
@@ -149,9 +172,18 @@ fn list_with_our_own_address_sets_up_nothing() {
 fn parameters_of_another_ulid_set_up_nothing() {
     let (stranger, other) = (Stranger::new(), Stranger::number(60));
     let claims = [
-        Claim { list: Some(stranger.list()), parameters: Some(other.parameters()) },
-        Claim { list: Some(other.list()), parameters: Some(other.parameters()) },
-        Claim { list: None, parameters: Some(other.parameters()) },
+        Claim {
+            list: Some(stranger.list()),
+            parameters: Some(other.parameters()),
+        },
+        Claim {
+            list: Some(other.list()),
+            parameters: Some(other.parameters()),
+        },
+        Claim {
+            list: None,
+            parameters: Some(other.parameters()),
+        },
     ];
     for claim in claims {
         assert_refused(&claim, &stranger, Discard::ParametersNotOfUlid);
@@ -164,7 +196,10 @@ fn list_without_usable_parameters_sets_up_nothing() {
     let whole = stranger.parameters();
     let truncations = [0, 1, 24, 25, whole.len() - 1].map(|length| Some(whole[..length].to_vec()));
     for parameters in [None].into_iter().chain(truncations) {
-        let claim = Claim { list: Some(stranger.list()), parameters };
+        let claim = Claim {
+            list: Some(stranger.list()),
+            parameters,
+        };
         assert_refused(&claim, &stranger, Discard::ParametersNotOfUlid);
     }
 }
@@ -192,7 +227,11 @@ fn every_flipped_bit_of_the_parameters_sets_up_nothing() {
 #[test]
 fn verification_method_other_than_hba_is_answered_with_an_error() {
     let stranger = Stranger::new();
-    for (method, index) in [(VerificationMethod::CGA, 0), (VerificationMethod(0), 1), (VerificationMethod(77), 2)] {
+    for (method, index) in [
+        (VerificationMethod::CGA, 0),
+        (VerificationMethod(0), 1),
+        (VerificationMethod(77), 2),
+    ] {
         let mut claim = Claim::with_locator(&stranger, VerificationMethod::HBA, stranger.ulid());
         if let Some(list) = &mut claim.list {
             list.locators[index].0 = method;
@@ -201,7 +240,12 @@ fn verification_method_other_than_hba_is_answered_with_an_error() {
             assert_nothing_set_up(&world, Discard::UnsupportedVerificationMethod);
             let errors = world.sent(MessageType::ERROR);
             assert_eq!((errors.len(), world.log.len()), (1, 1));
-            let Message::Error(Error { code, pointer, packet_in_error }) = errors[0].message() else {
+            let Message::Error(Error {
+                code,
+                pointer,
+                packet_in_error,
+            }) = errors[0].message()
+            else {
                 panic!("not an Error")
             };
             assert_eq!(code, ErrorCode::VERIFICATION_METHOD);
@@ -224,16 +268,25 @@ fn hba_method_with_parameters_that_have_no_prefixes_is_answered_with_an_error() 
     stranger.ulid = ulid;
     let mut list = stranger.list();
     list.locators = Vec::from([(VerificationMethod::HBA, ulid)]);
-    let claim = Claim { list: Some(list), parameters: Some(plain.to_vec()) };
+    let claim = Claim {
+        list: Some(list),
+        parameters: Some(plain.to_vec()),
+    };
     for (world, octets) in [claim_in_i2(&stranger, &claim), claim_in_r2(&stranger, &claim)] {
         assert_nothing_set_up(&world, Discard::UnsupportedVerificationMethod);
         let Message::Error(Error { code, pointer, .. }) = world.last(MessageType::ERROR).message() else {
             panic!("not an Error")
         };
-        assert_eq!((code, usize::from(pointer)), (ErrorCode::VERIFICATION_METHOD, 40 + method_at(&octets, 0)));
+        assert_eq!(
+            (code, usize::from(pointer)),
+            (ErrorCode::VERIFICATION_METHOD, 40 + method_at(&octets, 0))
+        );
     }
     // Without a list there is nothing to vouch for but itself.
-    let claim = Claim { list: None, parameters: Some(plain.to_vec()) };
+    let claim = Claim {
+        list: None,
+        parameters: Some(plain.to_vec()),
+    };
     let (world, _) = claim_in_i2(&stranger, &claim);
     assert_eq!(world.hosts[A].context().peer_locators, [ulid]);
 }
@@ -245,7 +298,10 @@ fn method_at(octets: &[u8], index: usize) -> usize {
         View::R2(r2) => r2.options().locators.expect("a list").generation(),
         other => panic!("{other:?} has no list"),
     };
-    let found = octets.windows(4).position(|window| window == generation.to_be_bytes()).expect("it is there");
+    let found = octets
+        .windows(4)
+        .position(|window| window == generation.to_be_bytes())
+        .expect("it is there");
     found + 4 + 1 + index
 }
 
@@ -257,7 +313,10 @@ fn ulid_missing_from_its_own_list_is_a_peer_all_the_same() {
         list.locators.remove(0);
     }
     let (world, _) = claim_in_i2(&stranger, &claim);
-    assert_eq!(world.hosts[A].context().peer_locators, stranger.identity.locators()[1..]);
+    assert_eq!(
+        world.hosts[A].context().peer_locators,
+        stranger.identity.locators()[1..]
+    );
     assert_eq!(world.hosts[A].context().locators.peer, stranger.ulid());
 }
 

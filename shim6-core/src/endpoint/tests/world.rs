@@ -14,6 +14,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
 use shim6_cga::{HbaSet, Sec, SubnetPrefix};
 
+use super::packets::{UDP_HEADER_LEN, assert_indices_agree, datagram, ipv6};
 use crate::dataplane::{IPV6_HEADER_LEN, Inbound, Observed, Outbound, PAYLOAD_HEADER_LEN, addresses};
 use crate::wire::{Discard, MAX_MESSAGE, Message, MessageType, PROTOCOL, checksum};
 use crate::{
@@ -32,8 +33,6 @@ pub(super) const DELAY: Duration = Duration::from_millis(10);
 /// More inputs at one moment than any scenario has: somebody asks to be called again and again.
 const STEPS_AT_ONCE: usize = 2_000;
 
-const UDP: u8 = 17;
-const UDP_HEADER_LEN: usize = 8;
 /// Destination port of payload that wants a reply.
 const REQUEST: u16 = 7;
 /// Destination port of payload that wants none.
@@ -55,7 +54,10 @@ pub(super) fn fast() -> EndpointConfig {
         initial_probe_timeout: ms(100),
         ..ReapConfig::default()
     };
-    EndpointConfig { reap, ..EndpointConfig::default() }
+    EndpointConfig {
+        reap,
+        ..EndpointConfig::default()
+    }
 }
 
 /// The identity of a host with two prefixes; another `number` gives another host.
@@ -118,7 +120,11 @@ impl Host {
 
     /// All discards, which is what a host that was left alone has none of.
     pub(super) fn discards(&self) -> Vec<(Discard, u64)> {
-        self.endpoint.counters().discards().filter(|&(_, count)| count > 0).collect()
+        self.endpoint
+            .counters()
+            .discards()
+            .filter(|&(_, count)| count > 0)
+            .collect()
     }
 }
 
@@ -180,7 +186,11 @@ impl World {
 
     pub(super) fn with(configs: &[EndpointConfig], seed: u8) -> Self {
         let host = |(number, config): (u16, &EndpointConfig)| {
-            Host::new(config.clone(), identity(number), seed.wrapping_mul(16).wrapping_add(number as u8))
+            Host::new(
+                config.clone(),
+                identity(number),
+                seed.wrapping_mul(16).wrapping_add(number as u8),
+            )
         };
         Self {
             // Not at the epoch, where mistakes about "never" hide.
@@ -217,7 +227,10 @@ impl World {
 
     /// The pair of one locator each, as `from` sees it.
     pub(super) fn pair_of(&self, from: usize, local: usize, to: usize, peer: usize) -> LocatorPair {
-        LocatorPair { local: self.locator(from, local), peer: self.locator(to, peer) }
+        LocatorPair {
+            local: self.locator(from, local),
+            peer: self.locator(to, peer),
+        }
     }
 
     /// The pair of the first locators, which is the ULID pair of most scenarios.
@@ -227,7 +240,10 @@ impl World {
 
     pub(super) fn establish(&mut self, from: usize, to: usize) -> ContextId {
         let ulids = self.pair(from, to);
-        let id = self.hosts[from].endpoint.establish(self.now, ulids).expect("an exchange can start");
+        let id = self.hosts[from]
+            .endpoint
+            .establish(self.now, ulids)
+            .expect("an exchange can start");
         self.drain(from);
         id
     }
@@ -236,7 +252,10 @@ impl World {
     pub(super) fn restart(&mut self, host: usize, config: &EndpointConfig, seed: u8) {
         let identity = self.hosts[host].endpoint.identity().clone();
         let received = core::mem::take(&mut self.hosts[host].received);
-        self.hosts[host] = Host { received, ..Host::new(config.clone(), identity, seed) };
+        self.hosts[host] = Host {
+            received,
+            ..Host::new(config.clone(), identity, seed)
+        };
     }
 
     pub(super) fn set_locator(&mut self, host: usize, index: usize, usable: bool) {
@@ -282,7 +301,13 @@ impl World {
     /// Payload from a host at this interval, one packet at once; with `replies` each gets one back.
     pub(super) fn stream(&mut self, from: usize, ulids: LocatorPair, interval: Duration, replies: bool) {
         let port = if replies { REQUEST } else { NO_REPLY };
-        self.streams.push(Stream { from, ulids, interval, port, running: true });
+        self.streams.push(Stream {
+            from,
+            ulids,
+            interval,
+            port,
+            running: true,
+        });
         self.enqueue(self.now, Due::Payload(self.streams.len() - 1));
     }
 
@@ -322,7 +347,9 @@ impl World {
     }
 
     pub(super) fn inject_at(&mut self, host: usize, source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) {
-        self.hosts[host].endpoint.handle_message(self.now, source, destination, message);
+        self.hosts[host]
+            .endpoint
+            .handle_message(self.now, source, destination, message);
         self.drain(host);
     }
 
@@ -347,7 +374,9 @@ impl World {
     fn step(&mut self, end: Instant) -> bool {
         let packets = self.queue.keys().next().map(|&(at, _)| at);
         let timers = self.hosts.iter().filter_map(|host| host.endpoint.poll_timeout()).min();
-        let Some(at) = [packets, timers].into_iter().flatten().min().filter(|at| *at <= end) else { return false };
+        let Some(at) = [packets, timers].into_iter().flatten().min().filter(|at| *at <= end) else {
+            return false;
+        };
         if at > self.now {
             self.steps = 0;
             self.now = at;
@@ -363,7 +392,11 @@ impl World {
             return true;
         }
         for host in 0..self.hosts.len() {
-            if self.hosts[host].endpoint.poll_timeout().is_some_and(|due| due <= self.now) {
+            if self.hosts[host]
+                .endpoint
+                .poll_timeout()
+                .is_some_and(|due| due <= self.now)
+            {
                 self.hosts[host].endpoint.handle_timeout(self.now);
                 self.drain(host);
             }
@@ -393,7 +426,9 @@ impl World {
                 other => panic!("a steered flow's packet became {other:?}"),
             }
         } else {
-            let observed = host.dataplane.observe(ulids.local, ulids.peer, true, packet.len(), self.now);
+            let observed = host
+                .dataplane
+                .observe(ulids.local, ulids.peer, true, packet.len(), self.now);
             (PAYLOAD_HEADER_LEN, woken(observed))
         };
         self.launch(buffer.split_off(start));
@@ -416,8 +451,14 @@ impl World {
         let mut buffer = [0; MAX_MESSAGE];
         let mut packets = Vec::new();
         while let Some(transmit) = host.endpoint.poll_transmit(&mut buffer) {
-            assert!(host.endpoint.identity().contains(transmit.source), "{transmit:?} is not sent from here");
-            let pair = LocatorPair { local: transmit.source, peer: transmit.destination };
+            assert!(
+                host.endpoint.identity().contains(transmit.source),
+                "{transmit:?} is not sent from here"
+            );
+            let pair = LocatorPair {
+                local: transmit.source,
+                peer: transmit.destination,
+            };
             packets.push(ipv6(pair, PROTOCOL, &buffer[..transmit.len]));
         }
         while let Some(event) = host.endpoint.poll_event() {
@@ -432,8 +473,17 @@ impl World {
         let shim6 = &packet[IPV6_HEADER_LEN..];
         let is_control = packet[6] == PROTOCOL && shim6[2] & 0x80 == 0;
         let kind = is_control.then(|| MessageType(shim6[2]));
-        self.log.push(Sent { at: self.now, source, destination, kind, packet: packet.clone() });
-        let lost = self.to_lose.iter_mut().find(|(lost, count)| Some(*lost) == kind && *count > 0);
+        self.log.push(Sent {
+            at: self.now,
+            source,
+            destination,
+            kind,
+            packet: packet.clone(),
+        });
+        let lost = self
+            .to_lose
+            .iter_mut()
+            .find(|(lost, count)| Some(*lost) == kind && *count > 0);
         if let Some((_, count)) = lost {
             *count -= 1;
         } else if !self.holes.contains(&(source, destination)) {
@@ -459,11 +509,14 @@ impl World {
                 self.deliver(index, &packet[start..]);
             }
             Inbound::Control { start } => {
-                host.endpoint.handle_message(self.now, source, destination, &packet[start..]);
+                host.endpoint
+                    .handle_message(self.now, source, destination, &packet[start..]);
                 self.drain(index);
             }
             Inbound::NotShim6 => {
-                let observed = host.dataplane.observe(source, destination, false, packet.len(), self.now);
+                let observed = host
+                    .dataplane
+                    .observe(source, destination, false, packet.len(), self.now);
                 self.wake(index, woken(observed));
                 self.deliver(index, &packet);
             }
@@ -475,7 +528,10 @@ impl World {
     fn deliver(&mut self, index: usize, packet: &[u8]) {
         let at = IPV6_HEADER_LEN + UDP_HEADER_LEN;
         let number = u32::from_be_bytes(packet[at..at + 4].try_into().expect("payload has a number"));
-        assert_eq!(packet, self.payloads[number as usize], "payload {number} arrived changed");
+        assert_eq!(
+            packet, self.payloads[number as usize],
+            "payload {number} arrived changed"
+        );
         self.hosts[index].received.push((self.now, number));
         let (peer, local) = addresses(packet).expect("payload is IPv6");
         let port = u16::from_be_bytes([packet[IPV6_HEADER_LEN + 2], packet[IPV6_HEADER_LEN + 3]]);
@@ -485,32 +541,9 @@ impl World {
     }
 
     fn owner(&self, address: Ipv6Addr) -> Option<usize> {
-        self.hosts.iter().position(|host| host.endpoint.identity().contains(address))
-    }
-}
-
-/// Each context is in all the endpoint's tables that its state asks for, and nothing else is.
-fn assert_indices_agree(endpoint: &Endpoint) {
-    let contexts = || endpoint.contexts.values();
-    assert_eq!(endpoint.by_ulids.len(), endpoint.contexts.len());
-    assert_eq!(endpoint.by_local_tag.len(), endpoint.contexts.len());
-    assert_eq!(endpoint.per_peer.values().sum::<usize>(), endpoint.contexts.len());
-    assert_eq!(endpoint.by_nonce.len(), contexts().filter(|context| context.initiation().is_some()).count());
-    assert_eq!(endpoint.timers.len(), contexts().filter(|context| context.timer.is_some()).count());
-    let by_peer_tag = endpoint.by_peer_tag.values().map(Vec::len).sum::<usize>();
-    assert_eq!(by_peer_tag, contexts().filter(|context| context.established().is_some()).count());
-    for context in contexts() {
-        let id = context.id;
-        assert_eq!(endpoint.by_ulids.get(&(context.ulids, context.forked_instance)), Some(&id));
-        assert_eq!(endpoint.by_local_tag.get(&context.local_tag), Some(&id));
-        assert_eq!(context.timer, context.deadline());
-        assert!(context.timer.is_none_or(|timer| endpoint.timers.contains(&(timer, id))));
-        if let Some(initiation) = context.initiation() {
-            assert_eq!(endpoint.by_nonce.get(&initiation.nonce), Some(&id));
-        }
-        if let Some(established) = context.established() {
-            assert!(endpoint.by_peer_tag.get(&established.peer_tag).is_some_and(|ids| ids.contains(&id)));
-        }
+        self.hosts
+            .iter()
+            .position(|host| host.endpoint.identity().contains(address))
     }
 }
 
@@ -519,28 +552,4 @@ fn woken(observed: Observed) -> Option<ContextId> {
         Observed::Wake(context) => Some(context),
         Observed::Recorded | Observed::NoContext(_) => None,
     }
-}
-
-fn ipv6(pair: LocatorPair, next_header: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(payload.len()).expect("the payload fits a packet");
-    let mut packet = vec![0x60, 0, 0, 0];
-    packet.extend_from_slice(&length.to_be_bytes());
-    packet.extend_from_slice(&[next_header, 64]);
-    packet.extend_from_slice(&pair.local.octets());
-    packet.extend_from_slice(&pair.peer.octets());
-    packet.extend_from_slice(payload);
-    packet
-}
-
-/// A UDP datagram that says its number, of a length that follows from it.
-fn datagram(ulids: LocatorPair, port: u16, number: u32) -> Vec<u8> {
-    let length = UDP_HEADER_LEN + 4 + (number as usize * 37) % 1_200;
-    let mut udp = Vec::with_capacity(length);
-    udp.extend_from_slice(&4_000_u16.to_be_bytes());
-    udp.extend_from_slice(&port.to_be_bytes());
-    udp.extend_from_slice(&(length as u16).to_be_bytes());
-    udp.extend_from_slice(&(number as u16).to_be_bytes());
-    udp.extend_from_slice(&number.to_be_bytes());
-    udp.extend((udp.len()..length).map(|index| (index as u8).wrapping_mul(31) ^ number as u8));
-    ipv6(ulids, UDP, &udp)
 }
