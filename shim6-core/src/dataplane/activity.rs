@@ -145,10 +145,16 @@ mod tests {
         let _ = activity.record_received(at(20), 50);
         let _ = activity.record_received(at(30), 50);
         let snapshot = activity.snapshot();
-        assert_eq!((snapshot.first_unanswered, snapshot.first_unreplied), (None, Some(at(20))));
+        assert_eq!(
+            (snapshot.first_unanswered, snapshot.first_unreplied),
+            (None, Some(at(20)))
+        );
         let _ = activity.record_sent(at(40), 1);
         let snapshot = activity.snapshot();
-        assert_eq!((snapshot.first_unanswered, snapshot.first_unreplied), (Some(at(40)), None));
+        assert_eq!(
+            (snapshot.first_unanswered, snapshot.first_unreplied),
+            (Some(at(40)), None)
+        );
         assert_eq!(activity.sent(), (3, 201));
         assert_eq!(activity.received(), (2, 100));
     }
@@ -165,7 +171,10 @@ mod tests {
         assert_eq!(activity.take_snapshot().first_unreplied, Some(at(30)));
         let snapshot = activity.snapshot();
         assert_eq!((snapshot.first_unanswered, snapshot.first_unreplied), (None, None));
-        assert_eq!((snapshot.last_sent, snapshot.last_received), (Some(at(20)), Some(at(30))));
+        assert_eq!(
+            (snapshot.last_sent, snapshot.last_received),
+            (Some(at(20)), Some(at(30)))
+        );
     }
 
     #[test]

@@ -160,15 +160,25 @@ impl Dataplane {
         let Some((source, destination)) = buffer.get(start..).and_then(addresses) else {
             return Outbound::Malformed(Malformed::Truncated);
         };
-        let Some(flow) = self.by_ulids.get(&LocatorPair { local: source, peer: destination }) else {
+        let Some(flow) = self.by_ulids.get(&LocatorPair {
+            local: source,
+            peer: destination,
+        }) else {
             return Outbound::NoContext;
         };
         let octets = buffer.len() - start;
         if !flow.is_steered() {
-            return Outbound::Unchanged { flow, wake: flow.activity.record_sent(now, octets) };
+            return Outbound::Unchanged {
+                flow,
+                wake: flow.activity.record_sent(now, octets),
+            };
         }
         match rewrite::insert(buffer, start, flow.peer_tag, flow.locators.local, flow.locators.peer) {
-            Ok(start) => Outbound::Rewritten { start, flow, wake: flow.activity.record_sent(now, octets) },
+            Ok(start) => Outbound::Rewritten {
+                start,
+                flow,
+                wake: flow.activity.record_sent(now, octets),
+            },
             Err(reason) => Outbound::Malformed(reason),
         }
     }
@@ -199,7 +209,11 @@ impl Dataplane {
         };
         let octets = packet.len() - PAYLOAD_HEADER_LEN;
         match rewrite::remove(buffer, start, (field, offset), flow.ulids.peer, flow.ulids.local) {
-            Ok(start) => Inbound::Restored { start, flow, wake: flow.activity.record_received(now, octets) },
+            Ok(start) => Inbound::Restored {
+                start,
+                flow,
+                wake: flow.activity.record_received(now, octets),
+            },
             Err(reason) => Inbound::Malformed(reason),
         }
     }
@@ -215,9 +229,15 @@ impl Dataplane {
         now: Instant,
     ) -> Observed {
         let ulids = if outgoing {
-            LocatorPair { local: source, peer: destination }
+            LocatorPair {
+                local: source,
+                peer: destination,
+            }
         } else {
-            LocatorPair { local: destination, peer: source }
+            LocatorPair {
+                local: destination,
+                peer: source,
+            }
         };
         let Some(flow) = self.by_ulids.get(&ulids) else {
             return Observed::NoContext(ulids);
@@ -226,7 +246,11 @@ impl Dataplane {
             true => flow.activity.record_sent(now, octets),
             false => flow.activity.record_received(now, octets),
         };
-        if wake { Observed::Wake(flow.context) } else { Observed::Recorded }
+        if wake {
+            Observed::Wake(flow.context)
+        } else {
+            Observed::Recorded
+        }
     }
 }
 

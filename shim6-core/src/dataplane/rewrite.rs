@@ -76,7 +76,9 @@ pub(crate) fn insert(
     addresses(packet).ok_or(Malformed::Truncated)?;
     let (_, field, offset) = position(packet).ok_or(Malformed::Truncated)?;
     let length = u16_at(packet, PAYLOAD_LENGTH).ok_or(Malformed::Truncated)?;
-    let length = length.checked_add(PAYLOAD_HEADER_LEN as u16).ok_or(Malformed::TooLong)?;
+    let length = length
+        .checked_add(PAYLOAD_HEADER_LEN as u16)
+        .ok_or(Malformed::TooLong)?;
     let new_start = start.checked_sub(PAYLOAD_HEADER_LEN).ok_or(Malformed::NoHeadroom)?;
     buffer.copy_within(start..start + offset, new_start);
     let packet = &mut buffer[new_start..];
@@ -101,7 +103,9 @@ pub(crate) fn remove(
 ) -> Result<usize, Malformed> {
     let packet = buffer.get_mut(start..).ok_or(Malformed::Truncated)?;
     let length = u16_at(packet, PAYLOAD_LENGTH).ok_or(Malformed::Truncated)?;
-    let length = length.checked_sub(PAYLOAD_HEADER_LEN as u16).ok_or(Malformed::Truncated)?;
+    let length = length
+        .checked_sub(PAYLOAD_HEADER_LEN as u16)
+        .ok_or(Malformed::Truncated)?;
     let next_header = *packet.get(offset).ok_or(Malformed::Truncated)?;
     packet[field] = next_header;
     packet[PAYLOAD_LENGTH..PAYLOAD_LENGTH + 2].copy_from_slice(&length.to_be_bytes());

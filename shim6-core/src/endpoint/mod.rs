@@ -163,9 +163,7 @@ impl Endpoint {
 
     /// Command: sets up a context for a ULID pair by sending an I1 (RFC 5533 section 7.7).
     pub fn establish(&mut self, now: Instant, ulids: LocatorPair) -> Result<ContextId, EstablishError> {
-        if !self.identity.contains(ulids.local)
-            || self.identity.contains(ulids.peer)
-            || !verify::is_locator(ulids.peer)
+        if !self.identity.contains(ulids.local) || self.identity.contains(ulids.peer) || !verify::is_locator(ulids.peer)
         {
             return Err(EstablishError::NotOurs(ulids));
         }
@@ -194,7 +192,11 @@ impl Endpoint {
     pub fn handle_message(&mut self, now: Instant, source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) {
         let now = self.advance(now);
         let result = self.check_addresses(source, destination).and_then(|on| {
-            let arrival = Arrival { now, on, octets: message };
+            let arrival = Arrival {
+                now,
+                on,
+                octets: message,
+            };
             let message = self.parse(arrival)?;
             self.counters.count_received(message.message_type());
             self.dispatch(arrival, message)
@@ -226,7 +228,12 @@ impl Endpoint {
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.advance(now);
         // What a timeout sets anew lies in the future or is due again in the next call: this loop ends.
-        let due: Vec<_> = self.timers.iter().take_while(|(at, _)| *at <= now).map(|&(_, id)| id).collect();
+        let due: Vec<_> = self
+            .timers
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .map(|&(_, id)| id)
+            .collect();
         for id in due {
             match self.contexts.get(&id).map(|context| &context.phase) {
                 Some(Phase::Established(_)) => self.look(now, id),
@@ -275,7 +282,10 @@ impl Endpoint {
             // An answer to a loopback or link-local address would go to this host or to some neighbour.
             Err(Discard::LocatorNotInSet)
         } else {
-            Ok(LocatorPair { local: destination, peer: source })
+            Ok(LocatorPair {
+                local: destination,
+                peer: source,
+            })
         }
     }
 
@@ -320,7 +330,9 @@ impl Endpoint {
 
     /// Removes a context from everywhere. With a reason, its owner is told.
     fn remove(&mut self, id: ContextId, reason: Option<CloseReason>) {
-        let Some(context) = self.contexts.remove(&id) else { return };
+        let Some(context) = self.contexts.remove(&id) else {
+            return;
+        };
         self.by_ulids.remove(&(context.ulids, context.forked_instance));
         self.by_local_tag.remove(&context.local_tag);
         if let Some(initiation) = context.initiation() {
@@ -337,10 +349,15 @@ impl Endpoint {
         }
         if let Some(established) = context.established() {
             self.forget_peer_tag(established.peer_tag, id);
-            self.updates.push_back(DataplaneUpdate::Remove(established.flow.clone()));
+            self.updates
+                .push_back(DataplaneUpdate::Remove(established.flow.clone()));
         }
         if let Some(reason) = reason {
-            self.events.push_back(Event::Closed { context: id, ulids: context.ulids, reason });
+            self.events.push_back(Event::Closed {
+                context: id,
+                ulids: context.ulids,
+                reason,
+            });
         }
     }
 
@@ -355,7 +372,9 @@ impl Endpoint {
 
     /// Moves a context to its place in the timer queue. To be called after each change to it.
     fn reschedule(&mut self, id: ContextId) {
-        let Some(context) = self.contexts.get_mut(&id) else { return };
+        let Some(context) = self.contexts.get_mut(&id) else {
+            return;
+        };
         let deadline = context.deadline();
         if deadline != context.timer {
             if let Some(timer) = context.timer.take() {

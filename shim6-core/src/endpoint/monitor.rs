@@ -51,7 +51,10 @@ impl Announced {
         let clamp = |timeout: Duration| timeout.clamp(*ANNOUNCED_RANGE.start(), *ANNOUNCED_RANGE.end());
         if let Some(milliseconds) = self.milliseconds {
             let keepalive_timeout = clamp(Duration::from_millis(u64::from(milliseconds)));
-            return ReapConfig { keepalive_timeout, ..*ours };
+            return ReapConfig {
+                keepalive_timeout,
+                ..*ours
+            };
         }
         let seconds = self.seconds.filter(|&seconds| seconds > 0);
         ReapConfig {
@@ -84,8 +87,12 @@ impl Endpoint {
 
     /// A local locator came or went.
     pub(super) fn report_locator(&mut self, now: Instant, locator: Ipv6Addr, usable: bool) {
-        let mut ids: Vec<_> =
-            self.contexts.values().filter(|context| context.established().is_some()).map(|context| context.id).collect();
+        let mut ids: Vec<_> = self
+            .contexts
+            .values()
+            .filter(|context| context.established().is_some())
+            .map(|context| context.id)
+            .collect();
         // The table's order is not the same in every run.
         ids.sort_unstable();
         for id in ids {
@@ -123,7 +130,9 @@ impl Endpoint {
         id: ContextId,
         act: impl FnOnce(&mut shim6_reap::Reap, &mut dyn rand_core::Rng),
     ) {
-        let Some(established) = self.contexts.get_mut(&id).and_then(Context::established_mut) else { return };
+        let Some(established) = self.contexts.get_mut(&id).and_then(Context::established_mut) else {
+            return;
+        };
         let mut active = report_activity(established, now, &mut self.rng);
         act(&mut established.reap, &mut self.rng);
         if watch(established, now, active) {
@@ -137,32 +146,62 @@ impl Endpoint {
 
     fn carry_out(&mut self, now: Instant, id: ContextId) {
         loop {
-            let Some(context) = self.contexts.get_mut(&id) else { return };
-            let Some(established) = context.established_mut() else { return };
+            let Some(context) = self.contexts.get_mut(&id) else {
+                return;
+            };
+            let Some(established) = context.established_mut() else {
+                return;
+            };
             let peer_tag = established.peer_tag;
             if let Some(transmit) = established.reap.poll_transmit() {
                 let (on, message) = match transmit {
-                    Transmit::Keepalive { pair } => {
-                        (pair, Message::Keepalive(Keepalive { receiver_context_tag: peer_tag }))
-                    }
-                    Transmit::Probe { pair, probe } => {
-                        (pair, Message::Probe(Probe { receiver_context_tag: peer_tag, report: probe }))
-                    }
+                    Transmit::Keepalive { pair } => (
+                        pair,
+                        Message::Keepalive(Keepalive {
+                            receiver_context_tag: peer_tag,
+                        }),
+                    ),
+                    Transmit::Probe { pair, probe } => (
+                        pair,
+                        Message::Probe(Probe {
+                            receiver_context_tag: peer_tag,
+                            report: probe,
+                        }),
+                    ),
                 };
                 self.send(on, message);
             } else if let Some(event) = established.reap.poll_event() {
                 match event {
                     ReapEvent::StateChanged { from, to, cause } => {
-                        self.events.push_back(Event::Reachability { context: id, from, to, cause });
+                        self.events.push_back(Event::Reachability {
+                            context: id,
+                            from,
+                            to,
+                            cause,
+                        });
                     }
                     ReapEvent::PairChanged { from, to, cause } => {
                         established.failovers += 1;
-                        established.last_failover = Some(Failover { at: now, cause, from, to });
+                        established.last_failover = Some(Failover {
+                            at: now,
+                            cause,
+                            from,
+                            to,
+                        });
                         let flow = &established.flow;
-                        let flow = Arc::new(Flow { locators: to, activity: flow.activity.clone(), ..**flow });
+                        let flow = Arc::new(Flow {
+                            locators: to,
+                            activity: flow.activity.clone(),
+                            ..**flow
+                        });
                         established.flow = flow.clone();
                         self.updates.push_back(DataplaneUpdate::Insert(flow));
-                        self.events.push_back(Event::PathChanged { context: id, from, to, cause });
+                        self.events.push_back(Event::PathChanged {
+                            context: id,
+                            from,
+                            to,
+                            cause,
+                        });
                     }
                 }
             } else {
@@ -180,7 +219,11 @@ fn report_activity(established: &mut Established, now: Instant, rng: &mut dyn ra
     let sent = snapshot.sent_packets != before.sent_packets;
     let reap = &mut established.reap;
     let report_received = |reap: &mut shim6_reap::Reap, rng: &mut dyn rand_core::Rng| {
-        let at = snapshot.first_unreplied.or(snapshot.last_received).unwrap_or(now).min(now);
+        let at = snapshot
+            .first_unreplied
+            .or(snapshot.last_received)
+            .unwrap_or(now)
+            .min(now);
         reap.handle_payload_received(at, now, rng);
     };
     let report_sent = |reap: &mut shim6_reap::Reap| {
