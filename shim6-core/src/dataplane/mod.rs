@@ -18,7 +18,7 @@ pub use activity::Activity;
 pub(crate) use activity::{Snapshot, WAKE_ON_RECEIVED, WAKE_ON_SENT};
 pub use rewrite::{IPV6_HEADER_LEN, Malformed, PAYLOAD_HEADER_LEN, addresses};
 
-use crate::context::ContextId;
+use crate::id::ContextId;
 use crate::wire::{ContextTag, PROTOCOL, payload};
 
 /// How to treat one context's packets. Never changes: a path change makes a new flow, with the same activity.
@@ -86,6 +86,8 @@ pub enum Outbound<'a> {
     },
     /// It belongs to no context.
     NoContext,
+    /// It bears the ULIDs of a context, but is Shim6's own or Neighbor Discovery: it may leave as it is.
+    NotPayload,
     /// It cannot be rewritten.
     Malformed(Malformed),
 }
@@ -166,6 +168,12 @@ impl Dataplane {
         }) else {
             return Outbound::NoContext;
         };
+        let Some(found) = rewrite::position(&buffer[start..]) else {
+            return Outbound::Malformed(Malformed::Truncated);
+        };
+        if !rewrite::is_payload(found) {
+            return Outbound::NotPayload;
+        }
         let octets = buffer.len() - start;
         if !flow.is_steered() {
             return Outbound::Unchanged {
@@ -201,9 +209,12 @@ impl Dataplane {
         if header[2] & 0x80 == 0 {
             return Inbound::Control { start: start + offset };
         }
-        let Ok((tag, _)) = payload::parse(header) else {
-            return Inbound::Malformed(Malformed::Truncated);
+        let Ok((tag, next_header)) = payload::parse(header) else {
+            return Inbound::Malformed(Malformed::HeaderLength);
         };
+        if next_header == PROTOCOL {
+            return Inbound::Malformed(Malformed::Nested);
+        }
         let Some(flow) = self.by_tag.get(&tag) else {
             return Inbound::NoContext;
         };

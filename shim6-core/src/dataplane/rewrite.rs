@@ -20,6 +20,9 @@ const DESTINATION: usize = 24;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const DESTINATION_OPTIONS: u8 = 60;
+const ICMPV6: u8 = 58;
+/// Router Solicitation to Redirect (RFC 4861 section 4).
+const NEIGHBOR_DISCOVERY: core::ops::RangeInclusive<u8> = 133..=137;
 
 /// Why a packet cannot be rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +33,11 @@ pub enum Malformed {
     TooLong,
     /// Less than 8 octets in front of the packet.
     NoHeadroom,
+    /// A payload header whose Hdr Ext Len is not 0 (RFC 5533 section 5.2).
+    HeaderLength,
+    /// A payload header directly behind a payload header, which no sender makes: restored, the packet would bring another
+    /// Shim6 message in under the peer's ULID.
+    Nested,
 }
 
 /// The addresses of the IPv6 packet that starts at `packet[0]`: source, destination.
@@ -60,6 +68,16 @@ pub(crate) fn position(packet: &[u8]) -> Option<(&[u8], usize, usize)> {
         }
         field = offset;
         offset = end_of_extension(packet, offset)?;
+    }
+}
+
+/// Whether the packet whose headers were found by [`position`] is the upper layers' own: not a Shim6 message, and not
+/// Neighbor Discovery, which is between neighbours on a link.
+pub(crate) fn is_payload((packet, field, offset): (&[u8], usize, usize)) -> bool {
+    match packet.get(field) {
+        Some(&PROTOCOL) => false,
+        Some(&ICMPV6) => !packet.get(offset).is_some_and(|kind| NEIGHBOR_DISCOVERY.contains(kind)),
+        _ => true,
     }
 }
 

@@ -476,3 +476,46 @@ proptest! {
         prop_assert!(is_restored || octets == before);
     }
 }
+
+#[test]
+fn shim6_messages_and_neighbor_discovery_between_the_ulids_leave_as_they_are() {
+    let table = table(sender_flow());
+    const ICMPV6: u8 = 58;
+    for (next_header, payload) in [
+        (PROTOCOL, [59, 0, 66, 0]),
+        (ICMPV6, [135, 0, 0, 0]),
+        (ICMPV6, [136, 0, 0, 0]),
+    ] {
+        let original = behind(8, &packet(ulids(), next_header, &payload));
+        let mut buffer = original.clone();
+        assert!(matches!(table.outbound(&mut buffer, 8, NOW), Outbound::NotPayload));
+        assert_eq!(buffer, original);
+    }
+    let mut echo = behind(8, &packet(ulids(), ICMPV6, &[128, 0, 0, 0]));
+    assert!(matches!(table.outbound(&mut echo, 8, NOW), Outbound::Rewritten { .. }));
+    assert_eq!(table.flow(ulids()).map(|flow| flow.activity.sent().0), Some(1));
+}
+
+#[test]
+fn payload_header_with_a_length_or_in_a_payload_header_is_malformed() {
+    let table = table(receiver_flow());
+    let sent = rewritten(&packet(ulids(), UDP, &[0; 16]));
+    let mut long = sent.clone();
+    long[41] = 1;
+    assert!(matches!(
+        table.inbound(&mut long, 0, NOW),
+        Inbound::Malformed(Malformed::HeaderLength)
+    ));
+    let mut nested = sent;
+    nested[40] = PROTOCOL;
+    assert!(matches!(
+        table.inbound(&mut nested, 0, NOW),
+        Inbound::Malformed(Malformed::Nested)
+    ));
+    assert_eq!(
+        table
+            .flow(ulids().seen_by_peer())
+            .map(|flow| flow.activity.received().0),
+        Some(0)
+    );
+}

@@ -11,9 +11,10 @@ use shim6_reap::{Cause, Instant, LocatorPair, Reap};
 
 use super::verify::{Refusal, is_locator, method_offset};
 use super::{Arrival, Endpoint, monitor};
-use crate::context::{Context, ContextId, ContextState, Established, Initiation, Phase};
+use crate::context::{Context, ContextState, Established, Initiation, Phase};
 use crate::dataplane::{Activity, DataplaneUpdate, Flow};
 use crate::event::{CloseReason, Event};
+use crate::id::ContextId;
 use crate::validator::Exchange;
 use crate::wire::{ContextTag, Discard, ErrorCode, I1, I2, LocatorList, Message, R1, R2, UlidPair};
 

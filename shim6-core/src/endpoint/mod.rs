@@ -18,10 +18,11 @@ use rand_core::{Rng, SeedableRng};
 use shim6_reap::{Instant, LocatorPair};
 
 use crate::config::EndpointConfig;
-use crate::context::{Context, ContextId, ContextInfo, Phase};
+use crate::context::{Context, ContextInfo, Phase};
 use crate::counters::Counters;
 use crate::dataplane::DataplaneUpdate;
 use crate::event::{CloseReason, Event};
+use crate::id::ContextId;
 use crate::identity::Identity;
 use crate::rate::RateLimit;
 use crate::validator::Validator;

@@ -9,9 +9,10 @@ use alloc::vec::Vec;
 use shim6_reap::{Cause, Config as ReapConfig, Event as ReapEvent, Instant, LocatorPair, State as ReapState, Transmit};
 
 use super::{Arrival, Endpoint};
-use crate::context::{Context, ContextId, Established, Failover};
+use crate::context::{Context, Established, Failover};
 use crate::dataplane::{DataplaneUpdate, Flow, WAKE_ON_RECEIVED, WAKE_ON_SENT};
 use crate::event::Event;
+use crate::id::ContextId;
 use crate::wire::{ContextTag, Discard, Keepalive, Message, Probe};
 
 /// The shortest and longest Send Timeout that is believed when a peer announces it.

@@ -54,6 +54,12 @@ fn rewrite(shared: &Shared, buffer: &mut [u8], index: usize, length: usize) -> O
             counters.out_unchanged.add(1);
             (PAYLOAD_HEADER_LEN, flow, wake)
         }
+        // It came here by the route of its ULIDs, which the daemon's own socket does not take.
+        Outbound::NotPayload => {
+            counters.out_unchanged.add(1);
+            let (source, _) = addresses(&buffer[PAYLOAD_HEADER_LEN..end])?;
+            return Some(Ready { index, start: PAYLOAD_HEADER_LEN, end, source });
+        }
         Outbound::NoContext => {
             counters.out_no_context.add(1);
             return None;
