@@ -1,0 +1,89 @@
+//! A freestanding library that uses the protocol crates: address sets, contexts, REAP and packet rewriting.
+//!
+//! Building it is the test. It has a panic handler and an allocator of its own, so it does not compile when `std` is
+//! anywhere among what it links; that no symbol of an operating system is needed either, `.ci/run` reads from the result.
+#![no_std]
+
+extern crate alloc;
+
+use alloc::vec;
+use core::alloc::{GlobalAlloc, Layout};
+use core::net::Ipv6Addr;
+use core::panic::PanicInfo;
+
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::SeedableRng;
+use shim6_cga::{HbaSet, Sec, SubnetPrefix};
+use shim6_core::wire::MAX_MESSAGE;
+use shim6_core::{Dataplane, Endpoint, EndpointConfig, Identity};
+use shim6_reap::{Instant, LocatorPair};
+
+/// Has no memory to give: nothing here is ever run.
+struct NoMemory;
+
+// SAFETY: a null pointer says that the allocation failed, and so nothing is ever given back.
+unsafe impl GlobalAlloc for NoMemory {
+    unsafe fn alloc(&self, _: Layout) -> *mut u8 {
+        core::ptr::null_mut()
+    }
+
+    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
+}
+
+#[global_allocator]
+static ALLOCATOR: NoMemory = NoMemory;
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
+fn endpoint(first_prefix: u16, seed: u8) -> Option<Endpoint> {
+    let mut rng = ChaCha12Rng::from_seed([seed; 32]);
+    let prefix = |n| SubnetPrefix::from(Ipv6Addr::new(0x2001, 0xdb8, n, 0, 0, 0, 0, 0));
+    let set = HbaSet::generate(&[prefix(first_prefix), prefix(first_prefix + 1)], Sec::ZERO, &mut rng).ok()?;
+    Some(Endpoint::new(
+        EndpointConfig::default(),
+        Identity::from_hba_set(&set, &mut rng),
+        [seed; 32],
+    ))
+}
+
+/// Two hosts set up a context with each other. Returns how many messages that took; 4 if this is run at all.
+#[unsafe(no_mangle)]
+pub extern "C" fn shim6_no_std_exchange() -> u32 {
+    let (Some(a), Some(b)) = (endpoint(1, 1), endpoint(11, 2)) else {
+        return 0;
+    };
+    let now = Instant::from_micros(0);
+    let ulids = LocatorPair {
+        local: a.identity().locators()[0],
+        peer: b.identity().locators()[0],
+    };
+    let mut hosts = [a, b];
+    let mut tables = [Dataplane::default(), Dataplane::default()];
+    let mut buffer = vec![0; MAX_MESSAGE];
+    let mut packet = vec![0; 1280];
+    let mut messages = 0;
+    if hosts[0].establish(now, ulids).is_err() {
+        return 0;
+    }
+    for turn in 0..8 {
+        let [from, to] = [turn % 2, (turn + 1) % 2];
+        while let Some(update) = hosts[from].poll_dataplane() {
+            tables[from].apply(update);
+        }
+        while let Some(transmit) = hosts[from].poll_transmit(&mut buffer) {
+            hosts[to].handle_message(now, transmit.source, transmit.destination, &buffer[..transmit.len]);
+            messages += 1;
+        }
+        let _ = (
+            tables[from].outbound(&mut packet, 8, now),
+            hosts[from].poll_timeout(),
+            hosts[from].poll_event(),
+        );
+    }
+    messages
+}
