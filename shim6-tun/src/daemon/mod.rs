@@ -9,6 +9,7 @@ mod clock;
 mod engine;
 mod inbound;
 pub mod ledger;
+mod lock;
 mod observer;
 mod outbound;
 mod paths;
@@ -36,6 +37,7 @@ use tokio::task::JoinSet;
 use self::addresses::{AddressError, Addresses};
 use self::clock::Clock;
 use self::engine::{Engine, Host, Sources};
+use self::lock::NamespaceLock;
 use self::observer::Observers;
 use self::shared::Shared;
 use self::steering::Steering;
@@ -64,6 +66,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     // First of all, so that a signal during the start is not lost and a second daemon changes nothing.
     let stop = StopSignals::listen()?;
     let control = Server::bind(&config.control_socket)?;
+    let _lock = NamespaceLock::take()?;
     let netlink = Netlink::connect()?;
     let leftovers = ledger::remove_leftovers(&netlink).await?;
     if leftovers > 0 {
