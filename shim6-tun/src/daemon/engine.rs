@@ -161,7 +161,7 @@ impl<'a> Engine<'a> {
 
     async fn handle_timeouts(&mut self) {
         let now = self.shared.clock.now();
-        if !self.poll_timeout().is_some_and(|at| at <= now) {
+        if self.poll_timeout().is_none_or(|at| at > now) {
             return;
         }
         self.endpoint.handle_timeout(now);

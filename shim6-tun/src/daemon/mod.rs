@@ -19,6 +19,8 @@ mod shared;
 pub mod steering;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod trigger;
 pub mod uplink;
 
@@ -160,10 +162,7 @@ async fn serve(
         control.serve(to_requests, control_events).await;
         anyhow::bail!("the control socket has closed")
     });
-    let mut rng = rand::rng();
-    let mut seed = [0; 32];
-    rng.fill_bytes(&mut seed);
-    let endpoint = Endpoint::new(endpoint_config(config), Identity::from_hba_set(&set, &mut rng), seed);
+    let endpoint = endpoint(config, &set);
     let host = Host {
         steering: &mut steering,
         addresses,
@@ -235,6 +234,13 @@ async fn assign(
 fn senders(config: &Config, set: &HbaSet) -> anyhow::Result<HashMap<Ipv6Addr, WireSender>> {
     let open = |&address: &Ipv6Addr| Ok((address, WireSender::open(address, config.steering.fwmark)?));
     set.addresses().iter().map(open).collect()
+}
+
+fn endpoint(config: &Config, set: &HbaSet) -> Endpoint {
+    let mut rng = rand::rng();
+    let mut seed = [0; 32];
+    rng.fill_bytes(&mut seed);
+    Endpoint::new(endpoint_config(config), Identity::from_hba_set(set, &mut rng), seed)
 }
 
 fn endpoint_config(config: &Config) -> EndpointConfig {
