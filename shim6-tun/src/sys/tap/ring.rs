@@ -98,7 +98,8 @@ impl Ring {
     /// The next block, if the kernel has handed it over. It goes back to the kernel when it is dropped.
     pub(super) fn ready_block(&mut self) -> Option<Block<'_>> {
         let ready = self.status().load(Ordering::Acquire) & libc::TP_STATUS_USER != 0;
-        ready.then_some(Block { ring: self })
+        // Not `then_some`: a block that is made is also given back, and this one may not be ours.
+        ready.then(|| Block { ring: self })
     }
 
     /// The status word of the next block.
