@@ -1,7 +1,7 @@
 //! The daemon: `shim6 run`.
 //!
-//! One task, the [engine](engine), owns the protocol. The packet tasks only move packets: [`inbound`] and [`outbound`]
-//! rewrite those of steered contexts by a table that they read without locks, [`observer`]s note the ordinary ones. What
+//! One task, the engine, owns the protocol. The packet tasks only move packets: `inbound` and `outbound`
+//! rewrite those of steered contexts by a table that they read without locks, `observer`s note the ordinary ones. What
 //! the daemon changes on the host it changes through [`addresses`] and [`steering`], which undo it at the end.
 
 pub mod addresses;
