@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use shim6_core::dataplane::{Inbound, PAYLOAD_HEADER_LEN};
 
 use super::shared::Shared;
+use crate::sys::Readiness;
 use crate::sys::tun::Tun;
 use crate::sys::wire_socket::{ReceivedPacket, RecvBatch, WireReceiver};
 
@@ -18,22 +19,20 @@ const P_BIT: u8 = 0x80;
 
 /// Runs until the socket fails.
 pub(crate) async fn run(receiver: WireReceiver, tun: Arc<Tun>, shared: Arc<Shared>) -> anyhow::Result<()> {
-    let receiver = receiver.watch().context("watching the Shim6 socket")?;
+    let readiness = Readiness::of(&receiver).context("watching the Shim6 socket")?;
     let mut batch = RecvBatch::new(BATCH);
     let mut errors = 0;
     let mut failures = 0;
     loop {
-        let mut guard = receiver.readable().await.context("waiting for Shim6 packets")?;
-        match guard.try_io(|receiver| receiver.get_ref().recv_batch(&mut batch)) {
-            Ok(Ok(_)) => failures = 0,
+        match readiness.read(|| receiver.recv_batch(&mut batch)).await {
+            Ok(_) => failures = 0,
             // A pending error of an earlier packet (an ICMP error, say) is no reason to stop: reading it clears it.
-            Ok(Err(error)) if failures < MAX_FAILURES => {
+            Err(error) if failures < MAX_FAILURES => {
                 tracing::debug!(%error, "receiving Shim6 packets");
                 failures += 1;
                 continue;
             }
-            Ok(Err(error)) => return Err(error).context("receiving Shim6 packets"),
-            Err(_would_block) => continue,
+            Err(error) => return Err(error).context("receiving Shim6 packets"),
         }
         for packet in batch.packets_mut() {
             handle(packet, &tun, &shared);

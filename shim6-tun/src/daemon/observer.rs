@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use shim6_core::dataplane::Observed;
 use shim6_core::{Dataplane, Instant};
-use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
 use super::shared::Shared;
 use super::trigger::Trigger;
 use super::uplink::Uplink;
+use crate::sys::Readiness;
 use crate::sys::tap::{PacketTap, TapOptions, TapPacket};
 
 /// The taps on the uplinks, each read by a task of its own.
@@ -50,8 +50,15 @@ impl Observers {
         if self.open.get(&uplink.interface).is_some_and(watched) {
             return Ok(());
         }
-        let tap = PacketTap::open(uplink.index, TapOptions::default())?.watch()?;
-        let task = run(tap, uplink.interface.clone(), self.trigger.clone(), self.shared.clone());
+        let tap = PacketTap::open(uplink.index, TapOptions::default())?;
+        let readiness = Readiness::of(&tap)?;
+        let task = run(
+            tap,
+            readiness,
+            uplink.interface.clone(),
+            self.trigger.clone(),
+            self.shared.clone(),
+        );
         let observer = Observer {
             index: uplink.index,
             task: tokio::spawn(task),
@@ -78,32 +85,30 @@ impl Drop for Observer {
 }
 
 /// Runs until the tap fails. That is no reason for the daemon to stop: other uplinks work, and packets go their way.
-async fn run(mut tap: AsyncFd<PacketTap>, interface: String, trigger: Arc<Mutex<Trigger>>, shared: Arc<Shared>) {
+async fn run(
+    mut tap: PacketTap,
+    readiness: Readiness,
+    interface: String,
+    trigger: Arc<Mutex<Trigger>>,
+    shared: Arc<Shared>,
+) {
     let mut missed = 0;
     loop {
-        let mut guard = match tap.readable_mut().await {
-            Ok(guard) => guard,
-            Err(error) => return tracing::error!(interface, %error, "waiting for the packet tap"),
-        };
-        let result = {
+        let read = || {
             // One observer per uplink, each at its own pace: the lock is hardly ever waited for.
             let mut trigger = trigger.lock().unwrap_or_else(PoisonError::into_inner);
             // One look at the clock and at the table per batch: packets of a batch are milliseconds apart at most.
             let (now, dataplane) = (shared.clock.now(), shared.dataplane.load());
-            guard
-                .get_inner_mut()
-                .read(&mut |packet| observe(&packet, now, &dataplane, &mut trigger, &shared))
+            tap.read(&mut |packet| observe(&packet, now, &dataplane, &mut trigger, &shared))
         };
-        // The ring has no end-of-file: it is read until it is empty, then waited for again.
-        guard.clear_ready();
-        let seen = match result {
+        let seen = match readiness.read(read).await {
             Ok(seen) => seen,
             // The interface went down; the tap works again when it is back.
-            Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => continue,
+            Err(error) if error.kind() == io::ErrorKind::NetworkDown => continue,
             Err(error) => return tracing::error!(interface, %error, "reading the packet tap"),
         };
         shared.counters.observed.add(seen);
-        if let Ok(statistics) = guard.get_inner_mut().statistics() {
+        if let Ok(statistics) = tap.statistics() {
             shared.counters.observe_missed.add((statistics.drops - missed) as usize);
             missed = statistics.drops;
         }

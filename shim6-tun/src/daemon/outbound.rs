@@ -68,7 +68,12 @@ fn rewrite(shared: &Shared, buffer: &mut [u8], index: usize, length: usize) -> O
         Outbound::NotPayload => {
             counters.out_unchanged.add(1);
             let (source, _) = addresses(&buffer[PAYLOAD_HEADER_LEN..end])?;
-            return Some(Ready { index, start: PAYLOAD_HEADER_LEN, end, source });
+            return Some(Ready {
+                index,
+                start: PAYLOAD_HEADER_LEN,
+                end,
+                source,
+            });
         }
         Outbound::NoContext => {
             counters.out_no_context.add(1);

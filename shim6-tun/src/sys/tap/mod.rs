@@ -130,9 +130,7 @@ impl PacketTap {
             ));
         }
         if !(IPV6_HEADER_OCTETS..=256).contains(&options.snap_octets) {
-            return Err(invalid(
-                "the snap length of a tap has to be 40 to 256 octets",
-            ));
+            return Err(invalid("the snap length of a tap has to be 40 to 256 octets"));
         }
         // Protocol 0: deaf until it is bound, so that no packet precedes filter and ring.
         let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)
@@ -143,14 +141,12 @@ impl PacketTap {
             .attach_filter(&program)
             .map_err(|error| while_doing("attaching the filter to the packet socket", error))?;
         let ring = Ring::map(&socket, options.ring_octets, options.block_timeout)?;
-        socket_option::bind_packet_socket(&socket, libc::ETH_P_ALL as u16, interface).map_err(
-            |error| {
-                while_doing(
-                    format_args!("binding the packet socket to interface index {interface}"),
-                    error,
-                )
-            },
-        )?;
+        socket_option::bind_packet_socket(&socket, libc::ETH_P_ALL as u16, interface).map_err(|error| {
+            while_doing(
+                format_args!("binding the packet socket to interface index {interface}"),
+                error,
+            )
+        })?;
         Ok(Self {
             ring,
             socket,
