@@ -79,11 +79,7 @@ pub(crate) fn encode_nonce(nonce: &[u8; NONCE_LEN]) -> Vec<u8> {
 
     let mut key = Vec::with_capacity(MAX_ENCODED_NONCE_LEN);
     let bit_string_len = 1 + 2 + rsa_public_key.len();
-    push_header(
-        &mut key,
-        SEQUENCE,
-        RSA_ENCRYPTION.len() + 2 + bit_string_len,
-    );
+    push_header(&mut key, SEQUENCE, RSA_ENCRYPTION.len() + 2 + bit_string_len);
     key.extend_from_slice(&RSA_ENCRYPTION);
     push_header(&mut key, BIT_STRING, bit_string_len);
     key.push(0); // no unused bits
@@ -140,14 +136,8 @@ mod tests {
             (&hex!("3082 0000"), PublicKeyLengthNotMinimal),
             (&hex!("3083 000100"), PublicKeyTooLong { length_octets: 3 }),
             // What a signed reading would take for -1.
-            (
-                &hex!("3084 ffffffff"),
-                PublicKeyTooLong { length_octets: 4 },
-            ),
-            (
-                &hex!("3088 ffffffffffffffff"),
-                PublicKeyTooLong { length_octets: 8 },
-            ),
+            (&hex!("3084 ffffffff"), PublicKeyTooLong { length_octets: 4 }),
+            (&hex!("3088 ffffffffffffffff"), PublicKeyTooLong { length_octets: 8 }),
             (&hex!("30ff"), PublicKeyTooLong { length_octets: 127 }),
             (&hex!("0203"), PublicKeyTag { found: 0x02 }),
             (&hex!("3100"), PublicKeyTag { found: 0x31 }),

@@ -3,8 +3,7 @@
 use core::fmt;
 
 use crate::{
-    extension::ExtensionType, hba::MAX_PREFIXES, parameters::MAX_COLLISION_COUNT,
-    prefix::SubnetPrefix, sec::Sec,
+    extension::ExtensionType, hba::MAX_PREFIXES, parameters::MAX_COLLISION_COUNT, prefix::SubnetPrefix, sec::Sec,
 };
 
 /// A Sec value that has no registered meaning (RFC 4982 section 4).
@@ -68,9 +67,7 @@ pub enum ParseError {
     #[error("public key: expected the shortest form of the DER length, found a longer one")]
     PublicKeyLengthNotMinimal,
     /// The public key's length takes more than two octets.
-    #[error(
-        "public key: expected a DER length of at most 2 octets, found one of {length_octets} octets"
-    )]
+    #[error("public key: expected a DER length of at most 2 octets, found one of {length_octets} octets")]
     PublicKeyTooLong {
         /// Octets that the length says it takes.
         length_octets: u8,
@@ -82,9 +79,7 @@ pub enum ParseError {
         octets: usize,
     },
     /// The Multi-Prefix extension's length does not fit a prefix list (RFC 5535 section 5).
-    #[error(
-        "Multi-Prefix extension: expected a length of 4 + 8n octets with n of at least 1, found {found}"
-    )]
+    #[error("Multi-Prefix extension: expected a length of 4 + 8n octets with n of at least 1, found {found}")]
     MultiPrefixLength {
         /// The length found, in octets.
         found: usize,
@@ -144,9 +139,7 @@ pub enum GenerateError {
     #[error("no prefixes: expected 1 to {MAX_PREFIXES}")]
     NoPrefixes,
     /// More prefixes than fit a message, see [`MAX_PREFIXES`].
-    #[error(
-        "{given} prefixes: expected at most {MAX_PREFIXES}, more do not fit a message of 1280 octets"
-    )]
+    #[error("{given} prefixes: expected at most {MAX_PREFIXES}, more do not fit a message of 1280 octets")]
     TooManyPrefixes {
         /// How many were given.
         given: usize,
@@ -158,9 +151,7 @@ pub enum GenerateError {
         prefix: SubnetPrefix,
     },
     /// The addresses collided three times (RFC 3972 section 4, step 8).
-    #[error(
-        "collision count: expected at most {MAX_COLLISION_COUNT}, found {given}; generate a new set"
-    )]
+    #[error("collision count: expected at most {MAX_COLLISION_COUNT}, found {given}; generate a new set")]
     CollisionCount {
         /// The count asked for.
         given: u8,

@@ -66,9 +66,7 @@ impl<'a> Extensions<'a> {
             if extension.kind == ExtensionType::MULTI_PREFIX {
                 MultiPrefix::parse(extension.data)?;
                 if has_multi_prefix {
-                    return Err(ParseError::DuplicateExtension {
-                        kind: extension.kind,
-                    });
+                    return Err(ParseError::DuplicateExtension { kind: extension.kind });
                 }
                 has_multi_prefix = true;
             }
@@ -167,9 +165,7 @@ fn split(octets: &[u8]) -> Result<(Extension<'_>, &[u8]), ParseError> {
         needed,
         available: octets.len(),
     };
-    let (&[t0, t1, l0, l1], rest) = octets
-        .split_first_chunk::<HEADER_LEN>()
-        .ok_or(truncated(HEADER_LEN))?;
+    let (&[t0, t1, l0, l1], rest) = octets.split_first_chunk::<HEADER_LEN>().ok_or(truncated(HEADER_LEN))?;
     let data_len = usize::from(u16::from_be_bytes([l0, l1]));
     let (data, rest) = rest
         .split_at_checked(data_len)
@@ -193,14 +189,8 @@ mod tests {
         let octets = hex!("fffd 0002 aabb  fffe 0000  ffff 0001 cc");
         let all: Vec<_> = Extensions::parse(&octets).unwrap().collect();
         assert_eq!(
-            all.iter()
-                .map(|e| (e.kind().0, e.data()))
-                .collect::<Vec<_>>(),
-            [
-                (0xfffd, &[0xaa, 0xbb][..]),
-                (0xfffe, &[]),
-                (0xffff, &[0xcc])
-            ]
+            all.iter().map(|e| (e.kind().0, e.data())).collect::<Vec<_>>(),
+            [(0xfffd, &[0xaa, 0xbb][..]), (0xfffe, &[]), (0xffff, &[0xcc])]
         );
         assert_eq!(Extensions::parse(&octets).unwrap().multi_prefix(), None);
     }
@@ -226,10 +216,7 @@ mod tests {
     fn multi_prefix_extension_round_trips() {
         let prefixes = [[0x20, 1, 0xd, 0xb8, 0, 0xa1, 0, 0], [0xfd; 8]].map(SubnetPrefix::new);
         let octets = encode_multi_prefix(&prefixes, false);
-        assert_eq!(
-            octets,
-            hex!("0012 0014 00000000 20010db800a10000 fdfdfdfdfdfdfdfd")
-        );
+        assert_eq!(octets, hex!("0012 0014 00000000 20010db800a10000 fdfdfdfdfdfdfdfd"));
         assert_eq!(octets.len(), multi_prefix_len(2));
         let parsed = Extensions::parse(&octets).unwrap().multi_prefix().unwrap();
         assert!(!parsed.has_public_key());

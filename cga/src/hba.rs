@@ -41,11 +41,7 @@ impl HbaSet {
     /// The modifier and the extended modifier come from `rng`, which should be unpredictable for the sake of privacy;
     /// the same octets give the same set. Returns only when the modifier is found: see [`Sec`] for how long that
     /// takes, and [`HbaSearch`] for doing it in steps.
-    pub fn generate(
-        prefixes: &[SubnetPrefix],
-        sec: Sec,
-        rng: &mut dyn Rng,
-    ) -> Result<Self, GenerateError> {
+    pub fn generate(prefixes: &[SubnetPrefix], sec: Sec, rng: &mut dyn Rng) -> Result<Self, GenerateError> {
         let mut search = HbaSearch::new(prefixes, sec, rng)?;
         loop {
             if let Some(set) = search.step(u64::MAX) {
@@ -75,14 +71,9 @@ impl HbaSet {
     /// [`GenerateError::CollisionCount`] for more than 2: after three collisions something else is wrong.
     pub fn with_collision_count(&self, collision_count: u8) -> Result<Self, GenerateError> {
         if collision_count > MAX_COLLISION_COUNT {
-            return Err(GenerateError::CollisionCount {
-                given: collision_count,
-            });
+            return Err(GenerateError::CollisionCount { given: collision_count });
         }
-        let parameters = self
-            .parameters
-            .clone()
-            .with_collision_count(collision_count);
+        let parameters = self.parameters.clone().with_collision_count(collision_count);
         Ok(Self::assemble(parameters, self.sec, self.prefixes.clone()))
     }
 
@@ -121,10 +112,7 @@ impl HbaSet {
 
     fn assemble(parameters: CgaParameters, sec: Sec, prefixes: Vec<SubnetPrefix>) -> Self {
         let view = parameters.view();
-        let addresses = prefixes
-            .iter()
-            .map(|prefix| view.address_under(*prefix, sec))
-            .collect();
+        let addresses = prefixes.iter().map(|prefix| view.address_under(*prefix, sec)).collect();
         let parameters = match prefixes.first() {
             Some(first) => parameters.with_subnet_prefix(*first),
             None => parameters,
@@ -149,11 +137,7 @@ pub struct HbaSearch {
 
 impl HbaSearch {
     /// Checks the prefixes and draws the random values, but does not search yet. See [`HbaSet::generate`].
-    pub fn new(
-        prefixes: &[SubnetPrefix],
-        sec: Sec,
-        rng: &mut dyn Rng,
-    ) -> Result<Self, GenerateError> {
+    pub fn new(prefixes: &[SubnetPrefix], sec: Sec, rng: &mut dyn Rng) -> Result<Self, GenerateError> {
         check_prefixes(prefixes)?;
         let mut modifier = Modifier::default();
         rng.fill_bytes(&mut modifier);
@@ -172,11 +156,7 @@ impl HbaSearch {
     pub fn step(&mut self, budget: u64) -> Option<HbaSet> {
         let modifier = self.search.step(budget)?;
         let parameters = self.parameters.clone().with_modifier(modifier);
-        Some(HbaSet::assemble(
-            parameters,
-            self.search.sec(),
-            self.prefixes.clone(),
-        ))
+        Some(HbaSet::assemble(parameters, self.search.sec(), self.prefixes.clone()))
     }
 
     /// Hashes computed so far; 2^(16 * Sec) are expected in all.

@@ -50,9 +50,7 @@ mod sec;
 pub use error::{Field, GenerateError, ParseError, UnsupportedSec, VerifyError};
 pub use extension::{Extension, ExtensionType, Extensions, MultiPrefix};
 pub use hba::{HbaSearch, HbaSet, MAX_PREFIXES};
-pub use parameters::{
-    CgaParameters, CgaParametersRef, MAX_COLLISION_COUNT, Modifier, PARAMETERS_HEAD_LEN,
-};
+pub use parameters::{CgaParameters, CgaParametersRef, MAX_COLLISION_COUNT, Modifier, PARAMETERS_HEAD_LEN};
 pub use prefix::SubnetPrefix;
 pub use search::ModifierSearch;
 pub use sec::Sec;

@@ -48,16 +48,10 @@ pub struct CgaParametersRef<'a> {
 impl<'a> CgaParametersRef<'a> {
     /// Takes all of `octets`: what follows the public key has to be extension fields.
     pub fn parse(octets: &'a [u8]) -> Result<Self, ParseError> {
-        let (head, tail) = octets
-            .split_first_chunk()
-            .ok_or_else(|| truncated_head(octets.len()))?;
+        let (head, tail) = octets.split_first_chunk().ok_or_else(|| truncated_head(octets.len()))?;
         let key_len = der::sequence_len(tail)?;
         Extensions::parse(&tail[key_len..])?;
-        Ok(Self {
-            head,
-            tail,
-            key_len,
-        })
+        Ok(Self { head, tail, key_len })
     }
 
     /// The modifier.
@@ -365,11 +359,7 @@ fn truncated_head(len: usize) -> ParseError {
     } else if len < COLLISION_COUNT_AT {
         (Field::SubnetPrefix, PREFIX_AT, COLLISION_COUNT_AT)
     } else {
-        (
-            Field::CollisionCount,
-            COLLISION_COUNT_AT,
-            PARAMETERS_HEAD_LEN,
-        )
+        (Field::CollisionCount, COLLISION_COUNT_AT, PARAMETERS_HEAD_LEN)
     };
     ParseError::Truncated {
         field,

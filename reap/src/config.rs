@@ -78,8 +78,7 @@ mod tests {
     #[test]
     fn probes_back_off_after_the_initial_ones_up_to_the_limit() {
         let config = Config::default();
-        let intervals: [f64; 14] =
-            core::array::from_fn(|i| config.probe_interval(i as u32 + 1).as_secs_f64());
+        let intervals: [f64; 14] = core::array::from_fn(|i| config.probe_interval(i as u32 + 1).as_secs_f64());
         assert_eq!(
             intervals,
             [

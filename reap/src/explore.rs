@@ -102,10 +102,7 @@ impl Explorer {
             if self.pairs().any(|known| known == pair) {
                 continue;
             }
-            let known = before
-                .iter()
-                .find(|candidate| candidate.pair == pair)
-                .cloned();
+            let known = before.iter().find(|candidate| candidate.pair == pair).cloned();
             is_new |= known.is_none();
             self.candidates.push(known.unwrap_or(Candidate {
                 pair,
@@ -174,13 +171,7 @@ impl Explorer {
             self.count = self.count.saturating_add(1);
         }
         self.probed = now;
-        self.next = Some(
-            now + jittered(
-                config.probe_interval(self.count),
-                config.max_probe_timeout(),
-                rng,
-            ),
-        );
+        self.next = Some(now + jittered(config.probe_interval(self.count), config.max_probe_timeout(), rng));
         self.pick(match turn {
             Turn::Timer => None,
             Turn::Reply(arrived_on) => arrived_on,
@@ -190,10 +181,7 @@ impl Explorer {
     fn pick(&mut self, arrived_on: Option<LocatorPair>) -> Option<LocatorPair> {
         if let Some(pair) = arrived_on
             && self.is_usable(pair)
-            && let Some(candidate) = self
-                .candidates
-                .iter_mut()
-                .find(|candidate| candidate.pair == pair)
+            && let Some(candidate) = self.candidates.iter_mut().find(|candidate| candidate.pair == pair)
             && !candidate.preferred
         {
             candidate.preferred = true;
@@ -210,9 +198,7 @@ impl Explorer {
     }
 
     fn first_untried(&self) -> Option<usize> {
-        let open = |candidate: &Candidate| {
-            !candidate.tried && !self.unusable.contains(&candidate.pair.local)
-        };
+        let open = |candidate: &Candidate| !candidate.tried && !self.unusable.contains(&candidate.pair.local);
         let is_last = |candidate: &Candidate| Some(candidate.pair) == self.last_choice;
         self.candidates
             .iter()

@@ -11,9 +11,7 @@ use crate::explore::{Explorer, Turn};
 use crate::history::History;
 use crate::table::{Input, Message, rule};
 use crate::timers::{Due, Timers};
-use crate::{
-    Cause, Config, Event, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, State, Transmit,
-};
+use crate::{Cause, Config, Event, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, State, Transmit};
 
 /// The most outputs of a kind that wait for a caller who does not fetch them; the oldest go first.
 const MAX_QUEUED: usize = 16;
@@ -99,8 +97,7 @@ impl Reap {
                 self.step(Input::PayloadReceived, now, rng);
             }
         } else {
-            self.timers
-                .apply(&rule(self.state, Input::PayloadReceived), at);
+            self.timers.apply(&rule(self.state, Input::PayloadReceived), at);
         }
     }
 
@@ -125,13 +122,7 @@ impl Reap {
 
     /// A Probe was received (RFC 5534 6.7 to 6.9). `on` is the pair that it arrived on as we see it: its destination is
     /// our local address. One without any sent record, which no peer can send, is ignored.
-    pub fn handle_probe(
-        &mut self,
-        now: Instant,
-        on: LocatorPair,
-        probe: &Probe,
-        rng: &mut dyn Rng,
-    ) {
+    pub fn handle_probe(&mut self, now: Instant, on: LocatorPair, probe: &Probe, rng: &mut dyn Rng) {
         let now = self.advance(now);
         let Some(&record) = probe.sent.first() else {
             return;
@@ -307,19 +298,12 @@ impl Reap {
     fn send(&mut self, message: Option<Message>, turn: Turn, now: Instant, rng: &mut dyn Rng) {
         match message {
             None => {}
-            Some(Message::Keepalive) => push(
-                &mut self.transmits,
-                Transmit::Keepalive { pair: self.current },
-            ),
+            Some(Message::Keepalive) => push(&mut self.transmits, Transmit::Keepalive { pair: self.current }),
             Some(Message::Probe(ProbeState::Operational)) => {
                 // The peer has either confirmed this pair or heard our payload on it; the way that its probe came is
                 // only known to work in the other direction.
                 let pair = match turn {
-                    Turn::Reply(Some(on))
-                        if !self.is_usable(self.current) && self.is_usable(on) =>
-                    {
-                        on
-                    }
+                    Turn::Reply(Some(on)) if !self.is_usable(self.current) && self.is_usable(on) => on,
                     _ => self.current,
                 };
                 self.send_probe(ProbeState::Operational, pair, rng);

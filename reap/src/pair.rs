@@ -45,14 +45,8 @@ mod tests {
 
     #[test]
     fn a_pair_reads_from_local_to_peer() {
-        let pair = LocatorPair::new(
-            "2001:db8::1".parse().unwrap(),
-            "2001:db8::2".parse().unwrap(),
-        );
+        let pair = LocatorPair::new("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
         assert_eq!(pair.to_string(), "2001:db8::1 -> 2001:db8::2");
-        assert_eq!(
-            pair.seen_by_peer().to_string(),
-            "2001:db8::2 -> 2001:db8::1"
-        );
+        assert_eq!(pair.seen_by_peer().to_string(), "2001:db8::2 -> 2001:db8::1");
     }
 }

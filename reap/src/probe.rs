@@ -94,10 +94,7 @@ mod tests {
     #[test]
     fn only_the_three_defined_states_have_a_meaning() {
         for bits in 0..=2 {
-            assert_eq!(
-                ProbeState::from_bits(bits).map(ProbeState::bits),
-                Some(bits)
-            );
+            assert_eq!(ProbeState::from_bits(bits).map(ProbeState::bits), Some(bits));
         }
         assert_eq!(ProbeState::from_bits(3), None);
     }

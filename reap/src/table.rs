@@ -104,10 +104,7 @@ impl Rule {
     }
 
     const fn send_timer(self, op: TimerOp) -> Self {
-        Self {
-            send_timer: op,
-            ..self
-        }
+        Self { send_timer: op, ..self }
     }
 
     const fn keepalive_timer(self, op: TimerOp) -> Self {
@@ -135,10 +132,9 @@ pub(crate) fn rule(state: State, input: Input) -> Rule {
         // 6.1
         (Operational, Input::PayloadReceived) => nothing.send_timer(Stop).keepalive_timer(Start),
         // 6.1 and 6.6
-        (Exploring, Input::PayloadReceived | Input::Keepalive) => nothing
-            .probe(ProbeState::InboundOk)
-            .send_timer(Start)
-            .goto(InboundOk),
+        (Exploring, Input::PayloadReceived | Input::Keepalive) => {
+            nothing.probe(ProbeState::InboundOk).send_timer(Start).goto(InboundOk)
+        }
         (InboundOk, Input::PayloadReceived | Input::Keepalive) => nothing.send_timer(Stop),
 
         // 6.2
@@ -151,17 +147,13 @@ pub(crate) fn rule(state: State, input: Input) -> Rule {
         (Exploring | InboundOk, Input::KeepaliveTimeout) => nothing,
 
         // 6.4
-        (Operational | InboundOk, Input::SendTimeout) => {
-            nothing.probe(ProbeState::Exploring).goto(Exploring)
-        }
+        (Operational | InboundOk, Input::SendTimeout) => nothing.probe(ProbeState::Exploring).goto(Exploring),
         (Exploring, Input::SendTimeout) => nothing,
 
         // 6.5
         (Operational, Input::Retransmission) => nothing,
         (Exploring, Input::Retransmission) => nothing.probe(ProbeState::Exploring),
-        (InboundOk, Input::Retransmission) => {
-            nothing.probe(ProbeState::InboundOk).send_timer(Start)
-        }
+        (InboundOk, Input::Retransmission) => nothing.probe(ProbeState::InboundOk).send_timer(Start),
 
         // 6.6, where it differs from 6.1
         (Operational, Input::Keepalive) => nothing.send_timer(Stop),
@@ -172,13 +164,10 @@ pub(crate) fn rule(state: State, input: Input) -> Rule {
             .keepalive_timer(Stop)
             .send_timer(Restart)
             .goto(InboundOk),
-        (Exploring, Input::Probe(ProbeState::Exploring)) => nothing
-            .probe(ProbeState::InboundOk)
-            .send_timer(Start)
-            .goto(InboundOk),
-        (InboundOk, Input::Probe(ProbeState::Exploring)) => {
-            nothing.probe(ProbeState::InboundOk).send_timer(Restart)
+        (Exploring, Input::Probe(ProbeState::Exploring)) => {
+            nothing.probe(ProbeState::InboundOk).send_timer(Start).goto(InboundOk)
         }
+        (InboundOk, Input::Probe(ProbeState::Exploring)) => nothing.probe(ProbeState::InboundOk).send_timer(Restart),
 
         // 6.8
         (Operational, Input::Probe(ProbeState::InboundOk)) => nothing
@@ -192,13 +181,10 @@ pub(crate) fn rule(state: State, input: Input) -> Rule {
 
         // 6.9: the prose describes the construction of a probe, the table sends none; if both sides answered this
         // probe with another, they would never stop.
-        (Operational, Input::Probe(ProbeState::Operational)) => {
-            nothing.send_timer(Stop).keepalive_timer(Start)
+        (Operational, Input::Probe(ProbeState::Operational)) => nothing.send_timer(Stop).keepalive_timer(Start),
+        (Exploring | InboundOk, Input::Probe(ProbeState::Operational)) => {
+            nothing.send_timer(Stop).keepalive_timer(Start).goto(Operational)
         }
-        (Exploring | InboundOk, Input::Probe(ProbeState::Operational)) => nothing
-            .send_timer(Stop)
-            .keepalive_timer(Start)
-            .goto(Operational),
 
         // Ours: no timer runs in Exploring. While exploring already, a hint only hastens the next probe.
         (Operational, Input::Hint) => nothing

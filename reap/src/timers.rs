@@ -144,10 +144,7 @@ impl Timers {
 
     fn start_keepalive(&mut self, at: Instant) {
         if self.running == Running::Neither && at >= self.replied {
-            self.running = Running::Keepalive {
-                since: at,
-                last: at,
-            };
+            self.running = Running::Keepalive { since: at, last: at };
         }
     }
 

@@ -9,24 +9,8 @@ use core::net::Ipv6Addr;
 use shim6_reap::{Cause, Instant, LocatorPair, Reap, State as ReapState};
 
 use crate::dataplane::{Activity, Flow, Snapshot};
+use crate::id::ContextId;
 use crate::wire::ContextTag;
-
-/// Names a context within one [`Endpoint`](crate::Endpoint), for ever: a later context gets another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ContextId(pub(crate) u64);
-
-impl ContextId {
-    /// The number, for people and logs.
-    pub fn value(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for ContextId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// The states of RFC 5533 section 6.2 that a context can be seen in. IDLE is a context that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@ use core::net::Ipv6Addr;
 
 use shim6_reap::{Cause, LocatorPair, State as ReapState};
 
-use crate::context::ContextId;
+use crate::id::ContextId;
 
 /// A change that a person or an upper layer may want to know of.
 #[derive(Debug, Clone, PartialEq, Eq)]

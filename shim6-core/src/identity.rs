@@ -21,8 +21,15 @@ impl Identity {
     /// The identity that an HBA set gives. The Locator List Generation is drawn at random (RFC 5533 section 10.1).
     pub fn from_hba_set(set: &HbaSet, rng: &mut dyn Rng) -> Self {
         let locators: Vec<_> = set.addresses().to_vec();
-        let parameters = (0..locators.len()).filter_map(|index| set.parameters_for(index)).map(|own| own.to_vec()).collect();
-        Self { locators, parameters, generation: rng.next_u32() }
+        let parameters = (0..locators.len())
+            .filter_map(|index| set.parameters_for(index))
+            .map(|own| own.to_vec())
+            .collect();
+        Self {
+            locators,
+            parameters,
+            generation: rng.next_u32(),
+        }
     }
 
     /// The locators, in order of preference.
@@ -45,7 +52,11 @@ impl Identity {
     pub(crate) fn locator_list(&self) -> LocatorList {
         LocatorList {
             generation: self.generation,
-            locators: self.locators.iter().map(|&locator| (VerificationMethod::HBA, locator)).collect(),
+            locators: self
+                .locators
+                .iter()
+                .map(|&locator| (VerificationMethod::HBA, locator))
+                .collect(),
         }
     }
 }

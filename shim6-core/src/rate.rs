@@ -16,7 +16,11 @@ const SCALE: u64 = 1_000_000;
 impl RateLimit {
     pub(crate) fn new(per_second: u32) -> Self {
         let per_second = u64::from(per_second);
-        Self { per_second, tokens: per_second * SCALE, updated: None }
+        Self {
+            per_second,
+            tokens: per_second * SCALE,
+            updated: None,
+        }
     }
 
     /// Takes one event out of the bucket, or says that there is none left.

@@ -44,7 +44,11 @@ impl Validator {
         let mut secret = [0; 64];
         rng.fill_bytes(&mut secret);
         let period = (lifetime / PERIODS_PER_LIFETIME).max(Duration::from_millis(1));
-        Self { secret, period, offset: rng.next_u32() }
+        Self {
+            secret,
+            period,
+            offset: rng.next_u32(),
+        }
     }
 
     /// The Responder Nonce and validator of an R1 sent now.
@@ -62,7 +66,11 @@ impl Validator {
             return Err(Discard::StaleValidator);
         }
         let hash = self.mac(nonce, exchange).finalize().into_bytes();
-        if bool::from(hash[..VALIDATOR_LEN].ct_eq(validator)) { Ok(()) } else { Err(Discard::BadValidator) }
+        if bool::from(hash[..VALIDATOR_LEN].ct_eq(validator)) {
+            Ok(())
+        } else {
+            Err(Discard::BadValidator)
+        }
     }
 
     fn nonce(&self, now: Instant) -> u32 {
@@ -75,7 +83,12 @@ impl Validator {
         let mut mac = <Hmac<Sha256> as KeyInit>::new(&self.secret.into());
         mac.update(&nonce.to_be_bytes());
         mac.update(&exchange.initiator_context_tag.value().to_be_bytes());
-        for address in [exchange.ulids.peer, exchange.ulids.local, exchange.locators.peer, exchange.locators.local] {
+        for address in [
+            exchange.ulids.peer,
+            exchange.ulids.local,
+            exchange.locators.peer,
+            exchange.locators.local,
+        ] {
             mac.update(&Ipv6Addr::octets(&address));
         }
         mac.update(&exchange.forked_instance.to_be_bytes());
@@ -85,7 +98,9 @@ impl Validator {
 
 impl core::fmt::Debug for Validator {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Validator").field("period", &self.period).finish_non_exhaustive()
+        f.debug_struct("Validator")
+            .field("period", &self.period)
+            .finish_non_exhaustive()
     }
 }
 
@@ -122,7 +137,11 @@ mod tests {
         let (nonce, octets) = validator.issue(issued, &exchange());
         for (age, expected) in [(0, Ok(())), (30, Ok(())), (38, Err(Discard::StaleValidator))] {
             let now = Instant::from_micros((100 + age) * SECOND);
-            assert_eq!(validator.check(now, nonce, &octets, &exchange()), expected, "at {age} s");
+            assert_eq!(
+                validator.check(now, nonce, &octets, &exchange()),
+                expected,
+                "at {age} s"
+            );
         }
     }
 
@@ -131,7 +150,10 @@ mod tests {
         let validator = validator();
         let (nonce, octets) = validator.issue(Instant::from_micros(100 * SECOND), &exchange());
         let before = Instant::from_micros(10 * SECOND);
-        assert_eq!(validator.check(before, nonce, &octets, &exchange()), Err(Discard::StaleValidator));
+        assert_eq!(
+            validator.check(before, nonce, &octets, &exchange()),
+            Err(Discard::StaleValidator)
+        );
     }
 
     #[test]
@@ -151,10 +173,20 @@ mod tests {
         for change in changes {
             let mut changed = exchange();
             change(&mut changed, other);
-            assert_eq!(validator.check(now, nonce, &octets, &changed), Err(Discard::BadValidator), "{changed:?}");
+            assert_eq!(
+                validator.check(now, nonce, &octets, &changed),
+                Err(Discard::BadValidator),
+                "{changed:?}"
+            );
         }
-        assert_eq!(validator.check(now, nonce, &octets[..19], &exchange()), Err(Discard::BadValidator));
-        assert_eq!(validator.check(now, nonce, &[], &exchange()), Err(Discard::BadValidator));
+        assert_eq!(
+            validator.check(now, nonce, &octets[..19], &exchange()),
+            Err(Discard::BadValidator)
+        );
+        assert_eq!(
+            validator.check(now, nonce, &[], &exchange()),
+            Err(Discard::BadValidator)
+        );
     }
 
     #[test]
@@ -162,6 +194,9 @@ mod tests {
         let other = Validator::new(Duration::from_secs(30), &mut ChaCha12Rng::seed_from_u64(2));
         let now = Instant::from_micros(0);
         let (_, octets) = validator().issue(now, &exchange());
-        assert_eq!(other.check(now, other.nonce(now), &octets, &exchange()), Err(Discard::BadValidator));
+        assert_eq!(
+            other.check(now, other.nonce(now), &octets, &exchange()),
+            Err(Discard::BadValidator)
+        );
     }
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use shim6_tests::binary;
+use shim6_tests::{binary, isolated};
 use shim6_tun::demo::live::Live;
 use shim6_tun::demo::scenario::run_downloads;
-use shim6_tun::lab::{Failure, isolated};
+use shim6_tun::lab::Failure;
 
-use crate::plans::{self, MAX_STALL, assert_clean, assert_moved};
+use crate::plans::{self, assert_clean, assert_moved};
 
 async fn survives(failure: Failure) {
     let plan = plans::download(failure);
@@ -19,7 +19,6 @@ async fn survives(failure: Failure) {
     assert!(summary.with_shim6.completed, "{summary:?}\n{logs}");
     assert!(summary.with_shim6.sha256_match, "{summary:?}\n{logs}");
     assert_eq!(summary.with_shim6.bytes, plan.octets());
-    assert!(outcome.stall() < MAX_STALL, "{summary:?}\n{logs}");
     assert_moved(outcome.locators_before, outcome.locators_after);
 
     assert!(!summary.without_shim6.completed, "{summary:?}");

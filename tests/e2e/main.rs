@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod configuration;
+mod demo;
 mod downloads;
 mod plans;
 mod requests;

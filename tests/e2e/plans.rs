@@ -8,18 +8,15 @@ use shim6_tun::demo::stage::Shutdown;
 use shim6_tun::demo::summary::Locators;
 use shim6_tun::lab::Failure;
 
-/// The longest stall that a test allows. The programs are built without optimisation and share
-/// two processors with other tests; the demo's figures are smaller.
-pub(crate) const MAX_STALL: Duration = Duration::from_secs(2);
-
-/// A download of 12 MB in 4 s, cut after a third.
+/// A download of 12 MB in 4 s, cut after a third. It may take 8 s longer: with a daemon the path moves within a fraction of
+/// that, without one no time is enough.
 pub(crate) fn download(failure: Failure) -> Plan {
     Plan {
         failure,
         duration: Duration::from_secs(4),
         rate: 3_000_000,
         cut_percent: 33,
-        patience: Duration::from_secs(12),
+        patience: Duration::from_secs(8),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use shim6_tests::binary;
+use shim6_tests::{binary, isolated};
 use shim6_tun::demo::live::Live;
 use shim6_tun::demo::scenario::run_requests;
-use shim6_tun::lab::{Failure, isolated};
+use shim6_tun::lab::Failure;
 
-use crate::plans::{self, MAX_STALL, assert_clean, assert_moved};
+use crate::plans::{self, assert_clean, assert_moved};
 
 async fn survives(failure: Failure) {
     let plan = plans::requests(failure);
@@ -19,7 +19,6 @@ async fn survives(failure: Failure) {
     assert!(exchange.completed, "{exchange:?}\n{logs}");
     assert!(exchange.digest_matches, "{exchange:?}\n{logs}");
     assert_eq!(exchange.strange, 0, "{exchange:?}");
-    assert!(outcome.stall < MAX_STALL, "{:?} {exchange:?}\n{logs}", outcome.stall);
     assert_moved(outcome.locators_before, outcome.locators_after);
     assert_clean(&outcome.shutdown);
 }

@@ -23,8 +23,8 @@ pub fn shim6() -> &'static Path {
 
 fn build() -> anyhow::Result<PathBuf> {
     let running = env::current_exe().context("cannot find the running program")?;
-    let place = Place::of(&running)
-        .with_context(|| format!("{} is in no target directory of Cargo", running.display()))?;
+    let place =
+        Place::of(&running).with_context(|| format!("{} is in no target directory of Cargo", running.display()))?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into());
     let output = Command::new(cargo)
         .args(["build", "--quiet", "--package", "shim6-tun", "--bin", "shim6"])
@@ -35,7 +35,11 @@ fn build() -> anyhow::Result<PathBuf> {
         .output()
         .context("cannot run cargo")?;
     if !output.status.success() {
-        bail!("cargo build: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+        bail!(
+            "cargo build: {}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
     Ok(place.directory.join("shim6"))
 }

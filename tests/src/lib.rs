@@ -2,3 +2,13 @@
 
 pub mod binary;
 pub mod compare;
+
+/// Runs the body of a test in namespaces of its own, see [`shim6_tun::lab::isolated`], with the
+/// `shim6` program built before: inside, Cargo would have no network.
+///
+/// # Panics
+/// When the test fails or there is no program.
+pub fn isolated<F: Future<Output = ()>>(test_name: &str, body: impl FnOnce() -> F) {
+    binary::shim6();
+    shim6_tun::lab::isolated(test_name, body);
+}

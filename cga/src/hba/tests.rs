@@ -94,18 +94,12 @@ fn generated_sets_are_those_of_another_implementation() {
         (
             Sec::ZERO,
             0x0001_0203_0405_0607_0809_0a0b_0c0d_0e0f_u128,
-            [
-                "2001:db8:1:1:18f3:983a:af51:5311",
-                "2001:db8:2:1:1487:c089:ba6a:8c0e",
-            ],
+            ["2001:db8:1:1:18f3:983a:af51:5311", "2001:db8:2:1:1487:c089:ba6a:8c0e"],
         ),
         (
             Sec::ONE,
             0x0001_0203_0405_0607_0809_0a0b_0c0e_fb31,
-            [
-                "2001:db8:1:1:2cf0:2a28:5130:63e6",
-                "2001:db8:2:1:34a3:e4fe:858d:57ed",
-            ],
+            ["2001:db8:1:1:2cf0:2a28:5130:63e6", "2001:db8:2:1:34a3:e4fe:858d:57ed"],
         ),
     ] {
         let set = HbaSet::generate(&prefixes(2), sec, &mut Counter(0)).unwrap();
@@ -162,14 +156,8 @@ fn prefixes_that_make_no_set_are_refused() {
     assert_eq!(error(&[]), GenerateError::NoPrefixes);
     let mut twice = prefixes(3);
     twice.push(twice[1]);
-    assert_eq!(
-        error(&twice),
-        GenerateError::DuplicatePrefix { prefix: twice[1] }
-    );
-    assert_eq!(
-        error(&prefixes(33)),
-        GenerateError::TooManyPrefixes { given: 33 }
-    );
+    assert_eq!(error(&twice), GenerateError::DuplicatePrefix { prefix: twice[1] });
+    assert_eq!(error(&prefixes(33)), GenerateError::TooManyPrefixes { given: 33 });
     assert_verifies(&generate(1, 32, Sec::ZERO));
 }
 
@@ -178,10 +166,7 @@ fn stored_parameters_give_the_set_back() {
     let set = generate(2, 3, Sec::ONE);
     for index in 0..3 {
         let stored = set.parameters_for(index).unwrap();
-        assert_eq!(
-            HbaSet::from_parameters(&stored, Sec::ONE).as_ref(),
-            Ok(&set)
-        );
+        assert_eq!(HbaSet::from_parameters(&stored, Sec::ONE).as_ref(), Ok(&set));
     }
     assert_eq!(set.parameters_for(3), None);
     assert_eq!(
@@ -209,10 +194,7 @@ fn changed_sec_bits_are_another_sec() {
     assert_eq!(verify(1), Ok(Sec::ONE));
     assert_eq!(verify(2), Err(VerifyError::Hash2NotZero { sec: Sec::TWO }));
     for value in 3..=7_u8 {
-        assert_eq!(
-            verify(u128::from(value)),
-            Err(UnsupportedSec { value }.into())
-        );
+        assert_eq!(verify(u128::from(value)), Err(UnsupportedSec { value }.into()));
     }
 }
 
@@ -239,8 +221,8 @@ fn any_flipped_bit_of_the_parameters_fails() {
                     bit / 8
                 );
             }
-            let as_cga = CgaParameters::parse(&flipped)
-                .map(|received| received.verify_cga(&set.addresses()[0]).is_ok());
+            let as_cga =
+                CgaParameters::parse(&flipped).map(|received| received.verify_cga(&set.addresses()[0]).is_ok());
             assert_ne!(as_cga, Ok(true), "CGA, bit {bit}");
         }
     }

@@ -143,10 +143,7 @@ fn sec_above_that_of_the_modifier_fails_at_hash2() {
 #[test]
 fn hba_verification_needs_the_multi_prefix_extension() {
     assert_eq!(parameters().verify_cga(&address()), Ok(Sec::ONE));
-    assert_eq!(
-        parameters().verify_hba(&address()),
-        Err(VerifyError::NoMultiPrefix)
-    );
+    assert_eq!(parameters().verify_hba(&address()), Err(VerifyError::NoMultiPrefix));
 }
 
 #[test]
@@ -176,10 +173,7 @@ fn unknown_extension_is_kept_and_hashed() {
     let address = parameters.address(Sec::ZERO);
     assert_eq!(parameters.verify_cga(&address), Ok(Sec::ZERO));
     for changed in [&hex!("fffd 0002 aaba")[..], &[]] {
-        assert_eq!(
-            extended(changed).verify_cga(&address),
-            Err(VerifyError::Hash1Mismatch)
-        );
+        assert_eq!(extended(changed).verify_cga(&address), Err(VerifyError::Hash1Mismatch));
     }
 }
 
@@ -216,10 +210,7 @@ fn structure_cut_short_names_the_field() {
 #[test]
 fn errors_say_what_was_expected() {
     let message = |octets: &[u8]| CgaParametersRef::parse(octets).unwrap_err().to_string();
-    assert_eq!(
-        message(&[0; 20]),
-        "subnet prefix: expected 8 octets, found 4"
-    );
+    assert_eq!(message(&[0; 20]), "subnet prefix: expected 8 octets, found 4");
     assert_eq!(
         message(&[0; 30]),
         "public key: expected the DER tag 0x30 (SEQUENCE), found 0x00"
@@ -276,23 +267,17 @@ fn any_key() -> impl Strategy<Value = Vec<u8>> {
 
 /// Any row of extension fields, perhaps with one Multi-Prefix extension among them.
 fn any_extensions() -> impl Strategy<Value = Vec<u8>> {
-    let unknown =
-        (0x0013..=u16::MAX, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(kind, data)| {
-            let len = (data.len() as u16).to_be_bytes();
-            [&kind.to_be_bytes()[..], &len, &data].concat()
-        });
+    let unknown = (0x0013..=u16::MAX, prop::collection::vec(any::<u8>(), 0..40)).prop_map(|(kind, data)| {
+        let len = (data.len() as u16).to_be_bytes();
+        [&kind.to_be_bytes()[..], &len, &data].concat()
+    });
     let prefixes = prop::collection::vec(any::<[u8; 8]>().prop_map(SubnetPrefix::new), 0..5);
-    (
-        prop::collection::vec(unknown, 0..4),
-        prefixes,
-        any::<bool>(),
-    )
-        .prop_map(|(mut all, prefixes, key)| {
-            if !prefixes.is_empty() {
-                all.insert(all.len() / 2, encode_multi_prefix(&prefixes, key));
-            }
-            all.concat()
-        })
+    (prop::collection::vec(unknown, 0..4), prefixes, any::<bool>()).prop_map(|(mut all, prefixes, key)| {
+        if !prefixes.is_empty() {
+            all.insert(all.len() / 2, encode_multi_prefix(&prefixes, key));
+        }
+        all.concat()
+    })
 }
 
 fn any_parameters() -> impl Strategy<Value = CgaParameters> {

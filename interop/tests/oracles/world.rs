@@ -179,7 +179,7 @@ impl World {
         let (start, woken) = match sender.dataplane.outbound(&mut buffer, PAYLOAD_HEADER_LEN, self.now) {
             Outbound::Rewritten { start, flow, wake } => (start, wake.then_some(flow.context)),
             Outbound::Unchanged { flow, wake } => (PAYLOAD_HEADER_LEN, wake.then_some(flow.context)),
-            Outbound::NoContext => (PAYLOAD_HEADER_LEN, None),
+            Outbound::NoContext | Outbound::NotPayload => (PAYLOAD_HEADER_LEN, None),
             Outbound::Malformed(reason) => panic!("a whole packet was refused: {reason:?}"),
         };
         self.transmit(host, buffer.split_off(start));

@@ -29,11 +29,7 @@ fn describe(packet: &Packet) -> String {
         Body::Probe(probe) => format!("{} reports {}", probe.state, probe.received.len()),
     };
     let lost = if packet.lost { ", lost" } else { "" };
-    format!(
-        "{}->{} {what}{lost}",
-        name(packet.source),
-        name(packet.destination)
-    )
+    format!("{}->{} {what}{lost}", name(packet.source), name(packet.destination))
 }
 
 #[test]
@@ -60,11 +56,7 @@ fn example_3_payload_one_way_is_answered_by_a_keepalive_per_interval() {
     world.run_for(151.0);
     // Every third one is the last of a timer's run, and the next packet starts the timer again.
     let keepalives: Vec<String> = runs(&world);
-    assert!(
-        (28..=30).contains(&keepalives.len()),
-        "{}",
-        keepalives.len()
-    );
+    assert!((28..=30).contains(&keepalives.len()), "{}", keepalives.len());
     assert!(
         keepalives.iter().all(|line| line == "B1->A1 keepalive"),
         "{keepalives:?}"

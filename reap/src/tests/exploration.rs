@@ -60,10 +60,7 @@ fn four_probes_at_the_initial_spacing_then_it_doubles_up_to_the_limit() {
 #[test]
 fn after_a_send_timeout_the_current_pair_comes_last_and_the_list_wraps_round() {
     let mut reap = exploring(Config::default(), pairs(2, 2));
-    let order: Vec<LocatorPair> = alone(&mut reap, 8, 4)
-        .into_iter()
-        .map(|probe| probe.1)
-        .collect();
+    let order: Vec<LocatorPair> = alone(&mut reap, 8, 4).into_iter().map(|probe| probe.1).collect();
     let pass = [pair(0, 1), pair(1, 0), pair(1, 1), pair(0, 0)];
     assert_eq!(order, [pass, pass].concat());
 }
@@ -73,10 +70,7 @@ fn a_requested_exploration_follows_the_order_of_preference() {
     let mut reap = Reap::new(Config::default(), pairs(1, 3), pair(0, 0));
     reap.explore(at(1.0), Cause::Requested, &mut rng(1));
     assert_eq!(only_probe(&mut reap).0, pair(0, 0));
-    let order: Vec<LocatorPair> = alone(&mut reap, 2, 4)
-        .into_iter()
-        .map(|probe| probe.1)
-        .collect();
+    let order: Vec<LocatorPair> = alone(&mut reap, 2, 4).into_iter().map(|probe| probe.1).collect();
     assert_eq!(order, [pair(0, 1), pair(0, 2)]);
 }
 
@@ -112,8 +106,7 @@ fn repeated_hints_never_probe_faster_than_the_initial_spacing() {
     assert!((5..=7).contains(&probes), "{probes} probes in 3 s");
     last += secs(3.0);
     assert!(
-        reap.poll_timeout()
-            .is_some_and(|next| next - last <= secs(0.575)),
+        reap.poll_timeout().is_some_and(|next| next - last <= secs(0.575)),
         "hastened"
     );
 }
@@ -123,10 +116,7 @@ fn pairs_of_an_unusable_local_address_are_skipped() {
     let mut reap = exploring(Config::default(), pairs(3, 2));
     reap.set_usable(pair(0, 0).local, false);
     reap.set_usable(pair(2, 0).local, false);
-    let order: Vec<LocatorPair> = alone(&mut reap, 4, 4)
-        .into_iter()
-        .map(|probe| probe.1)
-        .collect();
+    let order: Vec<LocatorPair> = alone(&mut reap, 4, 4).into_iter().map(|probe| probe.1).collect();
     assert_eq!(order, [pair(1, 0), pair(1, 1), pair(1, 0), pair(1, 1)]);
 }
 
@@ -240,10 +230,7 @@ fn falling_back_to_exploring_does_not_shorten_the_interval() {
         .iter()
         .position(|probe| probe.2 == ProbeState::Exploring)
         .expect("the Send Timer ran");
-    assert!(
-        probes[back + 1].0 - probes[back].0 >= secs(0.85),
-        "{probes:?}"
-    );
+    assert!(probes[back + 1].0 - probes[back].0 >= secs(0.85), "{probes:?}");
 }
 
 #[test]

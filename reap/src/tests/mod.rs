@@ -20,16 +20,7 @@ use crate::{Event, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, Reap, T
 
 /// Locator number `index` of host `host` (0 or 1).
 fn locator(host: usize, index: usize) -> Ipv6Addr {
-    Ipv6Addr::new(
-        0x2001,
-        0xdb8,
-        host as u16 + 0xa,
-        index as u16 + 1,
-        0,
-        0,
-        0,
-        1,
-    )
+    Ipv6Addr::new(0x2001, 0xdb8, host as u16 + 0xa, index as u16 + 1, 0, 0, 0, 1)
 }
 
 /// The pair of host 0's locator `local` and host 1's locator `peer`, as host 0 sees it.
@@ -57,12 +48,7 @@ fn secs(seconds: f64) -> Duration {
 }
 
 /// A probe as host 1 sends it to host 0 on `on` (as host 0 sees that pair).
-fn probe_from_peer(
-    state: ProbeState,
-    on: LocatorPair,
-    nonce: u32,
-    received: Vec<ProbeRecord>,
-) -> Probe {
+fn probe_from_peer(state: ProbeState, on: LocatorPair, nonce: u32, received: Vec<ProbeRecord>) -> Probe {
     let record = ProbeRecord {
         source: on.peer,
         destination: on.local,

@@ -7,9 +7,7 @@ use proptest::prelude::*;
 
 use super::{events, pair, pairs, rng, transmits};
 use crate::timers::Running;
-use crate::{
-    Cause, Config, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, Reap, State, Transmit,
-};
+use crate::{Cause, Config, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, Reap, State, Transmit};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -71,33 +69,17 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn config() -> impl Strategy<Value = Config> {
-    let time =
-        || prop_oneof![Just(0), 0u64..100_000, 0u64..60_000_000].prop_map(Duration::from_micros);
-    (
-        time(),
-        time(),
-        prop::option::of(time()),
-        time(),
-        0u32..6,
-        time(),
+    let time = || prop_oneof![Just(0), 0u64..100_000, 0u64..60_000_000].prop_map(Duration::from_micros);
+    (time(), time(), prop::option::of(time()), time(), 0u32..6, time()).prop_map(
+        |(send_timeout, keepalive_timeout, keepalive_interval, initial_probe_timeout, initial_probes, max)| Config {
+            send_timeout,
+            keepalive_timeout,
+            keepalive_interval,
+            initial_probe_timeout,
+            initial_probes,
+            max_probe_timeout: max,
+        },
     )
-        .prop_map(
-            |(
-                send_timeout,
-                keepalive_timeout,
-                keepalive_interval,
-                initial_probe_timeout,
-                initial_probes,
-                max,
-            )| Config {
-                send_timeout,
-                keepalive_timeout,
-                keepalive_interval,
-                initial_probe_timeout,
-                initial_probes,
-                max_probe_timeout: max,
-            },
-        )
 }
 
 /// Gives one step to the machine.
@@ -105,9 +87,7 @@ fn feed(reap: &mut Reap, step: &Step, now: Instant, ours: &[ProbeRecord]) {
     let rng = &mut rng(now.as_micros());
     match step {
         Step::Sent { ago } => reap.handle_payload_sent(now - Duration::from_micros(*ago)),
-        Step::Received { ago } => {
-            reap.handle_payload_received(now - Duration::from_micros(*ago), now, rng)
-        }
+        Step::Received { ago } => reap.handle_payload_received(now - Duration::from_micros(*ago), now, rng),
         Step::Keepalive => reap.handle_keepalive(now, rng),
         Step::Probe {
             state,
@@ -146,9 +126,7 @@ fn feed(reap: &mut Reap, step: &Step, now: Instant, ours: &[ProbeRecord]) {
         Step::Explore(cause) => reap.explore(now, *cause, rng),
         Step::Usable(local, usable) => reap.set_usable(pair(*local, 0).local, *usable),
         Step::Pairs(locals, peers) => reap.set_pairs(pairs(*locals, *peers)),
-        Step::KeepaliveTimeout(micros) => {
-            reap.set_keepalive_timeout(Duration::from_micros(*micros))
-        }
+        Step::KeepaliveTimeout(micros) => reap.set_keepalive_timeout(Duration::from_micros(*micros)),
     }
 }
 

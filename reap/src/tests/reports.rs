@@ -3,9 +3,7 @@
 use std::vec::Vec;
 
 use super::{at, events, only_probe, pair, pairs, probe_from_peer, rng, transmits};
-use crate::{
-    Cause, Config, Event, LocatorPair, MAX_RECORDS, Probe, ProbeRecord, ProbeState, Reap, State,
-};
+use crate::{Cause, Config, Event, LocatorPair, MAX_RECORDS, Probe, ProbeRecord, ProbeState, Reap, State};
 
 /// A machine that explores, and what it sent: on (0,1), (1,0), (1,1).
 fn after_three_probes() -> (Reap, Vec<Probe>) {
@@ -43,11 +41,7 @@ fn the_latest_reported_probe_decides_the_pair() {
     let reports = Vec::from([probes[0].sent[0], probes[1].sent[0]]);
     let (on, operational) = answer(&mut reap, ProbeState::InboundOk, reports);
     assert_eq!(reap.current_pair(), pair(1, 0));
-    assert_eq!(
-        on,
-        pair(1, 0),
-        "the answer itself takes the way that is known to work"
-    );
+    assert_eq!(on, pair(1, 0), "the answer itself takes the way that is known to work");
     assert_eq!(operational.state, ProbeState::Operational);
     assert_eq!(operational.received[0].nonce, 77);
     assert_eq!(operational.received[0].data, 7, "copied back unchanged");
@@ -75,17 +69,9 @@ fn the_latest_reported_probe_decides_the_pair() {
 #[test]
 fn a_report_in_an_operational_probe_decides_too() {
     let (mut reap, probes) = after_three_probes();
-    let probe = probe_from_peer(
-        ProbeState::Operational,
-        pair(0, 1),
-        77,
-        Vec::from([probes[2].sent[0]]),
-    );
+    let probe = probe_from_peer(ProbeState::Operational, pair(0, 1), 77, Vec::from([probes[2].sent[0]]));
     reap.handle_probe(at(10.0), pair(0, 1), &probe, &mut rng(9));
-    assert_eq!(
-        (reap.state(), reap.current_pair()),
-        (State::Operational, pair(1, 1))
-    );
+    assert_eq!((reap.state(), reap.current_pair()), (State::Operational, pair(1, 1)));
     assert_eq!(transmits(&mut reap), []);
 }
 
@@ -136,11 +122,7 @@ fn a_report_from_before_this_exploration_counts_for_nothing() {
     answer(&mut reap, ProbeState::InboundOk, Vec::new());
     reap.explore(at(11.0), Cause::LocalHint, &mut rng(2));
     assert_eq!(only_probe(&mut reap).1.sent.len(), 1);
-    answer(
-        &mut reap,
-        ProbeState::InboundOk,
-        Vec::from([probes[1].sent[0]]),
-    );
+    answer(&mut reap, ProbeState::InboundOk, Vec::from([probes[1].sent[0]]));
     assert_eq!(reap.current_pair(), pair(0, 0));
 }
 
@@ -154,11 +136,7 @@ fn a_reported_pair_that_is_no_longer_usable_is_not_taken() {
 
     let (mut reap, probes) = after_three_probes();
     reap.set_pairs(pairs(1, 2));
-    answer(
-        &mut reap,
-        ProbeState::InboundOk,
-        Vec::from([probes[2].sent[0]]),
-    );
+    answer(&mut reap, ProbeState::InboundOk, Vec::from([probes[2].sent[0]]));
     assert_eq!(reap.current_pair(), pair(0, 0));
 }
 
@@ -168,10 +146,7 @@ fn a_probe_whose_record_names_other_addresses_is_not_vouched_for() {
     let probe = probe_from_peer(ProbeState::Exploring, pair(1, 1), 5, Vec::new());
     reap.handle_probe(at(1.0), pair(0, 1), &probe, &mut rng(1));
     let (_, answer) = only_probe(&mut reap);
-    assert_eq!(
-        (answer.state, answer.received.len()),
-        (ProbeState::InboundOk, 0)
-    );
+    assert_eq!((answer.state, answer.received.len()), (ProbeState::InboundOk, 0));
 }
 
 #[test]
@@ -183,20 +158,14 @@ fn a_probe_without_records_is_ignored() {
         received: Vec::new(),
     };
     reap.handle_probe(at(1.0), pair(0, 1), &probe, &mut rng(1));
-    assert_eq!(
-        (reap.state(), transmits(&mut reap).len()),
-        (State::Operational, 0)
-    );
+    assert_eq!((reap.state(), transmits(&mut reap).len()), (State::Operational, 0));
 }
 
 #[test]
 fn an_inbound_ok_probe_reports_the_probe_that_caused_it() {
     let mut reap = Reap::new(Config::default(), pairs(2, 2), pair(0, 0));
     let (on, first) = answer(&mut reap, ProbeState::Exploring, Vec::new());
-    assert_eq!(
-        (first.state, first.received[0].nonce),
-        (ProbeState::InboundOk, 77)
-    );
+    assert_eq!((first.state, first.received[0].nonce), (ProbeState::InboundOk, 77));
     assert_eq!(on, pair(0, 1), "back the way it came");
     reap.handle_timeout(reap.poll_timeout().unwrap(), &mut rng(2));
     assert_eq!(only_probe(&mut reap).1.received, first.received);
@@ -252,8 +221,5 @@ fn outputs_that_nobody_fetches_are_bounded() {
         let probe = probe_from_peer(state, pair(0, 0), nonce, Vec::new());
         reap.handle_probe(at(1.0), pair(0, 0), &probe, &mut rng(1));
     }
-    assert_eq!(
-        (transmits(&mut reap).len(), events(&mut reap).len()),
-        (16, 16)
-    );
+    assert_eq!((transmits(&mut reap).len(), events(&mut reap).len()), (16, 16));
 }

@@ -41,11 +41,7 @@ const TABLES: [(&str, Input, [&str; 3]); 9] = [
     (
         "6.5",
         Input::Retransmission,
-        [
-            "-",
-            "SEND Probe Exploring",
-            "SEND Probe InboundOk, START Send",
-        ],
+        ["-", "SEND Probe Exploring", "SEND Probe InboundOk, START Send"],
     ),
     (
         "6.6",
@@ -101,15 +97,9 @@ fn parse(cell: &str) -> Rule {
         };
         match action.split(' ').collect::<Vec<_>>().as_slice() {
             ["SEND", "Keepalive"] => rule.message = Some(Message::Keepalive),
-            ["SEND", "Probe", "Operational"] => {
-                rule.message = Some(Message::Probe(ProbeState::Operational))
-            }
-            ["SEND", "Probe", "Exploring"] => {
-                rule.message = Some(Message::Probe(ProbeState::Exploring))
-            }
-            ["SEND", "Probe", "InboundOk"] => {
-                rule.message = Some(Message::Probe(ProbeState::InboundOk))
-            }
+            ["SEND", "Probe", "Operational"] => rule.message = Some(Message::Probe(ProbeState::Operational)),
+            ["SEND", "Probe", "Exploring"] => rule.message = Some(Message::Probe(ProbeState::Exploring)),
+            ["SEND", "Probe", "InboundOk"] => rule.message = Some(Message::Probe(ProbeState::InboundOk)),
             ["GOTO", "Operational"] => rule.goto = Some(State::Operational),
             ["GOTO", "Exploring"] => rule.goto = Some(State::Exploring),
             ["GOTO", "InboundOk"] => rule.goto = Some(State::InboundOk),
@@ -125,11 +115,7 @@ fn parse(cell: &str) -> Rule {
 fn the_table_is_the_rfcs() {
     for (section, input, cells) in TABLES {
         for (state, cell) in STATES.into_iter().zip(cells) {
-            assert_eq!(
-                rule(state, input),
-                parse(cell),
-                "{section}, {state:?}: {cell}"
-            );
+            assert_eq!(rule(state, input), parse(cell), "{section}, {state:?}: {cell}");
         }
     }
 }
@@ -222,10 +208,7 @@ fn expected_timer(rule: &Rule, before: Running, expired: bool, now: Instant) -> 
     match (rule.send_timer, rule.keepalive_timer) {
         (TimerOp::Start, _) if running == Running::Neither => Running::Send { since: now },
         (TimerOp::Restart, _) => Running::Send { since: now },
-        (_, TimerOp::Start) if running == Running::Neither => Running::Keepalive {
-            since: now,
-            last: now,
-        },
+        (_, TimerOp::Start) if running == Running::Neither => Running::Keepalive { since: now, last: now },
         _ => running,
     }
 }

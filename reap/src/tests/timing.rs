@@ -33,11 +33,7 @@ fn an_unanswered_packet_ends_in_exploring_after_the_send_timeout() {
     let mut reap = reap();
     reap.handle_payload_sent(at(1.0));
     reap.handle_payload_sent(at(9.0));
-    assert_eq!(
-        reap.poll_timeout(),
-        Some(at(16.0)),
-        "counted from the first"
-    );
+    assert_eq!(reap.poll_timeout(), Some(at(16.0)), "counted from the first");
     reap.handle_timeout(at(15.999999), &mut rng(1));
     assert_eq!(reap.state(), State::Operational);
     reap.handle_timeout(at(16.0), &mut rng(1));
@@ -49,10 +45,7 @@ fn an_unanswered_packet_ends_in_exploring_after_the_send_timeout() {
 fn a_received_packet_is_answered_by_three_keepalives_and_then_silence() {
     let mut reap = reap();
     received(&mut reap, 1.0, 1.0);
-    assert_eq!(
-        keepalives_until(&mut reap, 1000.0),
-        [at(6.0), at(11.0), at(16.0)]
-    );
+    assert_eq!(keepalives_until(&mut reap, 1000.0), [at(6.0), at(11.0), at(16.0)]);
     assert_eq!(reap.poll_timeout(), None);
 }
 
@@ -75,10 +68,7 @@ fn the_last_keepalive_comes_at_the_timeout_even_between_two_intervals() {
         ..Config::default()
     });
     received(&mut reap, 1.0, 1.0);
-    assert_eq!(
-        keepalives_until(&mut reap, 1000.0),
-        [at(7.0), at(13.0), at(16.0)]
-    );
+    assert_eq!(keepalives_until(&mut reap, 1000.0), [at(7.0), at(13.0), at(16.0)]);
 }
 
 #[test]
@@ -95,10 +85,7 @@ fn the_peers_keepalive_timeout_is_honoured_while_the_timer_runs() {
     let mut reap = reap();
     received(&mut reap, 1.0, 1.0);
     reap.set_keepalive_timeout(secs(3.0));
-    assert_eq!(
-        keepalives_until(&mut reap, 1000.0),
-        [at(2.0), at(3.0), at(4.0)]
-    );
+    assert_eq!(keepalives_until(&mut reap, 1000.0), [at(2.0), at(3.0), at(4.0)]);
 }
 
 #[test]
@@ -134,11 +121,7 @@ fn an_older_report_starts_and_restarts_nothing() {
         }
     );
     reap.handle_payload_sent(at(5.0));
-    assert_eq!(
-        reap.running(),
-        before,
-        "sent before the packet that waits for a reply"
-    );
+    assert_eq!(reap.running(), before, "sent before the packet that waits for a reply");
 
     reap.handle_payload_sent(at(13.0));
     received(&mut reap, 11.0, 14.0);
@@ -151,11 +134,7 @@ fn an_older_report_starts_and_restarts_nothing() {
 
     reap.handle_keepalive(at(15.0), &mut rng(1));
     reap.handle_payload_sent(at(13.0));
-    assert_eq!(
-        reap.running(),
-        Running::Neither,
-        "answered by the keepalive"
-    );
+    assert_eq!(reap.running(), Running::Neither, "answered by the keepalive");
 }
 
 #[test]

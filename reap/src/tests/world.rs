@@ -93,13 +93,11 @@ impl World {
 
     /// Packets from `host`'s locator `from` to the other's locator `to` are lost, from now on.
     pub(super) fn cut(&mut self, host: usize, from: usize, to: usize) {
-        self.dead
-            .insert((locator(host, from), locator(1 - host, to)));
+        self.dead.insert((locator(host, from), locator(1 - host, to)));
     }
 
     pub(super) fn mend(&mut self, host: usize, from: usize, to: usize) {
-        self.dead
-            .remove(&(locator(host, from), locator(1 - host, to)));
+        self.dead.remove(&(locator(host, from), locator(1 - host, to)));
     }
 
     /// Exactly these directed pairs fail from now on: per host, by its own locator, then by the other's.
@@ -120,16 +118,12 @@ impl World {
 
     /// Whether both are Operational on pairs that work.
     pub(super) fn is_well(&self) -> bool {
-        self.hosts.iter().all(|host| {
-            host.reap.state() == State::Operational && self.works(host.reap.current_pair())
-        })
+        self.hosts
+            .iter()
+            .all(|host| host.reap.state() == State::Operational && self.works(host.reap.current_pair()))
     }
 
-    pub(super) fn with_reap(
-        &mut self,
-        host: usize,
-        action: impl FnOnce(&mut Reap, Instant, &mut dyn Rng),
-    ) {
+    pub(super) fn with_reap(&mut self, host: usize, action: impl FnOnce(&mut Reap, Instant, &mut dyn Rng)) {
         let Host { reap, rng, .. } = &mut self.hosts[host];
         action(reap, self.now, rng);
         self.drain(host);
@@ -156,9 +150,7 @@ impl World {
 
     /// What REAP itself sent, in order.
     pub(super) fn reap_packets(&self) -> impl Iterator<Item = &Packet> {
-        self.log
-            .iter()
-            .filter(|packet| packet.body != Body::Payload)
+        self.log.iter().filter(|packet| packet.body != Body::Payload)
     }
 
     fn next_time(&self) -> Option<Instant> {
@@ -238,8 +230,7 @@ impl World {
     }
 
     fn transmit(&mut self, sender: usize, pair: LocatorPair, body: Body) {
-        let unlucky =
-            self.loss_per_mille > 0 && self.network_rng.next_u32() % 1000 < self.loss_per_mille;
+        let unlucky = self.loss_per_mille > 0 && self.network_rng.next_u32() % 1000 < self.loss_per_mille;
         let lost = unlucky || !self.works(pair);
         let packet = Packet {
             at: self.now,
@@ -251,8 +242,7 @@ impl World {
         };
         self.log.push(packet.clone());
         if !lost {
-            self.in_flight
-                .insert((self.now + self.delay, self.packets), packet);
+            self.in_flight.insert((self.now + self.delay, self.packets), packet);
             self.packets += 1;
         }
     }

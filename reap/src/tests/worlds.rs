@@ -26,12 +26,10 @@ fn plan() -> impl Strategy<Value = Plan> {
         .prop_flat_map(|(ours, theirs, first, second, seed)| {
             let n = ours * theirs;
             let dead = || {
-                (prop::collection::vec(prop::bool::weighted(0.7), n), 0..n).prop_map(
-                    |(mut dead, spared)| {
-                        dead[spared] = false;
-                        dead
-                    },
-                )
+                (prop::collection::vec(prop::bool::weighted(0.7), n), 0..n).prop_map(|(mut dead, spared)| {
+                    dead[spared] = false;
+                    dead
+                })
             };
             // Somebody has to notice.
             let flows = if first.is_none() && second.is_none() {
@@ -39,13 +37,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             } else {
                 [first, second]
             };
-            (
-                Just([ours, theirs]),
-                dead(),
-                dead(),
-                Just(flows),
-                Just(seed),
-            )
+            (Just([ours, theirs]), dead(), dead(), Just(flows), Just(seed))
         })
         .prop_map(|(locators, there, back, flows, seed)| Plan {
             locators,
@@ -97,13 +89,7 @@ fn recovers(plan: &Plan, config: Config, loss_per_mille: u32, bounds: u32) -> Wo
     let mut world = build(plan, config);
     world.loss_per_mille = loss_per_mille;
     let end = world.now + bound(&config, pairs_of(plan)) * bounds;
-    let label = |world: &World| {
-        std::format!(
-            "{plan:?}: {:?}, {:?}",
-            world.reap(0).state(),
-            world.reap(1).state()
-        )
-    };
+    let label = |world: &World| std::format!("{plan:?}: {:?}, {:?}", world.reap(0).state(), world.reap(1).state());
     assert!(world.run_until(end, World::is_well), "{}", label(&world));
     world
 }

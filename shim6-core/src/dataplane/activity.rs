@@ -18,6 +18,7 @@ pub struct Activity {
     // Time stamps are microseconds plus one; 0 stands for never.
     last_sent: AtomicU64,
     last_received: AtomicU64,
+    // The first packet of each direction since the last one of the other, or since the endpoint took note.
     first_unanswered: AtomicU64,
     first_unreplied: AtomicU64,
     wake: AtomicU8,
@@ -35,7 +36,7 @@ impl Activity {
     #[must_use]
     pub fn record_sent(&self, now: Instant, octets: usize) -> bool {
         add(&self.sent_octets, octets as u64);
-        let stamp = now.as_micros() + 1;
+        let stamp = now.as_micros().saturating_add(1);
         self.last_sent.store(stamp, Relaxed);
         if self.first_unanswered.load(Relaxed) == 0 {
             self.first_unanswered.store(stamp, Relaxed);
@@ -52,7 +53,7 @@ impl Activity {
     #[must_use]
     pub fn record_received(&self, now: Instant, octets: usize) -> bool {
         add(&self.received_octets, octets as u64);
-        let stamp = now.as_micros() + 1;
+        let stamp = now.as_micros().saturating_add(1);
         self.last_received.store(stamp, Relaxed);
         if self.first_unreplied.load(Relaxed) == 0 {
             self.first_unreplied.store(stamp, Relaxed);
@@ -72,6 +73,7 @@ impl Activity {
         (self.received_packets.load(Relaxed), self.received_octets.load(Relaxed))
     }
 
+    /// What has passed so far.
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
             sent_packets: self.sent_packets.load(Relaxed),
@@ -80,6 +82,16 @@ impl Activity {
             last_received: instant(self.last_received.load(Relaxed)),
             first_unanswered: instant(self.first_unanswered.load(Relaxed)),
             first_unreplied: instant(self.first_unreplied.load(Relaxed)),
+        }
+    }
+
+    /// What has passed so far; the next packet of either direction counts as a first one again. Without that, a flow with
+    /// keepalives as its only answers would show the time of its very first packet for ever.
+    pub(crate) fn take_snapshot(&self) -> Snapshot {
+        Snapshot {
+            first_unanswered: instant(self.first_unanswered.swap(0, Relaxed)),
+            first_unreplied: instant(self.first_unreplied.swap(0, Relaxed)),
+            ..self.snapshot()
         }
     }
 
@@ -101,9 +113,9 @@ pub(crate) struct Snapshot {
     pub(crate) received_packets: u64,
     pub(crate) last_sent: Option<Instant>,
     pub(crate) last_received: Option<Instant>,
-    /// The first packet sent since the last one received.
+    /// The first packet sent since the last one received, or since the last [`Activity::take_snapshot`].
     pub(crate) first_unanswered: Option<Instant>,
-    /// The first packet received since the last one sent.
+    /// The first packet received since the last one sent, or since the last [`Activity::take_snapshot`].
     pub(crate) first_unreplied: Option<Instant>,
 }
 
@@ -133,12 +145,44 @@ mod tests {
         let _ = activity.record_received(at(20), 50);
         let _ = activity.record_received(at(30), 50);
         let snapshot = activity.snapshot();
-        assert_eq!((snapshot.first_unanswered, snapshot.first_unreplied), (None, Some(at(20))));
+        assert_eq!(
+            (snapshot.first_unanswered, snapshot.first_unreplied),
+            (None, Some(at(20)))
+        );
         let _ = activity.record_sent(at(40), 1);
         let snapshot = activity.snapshot();
-        assert_eq!((snapshot.first_unanswered, snapshot.first_unreplied), (Some(at(40)), None));
+        assert_eq!(
+            (snapshot.first_unanswered, snapshot.first_unreplied),
+            (Some(at(40)), None)
+        );
         assert_eq!(activity.sent(), (3, 201));
         assert_eq!(activity.received(), (2, 100));
+    }
+
+    #[test]
+    fn what_was_taken_note_of_is_no_longer_the_first() {
+        let activity = Activity::default();
+        let _ = activity.record_sent(at(0), 1);
+        assert_eq!(activity.take_snapshot().first_unanswered, Some(at(0)));
+        let _ = activity.record_sent(at(10), 1);
+        let _ = activity.record_sent(at(20), 1);
+        assert_eq!(activity.take_snapshot().first_unanswered, Some(at(10)));
+        let _ = activity.record_received(at(30), 1);
+        assert_eq!(activity.take_snapshot().first_unreplied, Some(at(30)));
+        let snapshot = activity.snapshot();
+        assert_eq!((snapshot.first_unanswered, snapshot.first_unreplied), (None, None));
+        assert_eq!(
+            (snapshot.last_sent, snapshot.last_received),
+            (Some(at(20)), Some(at(30)))
+        );
+    }
+
+    #[test]
+    fn the_end_of_time_is_no_overflow() {
+        let activity = Activity::default();
+        let _ = activity.record_sent(at(u64::MAX), 1);
+        let _ = activity.record_received(at(u64::MAX), 1);
+        assert!(activity.snapshot().last_received.is_some());
     }
 
     #[test]

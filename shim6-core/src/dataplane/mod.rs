@@ -5,6 +5,8 @@
 
 mod activity;
 mod rewrite;
+#[cfg(test)]
+mod tests;
 
 use alloc::sync::Arc;
 use core::net::Ipv6Addr;
@@ -16,7 +18,7 @@ pub use activity::Activity;
 pub(crate) use activity::{Snapshot, WAKE_ON_RECEIVED, WAKE_ON_SENT};
 pub use rewrite::{IPV6_HEADER_LEN, Malformed, PAYLOAD_HEADER_LEN, addresses};
 
-use crate::context::ContextId;
+use crate::id::ContextId;
 use crate::wire::{ContextTag, PROTOCOL, payload};
 
 /// How to treat one context's packets. Never changes: a path change makes a new flow, with the same activity.
@@ -26,6 +28,9 @@ pub struct Flow {
     pub context: ContextId,
     /// The addresses that the upper layers know.
     pub ulids: LocatorPair,
+    /// The Forked Instance Identifier. Ordinary outgoing packets belong to instance 0 (RFC 5533 section 12.4); a flow of
+    /// another instance, which only the peer can have asked for, restores what the peer sends on it.
+    pub forked_instance: u32,
     /// The addresses that outgoing packets bear.
     pub locators: LocatorPair,
     /// The tag that this host gave the context: it is in the packets received.
@@ -38,9 +43,9 @@ pub struct Flow {
 
 impl Flow {
     /// Whether outgoing packets must be rewritten. While the locators are the ULIDs they are ordinary packets, which need
-    /// not pass through a [`Dataplane`] at all.
+    /// not pass through a [`Dataplane`] at all. Never for a forked instance, which has no outgoing packets.
     pub fn is_steered(&self) -> bool {
-        self.locators != self.ulids
+        self.forked_instance == 0 && self.locators != self.ulids
     }
 }
 
@@ -81,6 +86,8 @@ pub enum Outbound<'a> {
     },
     /// It belongs to no context.
     NoContext,
+    /// It bears the ULIDs of a context, but is Shim6's own or Neighbor Discovery: it may leave as it is.
+    NotPayload,
     /// It cannot be rewritten.
     Malformed(Malformed),
 }
@@ -116,32 +123,37 @@ impl Dataplane {
     pub fn apply(&mut self, update: DataplaneUpdate) {
         match update {
             DataplaneUpdate::Insert(flow) => {
-                self.by_tag.insert(flow.local_tag, flow.clone());
-                self.by_ulids.insert(flow.ulids, flow);
+                if flow.forked_instance == 0 {
+                    self.by_ulids.insert(flow.ulids, flow.clone());
+                }
+                self.by_tag.insert(flow.local_tag, flow);
             }
             DataplaneUpdate::Remove(flow) => {
-                self.by_tag.remove(&flow.local_tag);
-                // Another context may have taken over the ULID pair meanwhile.
-                if self.by_ulids.get(&flow.ulids).is_some_and(|current| current.context == flow.context) {
+                // Another context may have taken over the tag or the ULID pair meanwhile.
+                let is_same = |current: &Arc<Flow>| current.context == flow.context;
+                if self.by_tag.get(&flow.local_tag).is_some_and(is_same) {
+                    self.by_tag.remove(&flow.local_tag);
+                }
+                if self.by_ulids.get(&flow.ulids).is_some_and(is_same) {
                     self.by_ulids.remove(&flow.ulids);
                 }
             }
         }
     }
 
-    /// The flow of a ULID pair.
+    /// The flow of a ULID pair, instance 0.
     pub fn flow(&self, ulids: LocatorPair) -> Option<&Arc<Flow>> {
         self.by_ulids.get(&ulids)
     }
 
     /// How many flows there are.
     pub fn len(&self) -> usize {
-        self.by_ulids.len()
+        self.by_tag.len()
     }
 
     /// Whether there is no flow.
     pub fn is_empty(&self) -> bool {
-        self.by_ulids.is_empty()
+        self.by_tag.is_empty()
     }
 
     /// Rewrites the outgoing IPv6 packet at `buffer[start..]` in place, with at least [`PAYLOAD_HEADER_LEN`] octets of
@@ -150,15 +162,31 @@ impl Dataplane {
         let Some((source, destination)) = buffer.get(start..).and_then(addresses) else {
             return Outbound::Malformed(Malformed::Truncated);
         };
-        let Some(flow) = self.by_ulids.get(&LocatorPair { local: source, peer: destination }) else {
+        let Some(flow) = self.by_ulids.get(&LocatorPair {
+            local: source,
+            peer: destination,
+        }) else {
             return Outbound::NoContext;
         };
+        let Some(found) = rewrite::position(&buffer[start..]) else {
+            return Outbound::Malformed(Malformed::Truncated);
+        };
+        if !rewrite::is_payload(found) {
+            return Outbound::NotPayload;
+        }
         let octets = buffer.len() - start;
         if !flow.is_steered() {
-            return Outbound::Unchanged { flow, wake: flow.activity.record_sent(now, octets) };
+            return Outbound::Unchanged {
+                flow,
+                wake: flow.activity.record_sent(now, octets),
+            };
         }
         match rewrite::insert(buffer, start, flow.peer_tag, flow.locators.local, flow.locators.peer) {
-            Ok(start) => Outbound::Rewritten { start, flow, wake: flow.activity.record_sent(now, octets) },
+            Ok(start) => Outbound::Rewritten {
+                start,
+                flow,
+                wake: flow.activity.record_sent(now, octets),
+            },
             Err(reason) => Outbound::Malformed(reason),
         }
     }
@@ -169,7 +197,7 @@ impl Dataplane {
         let Some(packet) = buffer.get(start..).filter(|packet| addresses(packet).is_some()) else {
             return Inbound::Malformed(Malformed::Truncated);
         };
-        let Some((field, offset)) = rewrite::position(packet) else {
+        let Some((packet, field, offset)) = rewrite::position(packet) else {
             return Inbound::Malformed(Malformed::Truncated);
         };
         if packet[field] != PROTOCOL {
@@ -181,15 +209,22 @@ impl Dataplane {
         if header[2] & 0x80 == 0 {
             return Inbound::Control { start: start + offset };
         }
-        let Ok((tag, _)) = payload::parse(header) else {
-            return Inbound::Malformed(Malformed::Truncated);
+        let Ok((tag, next_header)) = payload::parse(header) else {
+            return Inbound::Malformed(Malformed::HeaderLength);
         };
+        if next_header == PROTOCOL {
+            return Inbound::Malformed(Malformed::Nested);
+        }
         let Some(flow) = self.by_tag.get(&tag) else {
             return Inbound::NoContext;
         };
         let octets = packet.len() - PAYLOAD_HEADER_LEN;
         match rewrite::remove(buffer, start, (field, offset), flow.ulids.peer, flow.ulids.local) {
-            Ok(start) => Inbound::Restored { start, flow, wake: flow.activity.record_received(now, octets) },
+            Ok(start) => Inbound::Restored {
+                start,
+                flow,
+                wake: flow.activity.record_received(now, octets),
+            },
             Err(reason) => Inbound::Malformed(reason),
         }
     }
@@ -205,9 +240,15 @@ impl Dataplane {
         now: Instant,
     ) -> Observed {
         let ulids = if outgoing {
-            LocatorPair { local: source, peer: destination }
+            LocatorPair {
+                local: source,
+                peer: destination,
+            }
         } else {
-            LocatorPair { local: destination, peer: source }
+            LocatorPair {
+                local: destination,
+                peer: source,
+            }
         };
         let Some(flow) = self.by_ulids.get(&ulids) else {
             return Observed::NoContext(ulids);
@@ -216,7 +257,11 @@ impl Dataplane {
             true => flow.activity.record_sent(now, octets),
             false => flow.activity.record_received(now, octets),
         };
-        if wake { Observed::Wake(flow.context) } else { Observed::Recorded }
+        if wake {
+            Observed::Wake(flow.context)
+        } else {
+            Observed::Recorded
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::wire::{ContextTag, PROTOCOL, payload};
 
 /// Octets of the IPv6 header.
 pub const IPV6_HEADER_LEN: usize = 40;
-/// Octets of the Shim6 Payload Extension header, and so the headroom that [`insert`] needs.
+/// Octets of the Shim6 Payload Extension header, and so the headroom that [`Dataplane::outbound`](super::Dataplane::outbound) needs.
 pub const PAYLOAD_HEADER_LEN: usize = 8;
 
 const PAYLOAD_LENGTH: usize = 4;
@@ -20,6 +20,9 @@ const DESTINATION: usize = 24;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const DESTINATION_OPTIONS: u8 = 60;
+const ICMPV6: u8 = 58;
+/// Router Solicitation to Redirect (RFC 4861 section 4).
+const NEIGHBOR_DISCOVERY: core::ops::RangeInclusive<u8> = 133..=137;
 
 /// Why a packet cannot be rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +33,11 @@ pub enum Malformed {
     TooLong,
     /// Less than 8 octets in front of the packet.
     NoHeadroom,
+    /// A payload header whose Hdr Ext Len is not 0 (RFC 5533 section 5.2).
+    HeaderLength,
+    /// A payload header directly behind a payload header, which no sender makes: restored, the packet would bring another
+    /// Shim6 message in under the peer's ULID.
+    Nested,
 }
 
 /// The addresses of the IPv6 packet that starts at `packet[0]`: source, destination.
@@ -38,11 +46,12 @@ pub fn addresses(packet: &[u8]) -> Option<(Ipv6Addr, Ipv6Addr)> {
     (header[0] >> 4 == 6).then(|| (address(header, SOURCE), address(header, DESTINATION)))
 }
 
-/// Where the Shim6 header is, or would be: the offsets of the Next Header field that leads there and of the place itself.
+/// Where the Shim6 header is, or would be: the packet as far as its Payload Length says, the offsets of the Next Header
+/// field that leads there and of the place itself.
 ///
 /// That is behind a Hop-by-Hop header, a Routing header, and a Destination Options header that a Routing header follows
 /// (RFC 5533 section 11.1).
-pub(crate) fn position(packet: &[u8]) -> Option<(usize, usize)> {
+pub(crate) fn position(packet: &[u8]) -> Option<(&[u8], usize, usize)> {
     let length = IPV6_HEADER_LEN + usize::from(u16_at(packet, PAYLOAD_LENGTH)?);
     let packet = packet.get(..length)?;
     let mut field = NEXT_HEADER;
@@ -55,10 +64,20 @@ pub(crate) fn position(packet: &[u8]) -> Option<(usize, usize)> {
             _ => false,
         };
         if !skip {
-            return Some((field, offset));
+            return Some((packet, field, offset));
         }
         field = offset;
         offset = end_of_extension(packet, offset)?;
+    }
+}
+
+/// Whether the packet whose headers were found by [`position`] is the upper layers' own: not a Shim6 message, and not
+/// Neighbor Discovery, which is between neighbours on a link.
+pub(crate) fn is_payload((packet, field, offset): (&[u8], usize, usize)) -> bool {
+    match packet.get(field) {
+        Some(&PROTOCOL) => false,
+        Some(&ICMPV6) => !packet.get(offset).is_some_and(|kind| NEIGHBOR_DISCOVERY.contains(kind)),
+        _ => true,
     }
 }
 
@@ -73,9 +92,11 @@ pub(crate) fn insert(
 ) -> Result<usize, Malformed> {
     let packet = buffer.get(start..).ok_or(Malformed::Truncated)?;
     addresses(packet).ok_or(Malformed::Truncated)?;
-    let (field, offset) = position(packet).ok_or(Malformed::Truncated)?;
+    let (_, field, offset) = position(packet).ok_or(Malformed::Truncated)?;
     let length = u16_at(packet, PAYLOAD_LENGTH).ok_or(Malformed::Truncated)?;
-    let length = length.checked_add(PAYLOAD_HEADER_LEN as u16).ok_or(Malformed::TooLong)?;
+    let length = length
+        .checked_add(PAYLOAD_HEADER_LEN as u16)
+        .ok_or(Malformed::TooLong)?;
     let new_start = start.checked_sub(PAYLOAD_HEADER_LEN).ok_or(Malformed::NoHeadroom)?;
     buffer.copy_within(start..start + offset, new_start);
     let packet = &mut buffer[new_start..];
@@ -100,7 +121,9 @@ pub(crate) fn remove(
 ) -> Result<usize, Malformed> {
     let packet = buffer.get_mut(start..).ok_or(Malformed::Truncated)?;
     let length = u16_at(packet, PAYLOAD_LENGTH).ok_or(Malformed::Truncated)?;
-    let length = length.checked_sub(PAYLOAD_HEADER_LEN as u16).ok_or(Malformed::Truncated)?;
+    let length = length
+        .checked_sub(PAYLOAD_HEADER_LEN as u16)
+        .ok_or(Malformed::Truncated)?;
     let next_header = *packet.get(offset).ok_or(Malformed::Truncated)?;
     packet[field] = next_header;
     packet[PAYLOAD_LENGTH..PAYLOAD_LENGTH + 2].copy_from_slice(&length.to_be_bytes());

@@ -7,13 +7,14 @@ use core::net::Ipv6Addr;
 use core::time::Duration;
 
 use rand_core::Rng;
-use shim6_reap::{Instant, LocatorPair, Reap};
+use shim6_reap::{Cause, Instant, LocatorPair, Reap};
 
 use super::verify::{Refusal, is_locator, method_offset};
 use super::{Arrival, Endpoint, monitor};
-use crate::context::{Context, ContextId, ContextState, Established, Initiation, Phase};
-use crate::dataplane::{Activity, DataplaneUpdate, Flow, Snapshot};
+use crate::context::{Context, ContextState, Established, Initiation, Phase};
+use crate::dataplane::{Activity, DataplaneUpdate, Flow};
 use crate::event::{CloseReason, Event};
+use crate::id::ContextId;
 use crate::validator::Exchange;
 use crate::wire::{ContextTag, Discard, ErrorCode, I1, I2, LocatorList, Message, R1, R2, UlidPair};
 
@@ -31,9 +32,22 @@ impl Endpoint {
         let local_tag = self.allocate_tag();
         let nonce = self.allocate_nonce();
         let deadline = self.backoff(now, self.config.establishment.i1_timeout, 0);
-        let initiation = Initiation { nonce, i1_retries: 0, i2_retries: 0, deadline };
+        let initiation = Initiation {
+            nonce,
+            i1_retries: 0,
+            i2_retries: 0,
+            deadline,
+        };
         let phase = Phase::I1Sent(initiation);
-        self.insert(Context { id, ulids, forked_instance: 0, local_tag, created: now, phase, timer: None });
+        self.insert(Context {
+            id,
+            ulids,
+            forked_instance: 0,
+            local_tag,
+            created: now,
+            phase,
+            timer: None,
+        });
         self.send_i1(id);
         self.reschedule(id);
         id
@@ -46,7 +60,9 @@ impl Endpoint {
         let Some(&id) = self.by_ulids.get(&(ulids, forked_instance)) else {
             return self.send_r1(now, on, ulids, i1);
         };
-        let Some(context) = self.contexts.get(&id) else { return Err(Discard::NoContext) };
+        let Some(context) = self.contexts.get(&id) else {
+            return Err(Discard::NoContext);
+        };
         match context.established() {
             Some(established) => {
                 // Without the option the initiator uses the ULIDs, which always belong to the context.
@@ -68,10 +84,20 @@ impl Endpoint {
         let id = self.initiator(on, r1.initiator_nonce)?;
         let deadline = self.backoff(now, self.config.establishment.i2_timeout, 0);
         let context = self.contexts.get_mut(&id).ok_or(Discard::NoMatchingInitiator)?;
-        let Phase::I1Sent(initiation) = &context.phase else { return Err(Discard::WrongState) };
-        let initiation = Initiation { i2_retries: 0, deadline, ..initiation.clone() };
+        let Phase::I1Sent(initiation) = &context.phase else {
+            return Err(Discard::WrongState);
+        };
+        let initiation = Initiation {
+            i2_retries: 0,
+            deadline,
+            ..initiation.clone()
+        };
         let (responder_nonce, validator) = (r1.responder_nonce, r1.validator.clone());
-        context.phase = Phase::I2Sent { initiation, responder_nonce, validator };
+        context.phase = Phase::I2Sent {
+            initiation,
+            responder_nonce,
+            validator,
+        };
         self.send_i2(id);
         self.reschedule(id);
         Ok(())
@@ -82,15 +108,25 @@ impl Endpoint {
         let Arrival { now, on, .. } = arrival;
         let (ulids, forked_instance) = self.identify(on, i2.ulid_pair, i2.forked_instance)?;
         let tag = i2.initiator_context_tag;
-        let exchange = Exchange { initiator_context_tag: tag, ulids, locators: on, forked_instance };
-        self.validator.check(now, i2.responder_nonce, &i2.validator, &exchange)?;
+        let exchange = Exchange {
+            initiator_context_tag: tag,
+            ulids,
+            locators: on,
+            forked_instance,
+        };
+        self.validator
+            .check(now, i2.responder_nonce, &i2.validator, &exchange)?;
         let existing = self.by_ulids.get(&(ulids, forked_instance)).copied();
         if existing.is_none() && !self.has_room_for(ulids.peer) {
             return Err(Discard::ContextLimit);
         }
         let locators = self.accept_locators(arrival, ulids.peer, i2.locators.as_ref(), i2.cga_parameters.as_deref())?;
         let keepalive = monitor::Announced::new(i2.keepalive_timeout, i2.keepalive_timeout_ms);
-        let peer = PeerDescription { tag, locators, keepalive };
+        let peer = PeerDescription {
+            tag,
+            locators,
+            keepalive,
+        };
         let id = match existing {
             None => self.accept(now, on, ulids, forked_instance, peer),
             Some(id) => self.renew(now, on, id, peer)?,
@@ -105,7 +141,11 @@ impl Endpoint {
         let ulid = self.contexts.get(&id).ok_or(Discard::NoMatchingInitiator)?.ulids.peer;
         let locators = self.accept_locators(arrival, ulid, r2.locators.as_ref(), r2.cga_parameters.as_deref())?;
         let keepalive = monitor::Announced::new(r2.keepalive_timeout, r2.keepalive_timeout_ms);
-        let peer = PeerDescription { tag: r2.responder_context_tag, locators, keepalive };
+        let peer = PeerDescription {
+            tag: r2.responder_context_tag,
+            locators,
+            keepalive,
+        };
         self.become_established(now, on, id, peer, true);
         Ok(())
     }
@@ -114,7 +154,9 @@ impl Endpoint {
     pub(super) fn retransmit(&mut self, now: Instant, id: ContextId) {
         let timers = self.config.establishment.clone();
         let jitter = self.rng.next_u32();
-        let Some(context) = self.contexts.get_mut(&id) else { return };
+        let Some(context) = self.contexts.get_mut(&id) else {
+            return;
+        };
         match &mut context.phase {
             Phase::I2Sent { initiation, .. } if initiation.i2_retries < timers.i2_retries_max => {
                 initiation.i2_retries += 1;
@@ -148,7 +190,10 @@ impl Endpoint {
         option: Option<UlidPair>,
         forked_instance: Option<u32>,
     ) -> Result<(LocatorPair, u32), Discard> {
-        let ulids = option.map_or(on, |pair| LocatorPair { local: pair.receiver, peer: pair.sender });
+        let ulids = option.map_or(on, |pair| LocatorPair {
+            local: pair.receiver,
+            peer: pair.sender,
+        });
         if !self.identity.contains(ulids.local) || self.identity.contains(ulids.peer) || !is_locator(ulids.peer) {
             return Err(Discard::LocatorNotInSet);
         }
@@ -160,7 +205,11 @@ impl Endpoint {
     fn initiator(&self, on: LocatorPair, nonce: u32) -> Result<ContextId, Discard> {
         let id = *self.by_nonce.get(&nonce).ok_or(Discard::NoMatchingInitiator)?;
         let context = self.contexts.get(&id).ok_or(Discard::NoMatchingInitiator)?;
-        if context.ulids == on { Ok(id) } else { Err(Discard::NoMatchingInitiator) }
+        if context.ulids == on {
+            Ok(id)
+        } else {
+            Err(Discard::NoMatchingInitiator)
+        }
     }
 
     fn accept_locators(
@@ -190,10 +239,18 @@ impl Endpoint {
             return Err(Discard::RateLimited);
         }
         let forked_instance = i1.forked_instance.unwrap_or(0);
-        let exchange =
-            Exchange { initiator_context_tag: i1.initiator_context_tag, ulids, locators: on, forked_instance };
+        let exchange = Exchange {
+            initiator_context_tag: i1.initiator_context_tag,
+            ulids,
+            locators: on,
+            forked_instance,
+        };
         let (responder_nonce, validator) = self.validator.issue(now, &exchange);
-        let r1 = R1 { initiator_nonce: i1.initiator_nonce, responder_nonce, validator: validator.to_vec() };
+        let r1 = R1 {
+            initiator_nonce: i1.initiator_nonce,
+            responder_nonce,
+            validator: validator.to_vec(),
+        };
         self.send(on, Message::R1(r1));
         Ok(())
     }
@@ -212,7 +269,14 @@ impl Endpoint {
 
     fn send_i2(&mut self, id: ContextId) {
         let Some(context) = self.contexts.get(&id) else { return };
-        let Phase::I2Sent { initiation, responder_nonce, validator } = &context.phase else { return };
+        let Phase::I2Sent {
+            initiation,
+            responder_nonce,
+            validator,
+        } = &context.phase
+        else {
+            return;
+        };
         let announced = monitor::Announced::ours(&self.config.reap);
         let i2 = I2 {
             initiator_context_tag: context.local_tag,
@@ -260,9 +324,22 @@ impl Endpoint {
         let id = self.allocate_id();
         let local_tag = self.allocate_tag();
         // The phase is a placeholder for the few lines until `become_established` replaces it.
-        let initiation = Initiation { nonce: self.allocate_nonce(), i1_retries: 0, i2_retries: 0, deadline: now };
+        let initiation = Initiation {
+            nonce: self.allocate_nonce(),
+            i1_retries: 0,
+            i2_retries: 0,
+            deadline: now,
+        };
         let phase = Phase::I1Sent(initiation);
-        self.insert(Context { id, ulids, forked_instance, local_tag, created: now, phase, timer: None });
+        self.insert(Context {
+            id,
+            ulids,
+            forked_instance,
+            local_tag,
+            created: now,
+            phase,
+            timer: None,
+        });
         self.become_established(now, on, id, peer, false);
         id
     }
@@ -301,12 +378,16 @@ impl Endpoint {
         initiator: bool,
     ) {
         self.resolve_confusion(id, &peer);
-        let Some(context) = self.contexts.get_mut(&id) else { return };
+        let Some(context) = self.contexts.get_mut(&id) else {
+            return;
+        };
         if let Some(initiation) = context.initiation() {
             self.by_nonce.remove(&initiation.nonce);
         }
         let old_tag = context.established().map(|established| established.peer_tag);
-        let activity = context.established().map_or_else(|| Arc::new(Activity::default()), |e| e.activity.clone());
+        let activity = context
+            .established()
+            .map_or_else(|| Arc::new(Activity::default()), |e| e.activity.clone());
         let ulids = context.ulids;
         let reap_config = peer.keepalive.reap_config(&self.config.reap);
         let pairs = exploration_order(ulids, self.identity.locators(), &peer.locators);
@@ -317,6 +398,7 @@ impl Endpoint {
         let flow = Arc::new(Flow {
             context: id,
             ulids,
+            forked_instance: context.forked_instance,
             locators: on,
             local_tag: context.local_tag,
             peer_tag: peer.tag,
@@ -326,8 +408,9 @@ impl Endpoint {
             peer_tag: peer.tag,
             peer_locators: peer.locators,
             reap,
+            // What passed before says nothing about this exchange's outcome.
+            reported: activity.take_snapshot(),
             activity,
-            reported: Snapshot::default(),
             next_look: None,
             flow: flow.clone(),
             failovers: 0,
@@ -338,19 +421,38 @@ impl Endpoint {
         }
         self.by_peer_tag.entry(peer.tag).or_default().push(id);
         self.updates.push_back(DataplaneUpdate::Insert(flow));
-        self.events.push_back(Event::Established { context: id, ulids, initiator });
-        self.look(now, id);
+        self.events.push_back(Event::Established {
+            context: id,
+            ulids,
+            initiator,
+        });
+        // An address that went away during the exchange has been reported before there was anyone to tell.
+        let is_lost = self.unusable.contains(&on.local);
+        self.with_reap(now, id, |reap, rng| {
+            if is_lost {
+                reap.explore(now, Cause::LocalHint, rng);
+            }
+        });
     }
 
     /// Discards contexts with other ULIDs for which the same peer used this tag: it has lost them (section 7.15).
     fn resolve_confusion(&mut self, id: ContextId, peer: &PeerDescription) {
         let confused: Vec<_> = self.by_peer_tag.get(&peer.tag).map_or_else(Vec::new, |ids| {
             let overlaps = |other: &ContextId| {
-                self.contexts.get(other).and_then(Context::established).is_some_and(|established| {
-                    established.peer_locators.iter().any(|locator| peer.locators.contains(locator))
-                })
+                self.contexts
+                    .get(other)
+                    .and_then(Context::established)
+                    .is_some_and(|established| {
+                        established
+                            .peer_locators
+                            .iter()
+                            .any(|locator| peer.locators.contains(locator))
+                    })
             };
-            ids.iter().copied().filter(|other| *other != id && overlaps(other)).collect()
+            ids.iter()
+                .copied()
+                .filter(|other| *other != id && overlaps(other))
+                .collect()
         });
         for other in confused {
             self.remove(other, Some(CloseReason::Confusion));
@@ -363,7 +465,8 @@ impl Endpoint {
             self.holddowns.retain(|_, until| *until > now);
         }
         if self.holddowns.len() < self.config.limits.holddowns {
-            self.holddowns.insert(peer, now + self.config.establishment.no_r1_holddown);
+            self.holddowns
+                .insert(peer, now + self.config.establishment.no_r1_holddown);
         }
     }
 
@@ -383,8 +486,10 @@ fn backoff(now: Instant, nominal: Duration, retries: u32, jitter: u32) -> Instan
 /// All pairs in the order in which exploration tries them: the ULIDs, then those that share neither address with the
 /// ULIDs, since they avoid a failure at either end, then the rest, each in both ends' order of preference.
 fn exploration_order(ulids: LocatorPair, local: &[Ipv6Addr], peer: &[Ipv6Addr]) -> Vec<LocatorPair> {
-    let mut pairs: Vec<_> =
-        local.iter().flat_map(|&local| peer.iter().map(move |&peer| LocatorPair { local, peer })).collect();
+    let mut pairs: Vec<_> = local
+        .iter()
+        .flat_map(|&local| peer.iter().map(move |&peer| LocatorPair { local, peer }))
+        .collect();
     pairs.sort_by_key(|pair| match (pair.local == ulids.local, pair.peer == ulids.peer) {
         (true, true) => 0,
         (false, false) => 1,
@@ -411,7 +516,10 @@ mod tests {
     #[test]
     fn exploration_tries_disjoint_pairs_right_after_the_ulids() {
         let address = |n| Ipv6Addr::new(0x2001, 0xdb8, n, 0, 0, 0, 0, 1);
-        let pair = |local, peer| LocatorPair { local: address(local), peer: address(peer) };
+        let pair = |local, peer| LocatorPair {
+            local: address(local),
+            peer: address(peer),
+        };
         let order = exploration_order(pair(1, 11), &[address(1), address(2)], &[address(11), address(12)]);
         assert_eq!(order, [pair(1, 11), pair(2, 12), pair(1, 12), pair(2, 11)]);
     }

@@ -3,6 +3,8 @@
 mod establish;
 mod monitor;
 mod output;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use alloc::collections::{BTreeSet, VecDeque};
@@ -16,10 +18,11 @@ use rand_core::{Rng, SeedableRng};
 use shim6_reap::{Instant, LocatorPair};
 
 use crate::config::EndpointConfig;
-use crate::context::{Context, ContextId, ContextInfo, Phase};
+use crate::context::{Context, ContextInfo, Phase};
 use crate::counters::Counters;
 use crate::dataplane::DataplaneUpdate;
 use crate::event::{CloseReason, Event};
+use crate::id::ContextId;
 use crate::identity::Identity;
 use crate::rate::RateLimit;
 use crate::validator::Validator;
@@ -45,6 +48,8 @@ pub struct Endpoint {
     config: EndpointConfig,
     identity: Identity,
     rng: ChaCha12Rng,
+    /// The latest time seen.
+    clock: Instant,
     validator: Validator,
     contexts: HashMap<ContextId, Context>,
     next_id: u64,
@@ -117,6 +122,7 @@ impl Endpoint {
             config,
             identity,
             rng,
+            clock: Instant::EPOCH,
             validator,
             contexts: HashMap::new(),
             next_id: 1,
@@ -158,12 +164,11 @@ impl Endpoint {
 
     /// Command: sets up a context for a ULID pair by sending an I1 (RFC 5533 section 7.7).
     pub fn establish(&mut self, now: Instant, ulids: LocatorPair) -> Result<ContextId, EstablishError> {
-        if !self.identity.contains(ulids.local)
-            || self.identity.contains(ulids.peer)
-            || !verify::is_locator(ulids.peer)
+        if !self.identity.contains(ulids.local) || self.identity.contains(ulids.peer) || !verify::is_locator(ulids.peer)
         {
             return Err(EstablishError::NotOurs(ulids));
         }
+        let now = self.advance(now);
         if let Some(&id) = self.by_ulids.get(&(ulids, 0)) {
             return Err(EstablishError::Exists(id));
         }
@@ -186,8 +191,13 @@ impl Endpoint {
     /// Input: a control message from the network, from its Next Header octet on, and the addresses of the IPv6 packet that
     /// carried it. Whatever it holds, at worst it is counted and dropped.
     pub fn handle_message(&mut self, now: Instant, source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) {
+        let now = self.advance(now);
         let result = self.check_addresses(source, destination).and_then(|on| {
-            let arrival = Arrival { now, on, octets: message };
+            let arrival = Arrival {
+                now,
+                on,
+                octets: message,
+            };
             let message = self.parse(arrival)?;
             self.counters.count_received(message.message_type());
             self.dispatch(arrival, message)
@@ -199,12 +209,14 @@ impl Endpoint {
 
     /// Input: a packet of this context passed for which its [`Activity`](crate::Activity) asked for this call.
     pub fn handle_activity(&mut self, now: Instant, id: ContextId) {
+        let now = self.advance(now);
         self.look(now, id);
     }
 
     /// Input: something local is known of one of this host's locators: its address or link went away, or it is back
     /// (RFC 5534 section 3.2). Contexts that send from a lost one look for another pair at once.
     pub fn handle_locator(&mut self, now: Instant, locator: Ipv6Addr, usable: bool) {
+        let now = self.advance(now);
         if usable {
             self.unusable.retain(|&unusable| unusable != locator);
         } else if self.identity.contains(locator) && !self.unusable.contains(&locator) {
@@ -215,8 +227,14 @@ impl Endpoint {
 
     /// Input: [`poll_timeout`](Self::poll_timeout)'s time has come. Early and late calls do no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.advance(now);
         // What a timeout sets anew lies in the future or is due again in the next call: this loop ends.
-        let due: Vec<_> = self.timers.iter().take_while(|(at, _)| *at <= now).map(|&(_, id)| id).collect();
+        let due: Vec<_> = self
+            .timers
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .map(|&(_, id)| id)
+            .collect();
         for id in due {
             match self.contexts.get(&id).map(|context| &context.phase) {
                 Some(Phase::Established(_)) => self.look(now, id),
@@ -247,6 +265,12 @@ impl Endpoint {
         self.timers.first().map(|&(at, _)| at)
     }
 
+    /// Time, which stands still where the caller's goes back.
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.clock = self.clock.max(now);
+        self.clock
+    }
+
     /// RFC 5533 section 12.3, and that the message is not our own. The pair is this host's view.
     fn check_addresses(&self, source: Ipv6Addr, destination: Ipv6Addr) -> Result<LocatorPair, Discard> {
         if source.is_multicast() || destination.is_multicast() {
@@ -255,10 +279,14 @@ impl Endpoint {
             Err(Discard::UnspecifiedAddress)
         } else if self.identity.contains(source) {
             Err(Discard::OwnPacket)
-        } else if !self.identity.contains(destination) {
+        } else if !self.identity.contains(destination) || !verify::is_locator(source) {
+            // An answer to a loopback or link-local address would go to this host or to some neighbour.
             Err(Discard::LocatorNotInSet)
         } else {
-            Ok(LocatorPair { local: destination, peer: source })
+            Ok(LocatorPair {
+                local: destination,
+                peer: source,
+            })
         }
     }
 
@@ -303,7 +331,9 @@ impl Endpoint {
 
     /// Removes a context from everywhere. With a reason, its owner is told.
     fn remove(&mut self, id: ContextId, reason: Option<CloseReason>) {
-        let Some(context) = self.contexts.remove(&id) else { return };
+        let Some(context) = self.contexts.remove(&id) else {
+            return;
+        };
         self.by_ulids.remove(&(context.ulids, context.forked_instance));
         self.by_local_tag.remove(&context.local_tag);
         if let Some(initiation) = context.initiation() {
@@ -320,10 +350,15 @@ impl Endpoint {
         }
         if let Some(established) = context.established() {
             self.forget_peer_tag(established.peer_tag, id);
-            self.updates.push_back(DataplaneUpdate::Remove(established.flow.clone()));
+            self.updates
+                .push_back(DataplaneUpdate::Remove(established.flow.clone()));
         }
         if let Some(reason) = reason {
-            self.events.push_back(Event::Closed { context: id, ulids: context.ulids, reason });
+            self.events.push_back(Event::Closed {
+                context: id,
+                ulids: context.ulids,
+                reason,
+            });
         }
     }
 
@@ -338,7 +373,9 @@ impl Endpoint {
 
     /// Moves a context to its place in the timer queue. To be called after each change to it.
     fn reschedule(&mut self, id: ContextId) {
-        let Some(context) = self.contexts.get_mut(&id) else { return };
+        let Some(context) = self.contexts.get_mut(&id) else {
+            return;
+        };
         let deadline = context.deadline();
         if deadline != context.timer {
             if let Some(timer) = context.timer.take() {

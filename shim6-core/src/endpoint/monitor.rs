@@ -9,13 +9,17 @@ use alloc::vec::Vec;
 use shim6_reap::{Cause, Config as ReapConfig, Event as ReapEvent, Instant, LocatorPair, State as ReapState, Transmit};
 
 use super::{Arrival, Endpoint};
-use crate::context::{Context, ContextId, Established, Failover};
+use crate::context::{Context, Established, Failover};
 use crate::dataplane::{DataplaneUpdate, Flow, WAKE_ON_RECEIVED, WAKE_ON_SENT};
 use crate::event::Event;
+use crate::id::ContextId;
 use crate::wire::{ContextTag, Discard, Keepalive, Message, Probe};
 
 /// The shortest and longest Send Timeout that is believed when a peer announces it.
 const ANNOUNCED_RANGE: core::ops::RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(300);
+
+/// The shortest time between two looks at what passed, whatever the configuration says. REAP's timers have the same bound.
+const SHORTEST_LOOK: Duration = Duration::from_millis(1);
 
 /// A Send Timeout as announced in I2 and R2: by the Keepalive Timeout option in seconds (RFC 5534 section 5.3), and by our
 /// option in milliseconds.
@@ -48,7 +52,10 @@ impl Announced {
         let clamp = |timeout: Duration| timeout.clamp(*ANNOUNCED_RANGE.start(), *ANNOUNCED_RANGE.end());
         if let Some(milliseconds) = self.milliseconds {
             let keepalive_timeout = clamp(Duration::from_millis(u64::from(milliseconds)));
-            return ReapConfig { keepalive_timeout, ..ours.clone() };
+            return ReapConfig {
+                keepalive_timeout,
+                ..*ours
+            };
         }
         let seconds = self.seconds.filter(|&seconds| seconds > 0);
         ReapConfig {
@@ -81,8 +88,12 @@ impl Endpoint {
 
     /// A local locator came or went.
     pub(super) fn report_locator(&mut self, now: Instant, locator: Ipv6Addr, usable: bool) {
-        let mut ids: Vec<_> =
-            self.contexts.values().filter(|context| context.established().is_some()).map(|context| context.id).collect();
+        let mut ids: Vec<_> = self
+            .contexts
+            .values()
+            .filter(|context| context.established().is_some())
+            .map(|context| context.id)
+            .collect();
         // The table's order is not the same in every run.
         ids.sort_unstable();
         for id in ids {
@@ -114,13 +125,15 @@ impl Endpoint {
     }
 
     /// Tells REAP what passed, does something with it, and carries out what it wants.
-    fn with_reap(
+    pub(super) fn with_reap(
         &mut self,
         now: Instant,
         id: ContextId,
         act: impl FnOnce(&mut shim6_reap::Reap, &mut dyn rand_core::Rng),
     ) {
-        let Some(established) = self.contexts.get_mut(&id).and_then(Context::established_mut) else { return };
+        let Some(established) = self.contexts.get_mut(&id).and_then(Context::established_mut) else {
+            return;
+        };
         let mut active = report_activity(established, now, &mut self.rng);
         act(&mut established.reap, &mut self.rng);
         if watch(established, now, active) {
@@ -134,32 +147,62 @@ impl Endpoint {
 
     fn carry_out(&mut self, now: Instant, id: ContextId) {
         loop {
-            let Some(context) = self.contexts.get_mut(&id) else { return };
-            let Some(established) = context.established_mut() else { return };
+            let Some(context) = self.contexts.get_mut(&id) else {
+                return;
+            };
+            let Some(established) = context.established_mut() else {
+                return;
+            };
             let peer_tag = established.peer_tag;
             if let Some(transmit) = established.reap.poll_transmit() {
                 let (on, message) = match transmit {
-                    Transmit::Keepalive { pair } => {
-                        (pair, Message::Keepalive(Keepalive { receiver_context_tag: peer_tag }))
-                    }
-                    Transmit::Probe { pair, probe } => {
-                        (pair, Message::Probe(Probe { receiver_context_tag: peer_tag, report: probe }))
-                    }
+                    Transmit::Keepalive { pair } => (
+                        pair,
+                        Message::Keepalive(Keepalive {
+                            receiver_context_tag: peer_tag,
+                        }),
+                    ),
+                    Transmit::Probe { pair, probe } => (
+                        pair,
+                        Message::Probe(Probe {
+                            receiver_context_tag: peer_tag,
+                            report: probe,
+                        }),
+                    ),
                 };
                 self.send(on, message);
             } else if let Some(event) = established.reap.poll_event() {
                 match event {
                     ReapEvent::StateChanged { from, to, cause } => {
-                        self.events.push_back(Event::Reachability { context: id, from, to, cause });
+                        self.events.push_back(Event::Reachability {
+                            context: id,
+                            from,
+                            to,
+                            cause,
+                        });
                     }
                     ReapEvent::PairChanged { from, to, cause } => {
                         established.failovers += 1;
-                        established.last_failover = Some(Failover { at: now, cause, from, to });
+                        established.last_failover = Some(Failover {
+                            at: now,
+                            cause,
+                            from,
+                            to,
+                        });
                         let flow = &established.flow;
-                        let flow = Arc::new(Flow { locators: to, activity: flow.activity.clone(), ..**flow });
+                        let flow = Arc::new(Flow {
+                            locators: to,
+                            activity: flow.activity.clone(),
+                            ..**flow
+                        });
                         established.flow = flow.clone();
                         self.updates.push_back(DataplaneUpdate::Insert(flow));
-                        self.events.push_back(Event::PathChanged { context: id, from, to, cause });
+                        self.events.push_back(Event::PathChanged {
+                            context: id,
+                            from,
+                            to,
+                            cause,
+                        });
                     }
                 }
             } else {
@@ -171,21 +214,30 @@ impl Endpoint {
 
 /// Tells REAP what passed since it was last told. True: something did.
 fn report_activity(established: &mut Established, now: Instant, rng: &mut dyn rand_core::Rng) -> bool {
-    let snapshot = established.activity.snapshot();
+    let snapshot = established.activity.take_snapshot();
     let before = core::mem::replace(&mut established.reported, snapshot);
     let received = snapshot.received_packets != before.received_packets;
     let sent = snapshot.sent_packets != before.sent_packets;
     let reap = &mut established.reap;
     let report_received = |reap: &mut shim6_reap::Reap, rng: &mut dyn rand_core::Rng| {
-        let at = snapshot.first_unreplied.or(snapshot.last_received).unwrap_or(now).min(now);
+        let at = snapshot
+            .first_unreplied
+            .or(snapshot.last_received)
+            .unwrap_or(now)
+            .min(now);
         reap.handle_payload_received(at, now, rng);
     };
     let report_sent = |reap: &mut shim6_reap::Reap| {
         let at = snapshot.first_unanswered.or(snapshot.last_sent).unwrap_or(now).min(now);
         reap.handle_payload_sent(at);
     };
+    let sent_last = match (snapshot.first_unanswered, snapshot.first_unreplied) {
+        (Some(_), None) => true,
+        (None, Some(_)) => false,
+        _ => snapshot.last_sent >= snapshot.last_received,
+    };
     match (received, sent) {
-        (true, true) if snapshot.last_sent >= snapshot.last_received => {
+        (true, true) if sent_last => {
             report_received(reap, rng);
             report_sent(reap);
         }
@@ -210,7 +262,7 @@ fn watch(established: &mut Established, now: Instant, active: bool) -> bool {
     let (mask, next_look) = match reap.state() {
         ReapState::Operational if active || timers_run => {
             let interval = config.keepalive_interval.unwrap_or(config.keepalive_timeout / 3);
-            (0, Some(now + interval.min(config.send_timeout)))
+            (0, Some(now + interval.min(config.send_timeout).max(SHORTEST_LOOK)))
         }
         ReapState::Operational => (WAKE_ON_SENT | WAKE_ON_RECEIVED, None),
         ReapState::Exploring => (WAKE_ON_RECEIVED, None),

@@ -44,7 +44,12 @@ impl Endpoint {
             if let Ok(len) = message.emit(buffer) {
                 let message_type = message.message_type();
                 self.counters.count_sent(message_type);
-                return Some(Transmit { source: on.local, destination: on.peer, len, message_type });
+                return Some(Transmit {
+                    source: on.local,
+                    destination: on.peer,
+                    len,
+                    message_type,
+                });
             }
             self.counters.count_discard(Discard::TooLong);
         }
@@ -67,6 +72,13 @@ impl Endpoint {
         packet_in_error.extend_from_slice(&on.local.octets());
         packet_in_error.extend_from_slice(octets);
         let pointer = u16::try_from(IPV6_HEADER_LEN + offset).unwrap_or(u16::MAX);
-        self.send(on, Message::Error(wire::Error { code, pointer, packet_in_error }));
+        self.send(
+            on,
+            Message::Error(wire::Error {
+                code,
+                pointer,
+                packet_in_error,
+            }),
+        );
     }
 }

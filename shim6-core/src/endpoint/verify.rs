@@ -39,7 +39,11 @@ impl Endpoint {
         let parameters = parameters.and_then(|octets| CgaParameters::parse(octets).ok());
         let parameters = parameters.ok_or(Refusal::Silent(Discard::ParametersNotOfUlid))?;
         let has_prefixes = parameters.multi_prefix().is_some();
-        let of_ulid = if has_prefixes { parameters.verify_hba(&ulid) } else { parameters.verify_cga(&ulid) };
+        let of_ulid = if has_prefixes {
+            parameters.verify_hba(&ulid)
+        } else {
+            parameters.verify_cga(&ulid)
+        };
         of_ulid.map_err(|_| Refusal::Silent(Discard::ParametersNotOfUlid))?;
         let Some(list) = list else { return Ok(Vec::from([ulid])) };
 

@@ -9,10 +9,7 @@
 pub fn checksum(octets: &[u8]) -> u16 {
     // No slice has the 2^48 words that it takes to overflow 64 bits.
     let (words, odd) = octets.as_chunks::<2>();
-    let mut sum: u64 = words
-        .iter()
-        .map(|word| u64::from(u16::from_be_bytes(*word)))
-        .sum();
+    let mut sum: u64 = words.iter().map(|word| u64::from(u16::from_be_bytes(*word))).sum();
     if let [last] = odd {
         sum += u64::from(*last) << 8;
     }

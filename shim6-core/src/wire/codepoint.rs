@@ -131,10 +131,7 @@ mod tests {
 
     #[test]
     fn unknown_values_keep_their_number() {
-        assert_eq!(
-            format!("{} {}", MessageType::R1BIS, MessageType(9)),
-            "R1bis 9"
-        );
+        assert_eq!(format!("{} {}", MessageType::R1BIS, MessageType(9)), "R1bis 9");
         assert_eq!(OptionType(8).name(), None);
         assert_eq!(format!("{}", VerificationMethod(201)), "201");
     }

@@ -127,15 +127,11 @@ mod tests {
 
     #[test]
     fn names_are_distinct_snake_case() {
-        let names: BTreeSet<_> = Discard::ALL
-            .iter()
-            .map(|discard| discard.as_str())
-            .collect();
+        let names: BTreeSet<_> = Discard::ALL.iter().map(|discard| discard.as_str()).collect();
         assert_eq!(names.len(), Discard::ALL.len());
         for name in names {
             assert!(
-                name.bytes()
-                    .all(|octet| octet.is_ascii_lowercase() || octet == b'_'),
+                name.bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'_'),
                 "{name}"
             );
         }

@@ -134,12 +134,8 @@ impl ParseError {
     /// of what precedes the Shim6 header there.
     pub const fn error_report(&self) -> Option<(ErrorCode, usize)> {
         match self {
-            ParseError::UnknownMessageType(_) => {
-                Some((ErrorCode::UNKNOWN_MESSAGE_TYPE, header::TYPE))
-            }
-            ParseError::UnknownCriticalOption { offset, .. } => {
-                Some((ErrorCode::CRITICAL_OPTION, *offset))
-            }
+            ParseError::UnknownMessageType(_) => Some((ErrorCode::UNKNOWN_MESSAGE_TYPE, header::TYPE)),
+            ParseError::UnknownCriticalOption { offset, .. } => Some((ErrorCode::CRITICAL_OPTION, *offset)),
             _ => None,
         }
     }

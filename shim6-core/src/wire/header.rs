@@ -47,9 +47,7 @@ pub enum PacketKind<'a> {
 /// [`ParseError::Truncated`], [`ParseError::PayloadHeaderLength`] or [`ParseError::LengthPastEnd`].
 pub fn classify(octets: &[u8]) -> Result<PacketKind<'_>, ParseError> {
     let Some(fixed) = octets.first_chunk::<UNIT>() else {
-        return Err(ParseError::Truncated {
-            octets: octets.len(),
-        });
+        return Err(ParseError::Truncated { octets: octets.len() });
     };
     if is_payload(fixed) {
         let (tag, next_header) = payload::parse(octets)?;
@@ -87,9 +85,7 @@ impl<'a> Control<'a> {
             return Err(ParseError::BadChecksum);
         }
         let Some(fixed) = message.first_chunk() else {
-            return Err(ParseError::Truncated {
-                octets: message.len(),
-            });
+            return Err(ParseError::Truncated { octets: message.len() });
         };
         if fixed[TYPE_SPECIFIC] & S_BIT != 0 {
             return Err(ParseError::SBitSet);

@@ -30,9 +30,7 @@ pub fn emit(tag: ContextTag, next_header: u8, buffer: &mut [u8; LEN]) {
 /// [`ParseError::Truncated`], [`ParseError::NotPayload`] or [`ParseError::PayloadHeaderLength`].
 pub fn parse(octets: &[u8]) -> Result<(ContextTag, u8), ParseError> {
     let Some(fixed) = octets.first_chunk::<LEN>() else {
-        return Err(ParseError::Truncated {
-            octets: octets.len(),
-        });
+        return Err(ParseError::Truncated { octets: octets.len() });
     };
     if !is_payload(fixed) {
         return Err(ParseError::NotPayload);

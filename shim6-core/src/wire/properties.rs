@@ -23,12 +23,8 @@ fn ulid_pair() -> impl Strategy<Value = UlidPair> {
 }
 
 fn locator_list() -> impl Strategy<Value = LocatorList> {
-    let locator =
-        any::<(u8, Ipv6Addr)>().prop_map(|(method, address)| (VerificationMethod(method), address));
-    (any::<u32>(), vec_of(locator, 1..20)).prop_map(|(generation, locators)| LocatorList {
-        generation,
-        locators,
-    })
+    let locator = any::<(u8, Ipv6Addr)>().prop_map(|(method, address)| (VerificationMethod(method), address));
+    (any::<u32>(), vec_of(locator, 1..20)).prop_map(|(generation, locators)| LocatorList { generation, locators })
 }
 
 fn blob() -> impl Strategy<Value = Vec<u8>> {
@@ -36,13 +32,11 @@ fn blob() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn record() -> impl Strategy<Value = ProbeRecord> {
-    any::<(Ipv6Addr, Ipv6Addr, u32, u32)>().prop_map(|(source, destination, nonce, data)| {
-        ProbeRecord {
-            source,
-            destination,
-            nonce,
-            data,
-        }
+    any::<(Ipv6Addr, Ipv6Addr, u32, u32)>().prop_map(|(source, destination, nonce, data)| ProbeRecord {
+        source,
+        destination,
+        nonce,
+        data,
     })
 }
 
@@ -60,45 +54,36 @@ fn i1() -> impl Strategy<Value = Message> {
 }
 
 fn r1() -> impl Strategy<Value = Message> {
-    (any::<u32>(), any::<u32>(), blob()).prop_map(
-        |(initiator_nonce, responder_nonce, validator)| {
-            Message::R1(R1 {
-                initiator_nonce,
-                responder_nonce,
-                validator,
-            })
-        },
-    )
+    (any::<u32>(), any::<u32>(), blob()).prop_map(|(initiator_nonce, responder_nonce, validator)| {
+        Message::R1(R1 {
+            initiator_nonce,
+            responder_nonce,
+            validator,
+        })
+    })
 }
 
 fn i2() -> impl Strategy<Value = Message> {
     let fixed = (tag(), any::<u32>(), any::<u32>(), blob());
     let ulids = (of(ulid_pair()), any::<Option<u32>>());
     let locators = (of(locator_list()), of(blob()));
-    (
-        fixed,
-        ulids,
-        locators,
-        any::<Option<u16>>(),
-        any::<Option<u32>>(),
+    (fixed, ulids, locators, any::<Option<u16>>(), any::<Option<u32>>()).prop_map(
+        |(fixed, ulids, locators, keepalive_timeout, keepalive_timeout_ms)| {
+            let (initiator_context_tag, initiator_nonce, responder_nonce, validator) = fixed;
+            Message::I2(I2 {
+                initiator_context_tag,
+                initiator_nonce,
+                responder_nonce,
+                validator,
+                ulid_pair: ulids.0,
+                forked_instance: ulids.1,
+                locators: locators.0,
+                cga_parameters: locators.1,
+                keepalive_timeout,
+                keepalive_timeout_ms,
+            })
+        },
     )
-        .prop_map(
-            |(fixed, ulids, locators, keepalive_timeout, keepalive_timeout_ms)| {
-                let (initiator_context_tag, initiator_nonce, responder_nonce, validator) = fixed;
-                Message::I2(I2 {
-                    initiator_context_tag,
-                    initiator_nonce,
-                    responder_nonce,
-                    validator,
-                    ulid_pair: ulids.0,
-                    forked_instance: ulids.1,
-                    locators: locators.0,
-                    cga_parameters: locators.1,
-                    keepalive_timeout,
-                    keepalive_timeout_ms,
-                })
-            },
-        )
 }
 
 fn r2() -> impl Strategy<Value = Message> {
@@ -119,11 +104,7 @@ fn r2() -> impl Strategy<Value = Message> {
 }
 
 fn keepalive() -> impl Strategy<Value = Message> {
-    tag().prop_map(|receiver_context_tag| {
-        Message::Keepalive(Keepalive {
-            receiver_context_tag,
-        })
-    })
+    tag().prop_map(|receiver_context_tag| Message::Keepalive(Keepalive { receiver_context_tag }))
 }
 
 fn probe() -> impl Strategy<Value = Message> {
@@ -132,22 +113,14 @@ fn probe() -> impl Strategy<Value = Message> {
         Just(ProbeState::Exploring),
         Just(ProbeState::InboundOk),
     ];
-    (
-        tag(),
-        state,
-        vec_of(record(), 1..=15),
-        vec_of(record(), 0..=15),
-    )
-        .prop_map(|(receiver_context_tag, state, sent, received)| {
+    (tag(), state, vec_of(record(), 1..=15), vec_of(record(), 0..=15)).prop_map(
+        |(receiver_context_tag, state, sent, received)| {
             Message::Probe(Probe {
                 receiver_context_tag,
-                report: Report {
-                    state,
-                    sent,
-                    received,
-                },
+                report: Report { state, sent, received },
             })
-        })
+        },
+    )
 }
 
 /// With a packet in error that needs no padding, which would come back as part of it.
@@ -168,9 +141,7 @@ fn message() -> impl Strategy<Value = Message> {
 
 fn emitted(message: &Message) -> Vec<u8> {
     let mut octets = vec![0xff; MAX_MESSAGE];
-    let length = message
-        .emit(&mut octets)
-        .expect("generated messages can be emitted");
+    let length = message.emit(&mut octets).expect("generated messages can be emitted");
     octets.truncate(length);
     octets
 }

@@ -79,10 +79,7 @@ fn classify_looks_at_lengths_only() {
     let mut octets = I1_OCTETS;
     octets[4] ^= 1;
     assert_eq!(classify(&octets), Ok(PacketKind::Control(&octets)));
-    let past = ParseError::LengthPastEnd {
-        length: 16,
-        octets: 15,
-    };
+    let past = ParseError::LengthPastEnd { length: 16, octets: 15 };
     assert_eq!(classify(&octets[..15]), Err(past));
     assert_eq!(classify(&[]), Err(ParseError::Truncated { octets: 0 }));
 }
@@ -97,10 +94,7 @@ fn payload_header_is_not_a_control_message() {
 fn faults_are_found_in_a_fixed_order() {
     // Everything is wrong with this one; each step mends what was found.
     let mut octets = vec![0x3b, 1, 0x7f, 0xff, 0, 0, 0, 0];
-    let past = ParseError::LengthPastEnd {
-        length: 16,
-        octets: 8,
-    };
+    let past = ParseError::LengthPastEnd { length: 16, octets: 8 };
     assert_eq!(parse_error(&octets), past);
     octets[1] = 0;
     assert_eq!(parse_error(&octets), ParseError::BadChecksum);
@@ -108,10 +102,7 @@ fn faults_are_found_in_a_fixed_order() {
     assert_eq!(parse_error(&octets), ParseError::SBitSet);
     octets[3] = 0xfe;
     octets = sealed(&octets);
-    assert_eq!(
-        parse_error(&octets),
-        ParseError::UnknownMessageType(MessageType(0x7f))
-    );
+    assert_eq!(parse_error(&octets), ParseError::UnknownMessageType(MessageType(0x7f)));
     octets[2] = 1;
     octets = sealed(&octets);
     let message_type = MessageType::I1;
@@ -123,25 +114,14 @@ fn faults_are_found_in_a_fixed_order() {
     octets.extend([0; 8]);
     octets.extend(hex!("0010 0005 01020304"));
     octets = sealed(&octets);
-    assert_eq!(
-        parse_error(&octets),
-        ParseError::OptionPastEnd { offset: 16 }
-    );
+    assert_eq!(parse_error(&octets), ParseError::OptionPastEnd { offset: 16 });
 }
 
 #[test]
 fn each_type_has_its_minimum_length() {
     // Octets of the fixed part: RFC 5533 sections 5.4 to 5.7 and 5.14, RFC 5534 sections 5.1 and 5.2
     // with the one record that must be there.
-    for (message_type, minimum) in [
-        (1, 16),
-        (2, 16),
-        (3, 24),
-        (4, 16),
-        (66, 16),
-        (67, 56),
-        (68, 16),
-    ] {
+    for (message_type, minimum) in [(1, 16), (2, 16), (3, 24), (4, 16), (66, 16), (67, 56), (68, 16)] {
         for octets in (8..minimum).step_by(8) {
             let error = ParseError::BelowMinimumLength {
                 message_type: MessageType(message_type),
@@ -166,31 +146,18 @@ fn types_that_we_cannot_read_are_unknown() {
 #[test]
 fn only_unknown_types_and_critical_options_are_reported() {
     let unknown = parse_error(&message_with_type(9, 16));
-    assert_eq!(
-        unknown.error_report(),
-        Some((ErrorCode::UNKNOWN_MESSAGE_TYPE, 2))
-    );
+    assert_eq!(unknown.error_report(), Some((ErrorCode::UNKNOWN_MESSAGE_TYPE, 2)));
 
-    let octets = [
-        &I1_OCTETS[..],
-        &hex!("0010 0000 00000000 0013 0000 00000000"),
-    ]
-    .concat();
+    let octets = [&I1_OCTETS[..], &hex!("0010 0000 00000000 0013 0000 00000000")].concat();
     let critical = parse_error(&sealed(&octets));
-    assert_eq!(
-        critical.error_report(),
-        Some((ErrorCode::CRITICAL_OPTION, 24))
-    );
+    assert_eq!(critical.error_report(), Some((ErrorCode::CRITICAL_OPTION, 24)));
     assert_eq!(octets[24..26], hex!("0013"));
 
     for silent in [
         ParseError::BadChecksum,
         ParseError::SBitSet,
         ParseError::DuplicateOption(OptionType::ULID_PAIR),
-        ParseError::LengthPastEnd {
-            length: 16,
-            octets: 8,
-        },
+        ParseError::LengthPastEnd { length: 16, octets: 8 },
     ] {
         assert_eq!(silent.error_report(), None);
     }
@@ -205,10 +172,7 @@ fn each_fault_of_the_octets_has_its_own_counter() {
         ParseError::NotControl,
         ParseError::NotPayload,
         ParseError::PayloadHeaderLength { hdr_ext_len: 1 },
-        ParseError::LengthPastEnd {
-            length: 16,
-            octets: 8,
-        },
+        ParseError::LengthPastEnd { length: 16, octets: 8 },
         ParseError::BadChecksum,
         ParseError::SBitSet,
         ParseError::UnknownMessageType(message_type),
@@ -225,14 +189,8 @@ fn each_fault_of_the_octets_has_its_own_counter() {
             offset: 16,
         },
         ParseError::ProbeState,
-        ParseError::ProbeCount {
-            sent: 0,
-            received: 0,
-        },
-        ParseError::LocatorCount {
-            locators: 1,
-            length: 0,
-        },
+        ParseError::ProbeCount { sent: 0, received: 0 },
+        ParseError::LocatorCount { locators: 1, length: 0 },
         ParseError::ZeroLocators,
     ];
     let reasons: Vec<_> = errors.iter().map(|error| error.reason()).collect();

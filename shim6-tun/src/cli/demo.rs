@@ -59,10 +59,12 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     if let Some(path) = &args.report {
         // Before anything else, so that nobody waits for a report that cannot be written.
         let mut open = OpenOptions::new();
-        open.create(true).append(true).open(path).with_context(|| cannot_write(path))?;
+        open.create(true)
+            .append(true)
+            .open(path)
+            .with_context(|| cannot_write(path))?;
     }
-    lab::enter_user_namespace()
-        .context("the demo builds its network in user and network namespaces of its own")?;
+    lab::enter_user_namespace().context("the demo builds its network in user and network namespaces of its own")?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -116,7 +118,7 @@ fn view(json: bool, plan: &Plan) -> View<Box<dyn Write>> {
     };
     let scope = Scope {
         // The end waits for the download that will not come back.
-        expected: plan.duration + Duration::from_secs(3),
+        expected: plan.duration + Duration::from_secs(4),
         rate: plan.rate,
         octets: plan.octets(),
     };
@@ -170,4 +172,58 @@ fn in_words(outcome: &Outcome, report: Option<&Path>) -> String {
 
 fn cannot_write(path: &Path) -> String {
     format!("cannot write the report {}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::demo::summary::tests::made_up;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: DemoArgs,
+    }
+
+    #[test]
+    fn defaults_are_a_blackhole_and_ten_seconds() {
+        let args = Line::try_parse_from(["demo"]).expect("needs no arguments").args;
+        assert_eq!((args.failure, args.seconds, args.json), (Failure::Blackhole, 10, false));
+    }
+
+    #[test]
+    fn every_failure_has_its_word() {
+        for failure in Failure::ALL {
+            let line = ["demo", "--failure", failure.as_str()];
+            assert_eq!(Line::try_parse_from(line).expect("a failure").args.failure, failure);
+        }
+        assert!(Line::try_parse_from(["demo", "--failure", "rain"]).is_err());
+    }
+
+    #[test]
+    fn length_has_bounds() {
+        for (seconds, good) in [("3", false), ("4", true), ("600", true), ("601", false), ("-1", false)] {
+            assert_eq!(
+                Line::try_parse_from(["demo", "--seconds", seconds]).is_ok(),
+                good,
+                "{seconds}"
+            );
+        }
+    }
+
+    #[test]
+    fn words_name_numbers_addresses_and_report() {
+        let text = in_words(&made_up(), Some(Path::new("page.html")));
+        for wanted in [
+            "completed      yes                         no\n",
+            "longest stall  0.41 s ",
+            "before  2001:db8:a1::a <-> 2001:db8:b1::b\n",
+            "after   2001:db8:a2::a <-> 2001:db8:b1::b\n",
+            "The plot is in page.html.\n",
+        ] {
+            assert!(text.contains(wanted), "{wanted}\n{text}");
+        }
+    }
 }

@@ -40,20 +40,14 @@ pub fn run(args: EventsArgs) -> anyhow::Result<ExitCode> {
         }
         let path = path.display();
         if lagged {
-            anyhow::bail!(
-                "the daemon at {path} dropped this reader, which is too slow; read faster and connect again"
-            );
+            anyhow::bail!("the daemon at {path} dropped this reader, which is too slow; read faster and connect again");
         }
-        anyhow::bail!(
-            "the daemon at {path} has ended; see its log, and start it again with: shim6 run"
-        )
+        anyhow::bail!("the daemon at {path} has ended; see its log, and start it again with: shim6 run")
     })
 }
 
 fn line(event: &Event) -> String {
-    let context = event
-        .context
-        .map_or(String::new(), |id| format!("context {id}: "));
+    let context = event.context.map_or(String::new(), |id| format!("context {id}: "));
     let kind = plain(&event.kind);
     format!(
         "{:>12}  {kind:<14}  {context}{}",
@@ -80,9 +74,6 @@ mod tests {
             "     12.345s  failover        context 7: moved?to another pair"
         );
         event.context = None;
-        assert_eq!(
-            line(&event),
-            "     12.345s  failover        moved?to another pair"
-        );
+        assert_eq!(line(&event), "     12.345s  failover        moved?to another pair");
     }
 }

@@ -101,9 +101,7 @@ impl SocketArgs {
     pub(crate) fn path(self) -> PathBuf {
         self.socket.unwrap_or_else(|| {
             // A broken file must not keep anybody from looking at the daemon that runs.
-            Config::load(Path::new(DEFAULT_PATH)).map_or(PathBuf::from(DEFAULT_SOCKET), |config| {
-                config.control_socket
-            })
+            Config::load(Path::new(DEFAULT_PATH)).map_or(PathBuf::from(DEFAULT_SOCKET), |config| config.control_socket)
         })
     }
 }
@@ -119,10 +117,7 @@ pub(crate) fn block_on<T>(task: impl Future<Output = anyhow::Result<T>>) -> anyh
 
 /// Prints help, the version or what is wrong with the arguments.
 fn explain(error: &clap::Error) -> ExitCode {
-    let asked_for = matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    );
+    let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
     // Nothing can be done about a closed pipe.
     drop(error.print());
     ExitCode::from(if asked_for { 0 } else { USAGE })
@@ -148,9 +143,7 @@ fn describe(error: &anyhow::Error) -> String {
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
-    error
-        .chain()
-        .any(|cause| cause.downcast_ref().is_some_and(closed))
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(closed))
 }
 
 #[cfg(test)]

@@ -19,9 +19,7 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
 
 /// A text as it goes to a terminal: control characters cannot act there.
 pub(super) fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// An amount of octets with three digits: `999 B`, `1.23 MB`.
@@ -252,10 +250,7 @@ mod tests {
         };
         assert_eq!(lines(false), "A     B\nup    1\ndown  22\n");
         let bare = lines(true).replace("\x1b[0m", "").replace("\x1b[1m", "");
-        assert_eq!(
-            bare.replace("\x1b[32m", "").replace("\x1b[1;31m", ""),
-            lines(false)
-        );
+        assert_eq!(bare.replace("\x1b[32m", "").replace("\x1b[1;31m", ""), lines(false));
         assert!(lines(true).contains("\x1b[32mup\x1b[0m"));
     }
 

@@ -51,9 +51,7 @@ fn load(asked: Option<&Path>) -> Result<Config, ConfigError> {
     match asked {
         Some(path) => Config::load(path),
         None => match Config::load(Path::new(DEFAULT_PATH)) {
-            Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                Ok(Config::default())
-            }
+            Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
             loaded => loaded,
         },
     }
@@ -78,8 +76,7 @@ fn filter(argument: Option<String>, variable: Option<String>) -> Result<EnvFilte
         if word.contains(['=', '[']) || levels.contains(&lower.as_str()) {
             continue;
         }
-        let meant = nearest(&lower, levels)
-            .map_or(String::new(), |level| format!(", did you mean {level}"));
+        let meant = nearest(&lower, levels).map_or(String::new(), |level| format!(", did you mean {level}"));
         return Err(wrong(format!("{word:?} is no level{meant}")));
     }
     EnvFilter::try_new(&text).map_err(|error| wrong(format!("{text:?} is no filter ({error})")))
@@ -107,8 +104,7 @@ fn under_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
         return false;
     };
-    nix::sys::stat::fstat(io::stderr())
-        .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+    nix::sys::stat::fstat(io::stderr()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
 #[cfg(test)]
@@ -140,12 +136,7 @@ mod tests {
         assert_eq!(both.to_string(), "debug");
         let variable = filter(None, Some("warn".to_owned())).expect("warn");
         assert_eq!(variable.to_string(), "warn");
-        assert_eq!(
-            filter(None, Some(String::new()))
-                .expect("default")
-                .to_string(),
-            "info"
-        );
+        assert_eq!(filter(None, Some(String::new())).expect("default").to_string(), "info");
         assert_eq!(filter(None, None).expect("default").to_string(), "info");
     }
 
@@ -168,10 +159,7 @@ mod tests {
 
     #[test]
     fn a_module_without_a_level_is_an_error() {
-        assert!(
-            refused("info,rtnetlink")
-                .starts_with("--log: \"rtnetlink\" is no level; expected off, ")
-        );
+        assert!(refused("info,rtnetlink").starts_with("--log: \"rtnetlink\" is no level; expected off, "));
         assert!(refused("").starts_with("--log: \"\" is no level; expected off, "));
     }
 

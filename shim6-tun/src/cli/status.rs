@@ -62,11 +62,7 @@ fn screen(status: &Status, style: Style, most: usize) -> String {
 
 fn facts(status: &Status) -> String {
     let down = status.uplinks.iter().filter(|uplink| !uplink.up).count();
-    let moved = status
-        .contexts
-        .iter()
-        .filter(|context| !is_direct(context))
-        .count();
+    let moved = status.contexts.iter().filter(|context| !is_direct(context)).count();
     let mut text = format!(
         "shim6 {}, pid {}, up {}, tun {}; uplinks: {}",
         plain(&status.version),
@@ -113,23 +109,9 @@ fn contexts(contexts: &[ContextStatus], style: Style, most: usize) -> String {
     }
     // What does not run as usual comes first.
     let mut sorted: Vec<&ContextStatus> = contexts.iter().collect();
-    sorted.sort_by_key(|context| {
-        (
-            context.reap == "operational",
-            is_direct(context),
-            context.id,
-        )
-    });
+    sorted.sort_by_key(|context| (context.reap == "operational", is_direct(context), context.id));
     let mut table = Table::new(
-        &[
-            "CONTEXT",
-            "STATE",
-            "PATH",
-            "HEALTH",
-            "SENT",
-            "RECEIVED",
-            "FAILOVERS",
-        ],
+        &["CONTEXT", "STATE", "PATH", "HEALTH", "SENT", "RECEIVED", "FAILOVERS"],
         style,
     );
     for context in sorted.iter().take(most) {
@@ -154,11 +136,7 @@ fn contexts(contexts: &[ContextStatus], style: Style, most: usize) -> String {
             table.note(format!("  path   {}", pair(context.locators)));
         }
         if let Some(last) = &context.last_failover {
-            table.note(format!(
-                "  last   {} ago: {}",
-                age(last.ago_ms),
-                plain(&last.cause)
-            ));
+            table.note(format!("  last   {} ago: {}", age(last.ago_ms), plain(&last.cause)));
         }
     }
     let mut text = table.render();
@@ -236,14 +214,8 @@ mod tests {
     }
 
     fn sample() -> Status {
-        let ulids = between(
-            "2001:db8:a1:0:1c0d:22e3:3f44:5a55",
-            "2001:db8:b1:0:3c0d:42e3:5f44:6a55",
-        );
-        let moved = between(
-            "2001:db8:a2:0:1c0d:22e3:3f44:5a55",
-            "2001:db8:b2:0:3c0d:42e3:5f44:6a55",
-        );
+        let ulids = between("2001:db8:a1:0:1c0d:22e3:3f44:5a55", "2001:db8:b1:0:3c0d:42e3:5f44:6a55");
+        let moved = between("2001:db8:a2:0:1c0d:22e3:3f44:5a55", "2001:db8:b2:0:3c0d:42e3:5f44:6a55");
         let direct = ContextStatus {
             id: 1,
             ulids: moved,
@@ -264,14 +236,13 @@ mod tests {
             failovers: 0,
             last_failover: None,
         };
-        let uplink =
-            |interface: &str, prefix: &str, address: std::net::Ipv6Addr, up: bool| UplinkStatus {
-                interface: interface.to_owned(),
-                prefix: prefix.to_owned(),
-                gateway: up.then(|| "fe80::1".parse().expect("an address")),
-                address,
-                up,
-            };
+        let uplink = |interface: &str, prefix: &str, address: std::net::Ipv6Addr, up: bool| UplinkStatus {
+            interface: interface.to_owned(),
+            prefix: prefix.to_owned(),
+            gateway: up.then(|| "fe80::1".parse().expect("an address")),
+            address,
+            up,
+        };
         Status {
             version: "0.1.0".to_owned(),
             pid: 4242,
@@ -299,11 +270,7 @@ mod tests {
                 },
             ],
             counters: Counters {
-                received: BTreeMap::from([
-                    ("i1".to_owned(), 0),
-                    ("r1".to_owned(), 2),
-                    ("r2".to_owned(), 2),
-                ]),
+                received: BTreeMap::from([("i1".to_owned(), 0), ("r1".to_owned(), 2), ("r2".to_owned(), 2)]),
                 sent: BTreeMap::from([("i1".to_owned(), 2), ("i2".to_owned(), 2)]),
                 discards: BTreeMap::from([("bad-checksum".to_owned(), 0)]),
                 dataplane: BTreeMap::new(),
@@ -367,37 +334,26 @@ COUNTERS
                 line.chars().count()
             );
         }
-        assert!(
-            text.contains("\n  gateway fe80::1234:56ff:fe78:9abc\n"),
-            "{text}"
-        );
+        assert!(text.contains("\n  gateway fe80::1234:56ff:fe78:9abc\n"), "{text}");
     }
 
     #[test]
     fn troubled_contexts_come_first_and_many_are_cut() {
         let mut status = sample();
         let direct = status.contexts[0].clone();
-        status.contexts.extend((3..50).map(|id| ContextStatus {
-            id,
-            ..direct.clone()
-        }));
+        status
+            .contexts
+            .extend((3..50).map(|id| ContextStatus { id, ..direct.clone() }));
         status.contexts[30].reap = "exploring".to_owned();
         let text = screen(&status, NO_COLOR, SHOWN);
-        let rows: Vec<&str> = text
-            .lines()
-            .filter(|line| line.contains("established"))
-            .collect();
+        let rows: Vec<&str> = text.lines().filter(|line| line.contains("established")).collect();
         assert_eq!(rows.len(), SHOWN);
         assert!(
             rows[0].starts_with("31 ") && rows[0].contains("exploring"),
             "{}",
             rows[0]
         );
-        assert!(
-            rows[1].starts_with("2 ") && rows[1].contains("moved"),
-            "{}",
-            rows[1]
-        );
+        assert!(rows[1].starts_with("2 ") && rows[1].contains("moved"), "{}", rows[1]);
         assert!(text.contains("\n29 more: shim6 status --all\n"), "{text}");
     }
 
@@ -408,10 +364,7 @@ COUNTERS
         status.contexts.clear();
         let text = screen(&status, NO_COLOR, SHOWN);
         assert!(text.contains("uplinks: 0; contexts: 0\n"), "{text}");
-        assert!(
-            text.contains("No uplinks:") && text.contains("No contexts:"),
-            "{text}"
-        );
+        assert!(text.contains("No uplinks:") && text.contains("No contexts:"), "{text}");
     }
 
     #[test]

@@ -28,8 +28,7 @@ fn every_help_documents_the_exit_codes() {
 
 #[test]
 fn an_error_is_one_line_and_its_causes() {
-    let error = anyhow::Error::new(io::Error::other("no such device"))
-        .context("cannot open the tap; load the module");
+    let error = anyhow::Error::new(io::Error::other("no such device")).context("cannot open the tap; load the module");
     assert_eq!(
         describe(&error),
         "shim6: cannot open the tap; load the module\n  because: no such device\n"

@@ -73,9 +73,7 @@ impl FromStr for Prefix64 {
         let (address, length) = text
             .split_once('/')
             .ok_or_else(|| PrefixError::NoLength(text.to_owned()))?;
-        let address: Ipv6Addr = address
-            .parse()
-            .map_err(|_| PrefixError::NotIpv6(text.to_owned()))?;
+        let address: Ipv6Addr = address.parse().map_err(|_| PrefixError::NotIpv6(text.to_owned()))?;
         if length != "64" {
             return Err(PrefixError::NotSlash64(text.to_owned()));
         }

@@ -43,10 +43,7 @@ impl<'a> Document<'a> {
                 file: origin.to_owned(),
                 line: line(text, error.span().map_or(0, |span| span.start)),
                 key: String::new(),
-                wrong: format!(
-                    "this is not TOML: {}",
-                    error.message().trim().replace('\n', ", ")
-                ),
+                wrong: format!("this is not TOML: {}", error.message().trim().replace('\n', ", ")),
                 expected: "expected lines such as key = \"value\" or [table]".to_owned(),
             }])
         })?;
@@ -102,10 +99,7 @@ impl<'a> Section<'a> {
             return absent();
         };
         match value.get_ref() {
-            DeValue::Table(table) => {
-                self.document
-                    .table(key.to_owned(), Some(table), value.span().start)
-            }
+            DeValue::Table(table) => self.document.table(key.to_owned(), Some(table), value.span().start),
             other => {
                 self.problem_at(
                     key,
@@ -131,11 +125,7 @@ impl<'a> Section<'a> {
         for item in items.iter() {
             match item.get_ref() {
                 DeValue::Table(table) => {
-                    sections.push(self.document.table(
-                        key.to_owned(),
-                        Some(table),
-                        item.span().start,
-                    ));
+                    sections.push(self.document.table(key.to_owned(), Some(table), item.span().start));
                 }
                 other => {
                     let wrong = format!("has {} in it", kind(other));
@@ -148,12 +138,7 @@ impl<'a> Section<'a> {
     }
 
     /// An integer from `least` to `most`.
-    pub(super) fn integer<T: TryFrom<u64>>(
-        &self,
-        key: &'static str,
-        least: u64,
-        most: u64,
-    ) -> Option<T> {
+    pub(super) fn integer<T: TryFrom<u64>>(&self, key: &'static str, least: u64, most: u64) -> Option<T> {
         let expected = if most == i64::MAX.unsigned_abs() {
             format!("expected an integer, {least} or more")
         } else {
@@ -179,30 +164,21 @@ impl<'a> Section<'a> {
     pub(super) fn boolean(&self, key: &'static str) -> Option<bool> {
         let value = self.value(key)?;
         if value.get_ref().as_bool().is_none() {
-            self.problem_at(
-                key,
-                &format!("is {}", kind(value.get_ref())),
-                "expected true or false",
-            );
+            self.problem_at(key, &format!("is {}", kind(value.get_ref())), "expected true or false");
         }
         value.get_ref().as_bool()
     }
 
     /// A duration from `least` to `most`, written with its unit.
-    pub(super) fn duration(
-        &self,
-        key: &'static str,
-        least: Duration,
-        most: Duration,
-    ) -> Option<Duration> {
+    pub(super) fn duration(&self, key: &'static str, least: Duration, most: Duration) -> Option<Duration> {
         let expected = format!(
             "expected a duration from {} to {}, such as \"{0}\"",
             show(least),
             show(most)
         );
         self.parsed(key, &expected, |text| {
-            let duration = humantime::parse_duration(text)
-                .map_err(|error| format!("{text:?} is no duration: {error}"))?;
+            let duration =
+                humantime::parse_duration(text).map_err(|error| format!("{text:?} is no duration: {error}"))?;
             if (least..=most).contains(&duration) {
                 Ok(duration)
             } else {
@@ -223,9 +199,7 @@ impl<'a> Section<'a> {
             Some(text) => parse(text),
             None => Err(format!("is {}", kind(value.get_ref()))),
         };
-        parsed
-            .map_err(|wrong| self.problem_at(key, &wrong, expected))
-            .ok()
+        parsed.map_err(|wrong| self.problem_at(key, &wrong, expected)).ok()
     }
 
     /// Reports `key` if it is absent.
@@ -237,12 +211,7 @@ impl<'a> Section<'a> {
     }
 
     /// Reports `key` if an earlier section had the same `value`; `seen` holds the line of each.
-    pub(super) fn unique(
-        &self,
-        key: &'static str,
-        seen: &mut HashMap<String, usize>,
-        value: String,
-    ) {
+    pub(super) fn unique(&self, key: &'static str, seen: &mut HashMap<String, usize>, value: String) {
         let here = line(self.document.text, self.place(key));
         if let Some(before) = seen.get(&value) {
             let wrong = format!("\"{value}\" is already on line {before}");
@@ -258,14 +227,12 @@ impl<'a> Section<'a> {
 
     /// Reports a problem with the whole table.
     pub(super) fn problem(&self, wrong: &str, expected: &str) {
-        self.document
-            .report(self.offset, self.path.clone(), wrong, expected);
+        self.document.report(self.offset, self.path.clone(), wrong, expected);
     }
 
     /// Reports a problem with the value of `key`, at its line (or the table's, if only the default is in force).
     pub(super) fn problem_at(&self, key: &'static str, wrong: &str, expected: &str) {
-        self.document
-            .report(self.place(key), self.full(key), wrong, expected);
+        self.document.report(self.place(key), self.full(key), wrong, expected);
     }
 
     /// Reports every key that nothing asked for. To be called when all keys have been read.
@@ -294,8 +261,7 @@ impl<'a> Section<'a> {
     }
 
     fn place(&self, key: &'static str) -> usize {
-        self.value(key)
-            .map_or(self.offset, |value| value.span().start)
+        self.value(key).map_or(self.offset, |value| value.span().start)
     }
 
     fn full(&self, key: &str) -> String {
@@ -333,11 +299,7 @@ pub(super) fn show(duration: Duration) -> impl Display {
 }
 
 fn line(text: &str, offset: usize) -> usize {
-    1 + text
-        .bytes()
-        .take(offset)
-        .filter(|&octet| octet == b'\n')
-        .count()
+    1 + text.bytes().take(offset).filter(|&octet| octet == b'\n').count()
 }
 
 fn kind(value: &DeValue<'_>) -> &'static str {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::read::{self, Section};
 use super::{
-    AddressConfig, Config, LimitsConfig, Prefix64, PrefixError, ReapConfig, SteeringConfig,
-    TriggerConfig, TunConfig, UplinkConfig, prefix as prefix64,
+    AddressConfig, Config, LimitsConfig, Prefix64, PrefixError, ReapConfig, SteeringConfig, TriggerConfig, TunConfig,
+    UplinkConfig, prefix as prefix64,
 };
 
 /// Most uplinks one host may have: an HBA set hashes over the prefixes of all of them.
@@ -17,10 +17,8 @@ const MAX_UPLINKS: usize = 16;
 /// Longest path of a Unix socket, in octets (`sun_path` less its final zero).
 const MAX_SOCKET_PATH: usize = 107;
 
-const SOCKET_EXPECTED: &str =
-    "expected an absolute path of at most 107 octets, such as \"/run/shim6/shim6.sock\"";
-const INTERFACE_EXPECTED: &str =
-    "expected the name of a network interface, 1 to 15 octets, such as \"eth0\"";
+const SOCKET_EXPECTED: &str = "expected an absolute path of at most 107 octets, such as \"/run/shim6/shim6.sock\"";
+const INTERFACE_EXPECTED: &str = "expected the name of a network interface, 1 to 15 octets, such as \"eth0\"";
 const GATEWAY_EXPECTED: &str = "expected the router's unicast IPv6 address, such as \"fe80::1\"";
 
 /// The whole file.
@@ -104,12 +102,8 @@ fn trigger(section: Section<'_>) -> TriggerConfig {
     let defaults = TriggerConfig::default();
     let most = i64::MAX.unsigned_abs();
     let trigger = TriggerConfig {
-        packets: section
-            .integer("packets", 0, most)
-            .unwrap_or(defaults.packets),
-        octets: section
-            .integer("octets", 0, most)
-            .unwrap_or(defaults.octets),
+        packets: section.integer("packets", 0, most).unwrap_or(defaults.packets),
+        octets: section.integer("octets", 0, most).unwrap_or(defaults.octets),
         initiate: section.boolean("initiate").unwrap_or(defaults.initiate),
     };
     if trigger.initiate && trigger.packets == 0 && trigger.octets == 0 {
@@ -180,9 +174,7 @@ fn steering(section: Section<'_>) -> SteeringConfig {
         rule_priority: section
             .integer("rule_priority", 1, 32765)
             .unwrap_or(defaults.rule_priority),
-        fwmark: section
-            .integer("fwmark", 1, most)
-            .unwrap_or(defaults.fwmark),
+        fwmark: section.integer("fwmark", 1, most).unwrap_or(defaults.fwmark),
     };
     if (253..=255).contains(&steering.table) {
         section.problem_at(
@@ -197,9 +189,7 @@ fn steering(section: Section<'_>) -> SteeringConfig {
 
 fn limits(section: Section<'_>) -> LimitsConfig {
     let defaults = LimitsConfig::default();
-    let contexts = section
-        .integer("contexts", 1, 1_000_000)
-        .unwrap_or(defaults.contexts);
+    let contexts = section.integer("contexts", 1, 1_000_000).unwrap_or(defaults.contexts);
     let limits = LimitsConfig {
         contexts,
         // A small total lowers the default share of one peer, never a value that was written down.
@@ -253,9 +243,7 @@ fn prefix(text: &str) -> Result<Prefix64, String> {
 }
 
 fn gateway(text: &str) -> Result<Ipv6Addr, String> {
-    let address: Ipv6Addr = text
-        .parse()
-        .map_err(|_| format!("{text:?} is not an IPv6 address"))?;
+    let address: Ipv6Addr = text.parse().map_err(|_| format!("{text:?} is not an IPv6 address"))?;
     if address.is_multicast() || address.is_unspecified() || address.is_loopback() {
         return Err(format!("{address} is not the address of a router"));
     }

@@ -22,10 +22,7 @@ fn examples() -> Vec<&'static str> {
 #[test]
 fn an_empty_file_gives_the_defaults() {
     assert_eq!(parse("").expect("an empty file"), Config::default());
-    assert_eq!(
-        Config::default().reap.keepalive_interval(),
-        Duration::from_secs(5)
-    );
+    assert_eq!(Config::default().reap.keepalive_interval(), Duration::from_secs(5));
 }
 
 #[test]
@@ -72,15 +69,10 @@ fn the_documented_defaults_have_every_key() {
         let (_, known) = line.split_once("expected one of ").expect("the known keys");
         for key in known.split(", ") {
             let here = |line: &str| {
-                line.starts_with(&format!("{key} = "))
-                    || line == format!("[{key}]")
-                    || line == format!("[[{key}]]")
+                line.starts_with(&format!("{key} = ")) || line == format!("[{key}]") || line == format!("[[{key}]]")
             };
             assert!(all.lines().any(here), "{table} {key} is not in the example");
-            if all
-                .lines()
-                .any(|line| line.starts_with(&format!("{key} = ")))
-            {
+            if all.lines().any(|line| line.starts_with(&format!("{key} = "))) {
                 assert!(
                     DOCS.contains(&format!("\n| `{key}` | ")),
                     "{key} is in no table of the docs"
@@ -99,22 +91,17 @@ fn the_documented_example_is_taken() {
         config.uplinks[1].prefix.map(|prefix| prefix.to_string()),
         Some("2001:db8:a2::/64".to_owned())
     );
-    assert_eq!(
-        config.uplinks[1].gateway,
-        Some("fe80::1".parse().expect("an address"))
-    );
+    assert_eq!(config.uplinks[1].gateway, Some("fe80::1".parse().expect("an address")));
     assert_eq!(config.reap.send_timeout, Duration::from_millis(300));
     assert_eq!(config.reap.keepalive_interval(), Duration::from_millis(100));
 }
 
 #[test]
 fn the_documented_errors_are_the_real_ones() {
-    let text = "\n\n[reap]\nsend_timout = \"1s\"\n\n\n[[uplink]]\ninterface = \"eth0\"\nprefix = \"2001:db8:a1::/48\"\n";
+    let text =
+        "\n\n[reap]\nsend_timout = \"1s\"\n\n\n[[uplink]]\ninterface = \"eth0\"\nprefix = \"2001:db8:a1::/48\"\n";
     for line in refused(text).lines() {
-        assert!(
-            DOCS.contains(&format!("\nshim6: {line}\n")),
-            "not in the docs: {line}"
-        );
+        assert!(DOCS.contains(&format!("\nshim6: {line}\n")), "not in the docs: {line}");
     }
 }
 
@@ -354,11 +341,7 @@ fn an_uplink_needs_a_usable_interface() {
 
 #[test]
 fn a_bad_gateway_says_why() {
-    let refused = |gateway: &str| {
-        refused(&format!(
-            "[[uplink]]\ninterface = \"eth0\"\ngateway = \"{gateway}\"\n"
-        ))
-    };
+    let refused = |gateway: &str| refused(&format!("[[uplink]]\ninterface = \"eth0\"\ngateway = \"{gateway}\"\n"));
     let expected = "expected the router's unicast IPv6 address, such as \"fe80::1\"";
     assert_eq!(
         refused("192.0.2.1"),
@@ -372,13 +355,10 @@ fn a_bad_gateway_says_why() {
 
 #[test]
 fn a_bad_socket_path_says_why() {
-    let expected =
-        "expected an absolute path of at most 107 octets, such as \"/run/shim6/shim6.sock\"";
+    let expected = "expected an absolute path of at most 107 octets, such as \"/run/shim6/shim6.sock\"";
     assert_eq!(
         refused("control_socket = \"shim6.sock\""),
-        format!(
-            "shim6.toml:1: control_socket: \"shim6.sock\" is not an absolute path of a file; {expected}"
-        )
+        format!("shim6.toml:1: control_socket: \"shim6.sock\" is not an absolute path of a file; {expected}")
     );
     assert_eq!(
         refused(&format!("control_socket = \"/{}\"", "x".repeat(107))),
@@ -421,9 +401,7 @@ fn a_file_that_cannot_be_taken_is_named() {
     std::fs::write(&path, vec![b'#'; (1 << 20) + 1]).expect("a file");
     assert_eq!(
         refused(&path),
-        format!(
-            "the configuration {shown} is larger than 1048576 octets; check that it is the right file"
-        )
+        format!("the configuration {shown} is larger than 1048576 octets; check that it is the right file")
     );
 }
 

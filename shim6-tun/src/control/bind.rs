@@ -34,11 +34,8 @@ pub(super) fn bind(path: &Path) -> Result<(UnixListener, SocketFile), ControlErr
         .map_err(|e| ControlError::io("create", directory, e))?;
     // Held while looking and taking, or two daemons starting at once would each remove the other's socket.
     let opened = File::open(directory).map_err(|e| ControlError::io("open", directory, e))?;
-    let _lock = Flock::lock(opened, FlockArg::LockExclusiveNonblock).map_err(|_| {
-        ControlError::Contended {
-            path: path.to_owned(),
-        }
-    })?;
+    let _lock = Flock::lock(opened, FlockArg::LockExclusiveNonblock)
+        .map_err(|_| ControlError::Contended { path: path.to_owned() })?;
     make_room(path)?;
     let failed = |e| ControlError::io("listen at", path, e);
     let (listener, metadata) = listen(path).map_err(failed)?;
@@ -60,10 +57,7 @@ fn listen(path: &Path) -> io::Result<(UnixListener, fs::Metadata)> {
     fs::set_permissions(path, Permissions::from_mode(MODE))?;
     socket.listen(64)?;
     socket.set_nonblocking(true)?;
-    Ok((
-        std::os::fd::OwnedFd::from(socket).into(),
-        fs::symlink_metadata(path)?,
-    ))
+    Ok((std::os::fd::OwnedFd::from(socket).into(), fs::symlink_metadata(path)?))
 }
 
 /// Removes the socket of a daemon that is gone; refuses if one is alive or if the file is not a socket.
@@ -74,9 +68,7 @@ fn make_room(path: &Path) -> Result<(), ControlError> {
         Err(e) => return Err(ControlError::io("look at", path, e)),
     };
     if !metadata.file_type().is_socket() {
-        return Err(ControlError::NotASocket {
-            path: path.to_owned(),
-        });
+        return Err(ControlError::NotASocket { path: path.to_owned() });
     }
     match probe(path) {
         Ok(pid) => Err(ControlError::InUse {
@@ -106,8 +98,7 @@ fn probe(path: &Path) -> io::Result<Option<i32>> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let ours =
-            fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.identity);
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.identity);
         if ours && let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "cannot remove the control socket");
         }

@@ -82,12 +82,8 @@ impl Client {
         let path = path.to_owned();
         match error.kind() {
             // Anything that is not a socket refuses too.
-            io::ErrorKind::ConnectionRefused if !is_socket(&path) => {
-                ControlError::NotASocket { path }
-            }
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
-                ControlError::NotRunning { path }
-            }
+            io::ErrorKind::ConnectionRefused if !is_socket(&path) => ControlError::NotASocket { path },
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => ControlError::NotRunning { path },
             _ => ControlError::io("connect to", &path, error),
         }
     }
@@ -132,8 +128,7 @@ impl Client {
             }
             Err(FrameError::TooLarge) => return Err(self.not_understood("its answer is too long")),
         };
-        let reply: Reply =
-            serde_json::from_slice(&message).map_err(|error| self.not_understood(error))?;
+        let reply: Reply = serde_json::from_slice(&message).map_err(|error| self.not_understood(error))?;
         match reply.error {
             Some(error) => Err(ControlError::Refused {
                 path: self.path.clone(),
@@ -182,6 +177,5 @@ impl EventStream {
 }
 
 fn is_socket(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|metadata| metadata.file_type().is_socket())
+    path.metadata().is_ok_and(|metadata| metadata.file_type().is_socket())
 }

@@ -101,11 +101,7 @@ impl ControlError {
         let path = path.to_owned();
         match source.kind() {
             io::ErrorKind::PermissionDenied => Self::denied(path),
-            _ => Self::Io {
-                doing,
-                path,
-                source,
-            },
+            _ => Self::Io { doing, path, source },
         }
     }
 
@@ -123,9 +119,7 @@ impl ControlError {
             };
         };
         let user = User::from_uid(Uid::from_raw(metadata.uid())).ok().flatten();
-        let group = Group::from_gid(Gid::from_raw(metadata.gid()))
-            .ok()
-            .flatten();
+        let group = Group::from_gid(Gid::from_raw(metadata.gid())).ok().flatten();
         Self::Denied {
             path,
             user: user.map_or_else(|| metadata.uid().to_string(), |user| user.name),

@@ -14,9 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::bind::{self, SocketFile};
-use super::wire::{
-    Call, DESCRIPTION, EventParameters, FrameError, INTERFACE, Reply, SERVICE, frame, read_frame,
-};
+use super::wire::{Call, DESCRIPTION, EventParameters, FrameError, INTERFACE, Reply, SERVICE, frame, read_frame};
 use super::{ControlError, Request};
 use crate::status::{Event, Status};
 
@@ -118,8 +116,7 @@ impl Server {
                 Ok((stream, _)) => {
                     let shared = Arc::clone(&shared);
                     // However a connection ends, there is nobody left to tell.
-                    connections
-                        .spawn(async move { drop(Connection::new(stream, shared).run().await) });
+                    connections.spawn(async move { drop(Connection::new(stream, shared).run().await) });
                 }
                 Err(error) => {
                     // Out of descriptors, mostly: trying again at once would only burn the processor.
@@ -141,10 +138,7 @@ fn turn_away(stream: UnixStream) {
     let written = stream
         .into_std()
         .and_then(|mut stream| std::io::Write::write_all(&mut stream, &reply));
-    tracing::debug!(
-        ?written,
-        "turned a control connection away: {MAX_CONNECTIONS} are open"
-    );
+    tracing::debug!(?written, "turned a control connection away: {MAX_CONNECTIONS} are open");
 }
 
 /// One client.
@@ -179,23 +173,13 @@ impl Connection {
                     Err(error) => error.to_string(),
                 },
                 Ok(Err(FrameError::TooLarge)) => {
-                    let reply = Reply::error(
-                        INTERFACE,
-                        "RequestTooLarge",
-                        json!({ "limit": MAX_REQUEST }),
-                    );
+                    let reply = Reply::error(INTERFACE, "RequestTooLarge", json!({ "limit": MAX_REQUEST }));
                     return self.send(&reply).await;
                 }
-                Ok(Err(FrameError::Truncated)) => {
-                    "the connection ended before the final zero octet".to_owned()
-                }
+                Ok(Err(FrameError::Truncated)) => "the connection ended before the final zero octet".to_owned(),
                 Ok(Ok(None) | Err(FrameError::Io(_))) | Err(_) => return Err(Hangup),
             };
-            let reply = Reply::error(
-                INTERFACE,
-                "MalformedRequest",
-                json!({ "message": malformed }),
-            );
+            let reply = Reply::error(INTERFACE, "MalformedRequest", json!({ "message": malformed }));
             return self.send(&reply).await;
         }
     }
@@ -207,10 +191,7 @@ impl Connection {
         } else {
             &[]
         };
-        let unknown = call
-            .parameters
-            .keys()
-            .find(|key| !takes.contains(&key.as_str()));
+        let unknown = call.parameters.keys().find(|key| !takes.contains(&key.as_str()));
         let reply = match (interface, method) {
             (INTERFACE, "Status" | "Events") | (SERVICE, "GetInfo" | "GetInterfaceDescription")
                 if unknown.is_some() =>
@@ -227,42 +208,24 @@ impl Connection {
             (INTERFACE, "Events") => Reply::error(SERVICE, "ExpectedMore", json!({})),
             (SERVICE, "GetInfo") => Reply::last(info()),
             (SERVICE, "GetInterfaceDescription") => describe(&call),
-            (INTERFACE | SERVICE, _) => {
-                Reply::error(SERVICE, "MethodNotFound", json!({ "method": call.method }))
-            }
-            _ => Reply::error(
-                SERVICE,
-                "InterfaceNotFound",
-                json!({ "interface": interface }),
-            ),
+            (INTERFACE | SERVICE, _) => Reply::error(SERVICE, "MethodNotFound", json!({ "method": call.method })),
+            _ => Reply::error(SERVICE, "InterfaceNotFound", json!({ "interface": interface })),
         };
-        if call.oneway {
-            Ok(())
-        } else {
-            self.send(&reply).await
-        }
+        if call.oneway { Ok(()) } else { self.send(&reply).await }
     }
 
     async fn status(&self) -> Option<Status> {
         let (answer, answered) = oneshot::channel();
         let asked = async {
-            self.shared
-                .requests
-                .send(Request::Status(answer))
-                .await
-                .ok()?;
+            self.shared.requests.send(Request::Status(answer)).await.ok()?;
             answered.await.ok()
         };
-        timeout(self.shared.patience.answer, asked)
-            .await
-            .ok()
-            .flatten()
+        timeout(self.shared.patience.answer, asked).await.ok().flatten()
     }
 
     async fn stream_events(&mut self) -> Result<(), Hangup> {
         let mut events = self.shared.events.subscribe();
-        self.send(&Reply::continued(EventParameters { event: None }))
-            .await?;
+        self.send(&Reply::continued(EventParameters { event: None })).await?;
         let mut last_at_ms = 0;
         loop {
             let mut octet = [0];
@@ -288,12 +251,7 @@ impl Connection {
     }
 
     async fn send(&mut self, reply: &Reply) -> Result<(), Hangup> {
-        match timeout(
-            self.shared.patience.reply,
-            self.writer.write_all(&frame(reply)),
-        )
-        .await
-        {
+        match timeout(self.shared.patience.reply, self.writer.write_all(&frame(reply))).await {
             Ok(Ok(())) => Ok(()),
             _ => Err(Hangup),
         }
@@ -311,18 +269,10 @@ fn info() -> serde_json::Value {
 }
 
 fn describe(call: &Call) -> Reply {
-    match call
-        .parameters
-        .get("interface")
-        .and_then(|name| name.as_str())
-    {
+    match call.parameters.get("interface").and_then(|name| name.as_str()) {
         Some(INTERFACE) => Reply::last(json!({ "description": DESCRIPTION })),
         Some(other) => Reply::error(SERVICE, "InterfaceNotFound", json!({ "interface": other })),
-        None => Reply::error(
-            SERVICE,
-            "InvalidParameter",
-            json!({ "parameter": "interface" }),
-        ),
+        None => Reply::error(SERVICE, "InvalidParameter", json!({ "parameter": "interface" })),
     }
 }
 
@@ -331,9 +281,7 @@ fn lagged(at_ms: u64, missed: u64) -> Event {
         at_ms,
         kind: "lagged".to_owned(),
         context: None,
-        message: format!(
-            "{missed} events were missed because this reader is too slow; the stream ends here"
-        ),
+        message: format!("{missed} events were missed because this reader is too slow; the stream ends here"),
         detail: json!({ "missed": missed }),
     }
 }

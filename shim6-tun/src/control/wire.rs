@@ -100,11 +100,7 @@ pub(super) async fn read_frame(
 ) -> Result<Option<Vec<u8>>, FrameError> {
     let left = limit.saturating_add(1).saturating_sub(partial.len());
     let left = u64::try_from(left).unwrap_or(u64::MAX);
-    reader
-        .take(left)
-        .read_until(0, partial)
-        .await
-        .map_err(FrameError::Io)?;
+    reader.take(left).read_until(0, partial).await.map_err(FrameError::Io)?;
     let mut message = std::mem::take(partial);
     match message.pop() {
         None => Ok(None),

@@ -228,10 +228,15 @@ impl Addresses {
             let exists = links.iter().any(|l| l.name == ours.uplink.interface);
             ours.uplink.up &= exists;
         }
+        let mut first_error = None;
         for link in &links {
-            events.extend(self.handle_link(link).await?);
+            match self.handle_link(link).await {
+                Ok(more) => events.extend(more),
+                // One uplink that fails must not keep the others from being looked at.
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
         }
-        Ok(events)
+        first_error.map_or(Ok(events), Err)
     }
 
     /// Puts an address on its interface, which is up, and adds its source route.

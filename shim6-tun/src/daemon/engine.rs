@@ -1,19 +1,22 @@
 //! The one task that owns the protocol: it feeds the [`Endpoint`] and carries out what the endpoint wants.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use shim6_core::wire::{MAX_MESSAGE, PROTOCOL};
-use shim6_core::{ContextId, DataplaneUpdate, Endpoint, EstablishError, LocatorPair, Transmit};
+use shim6_core::{ContextId, Endpoint, EstablishError, LocatorPair, Transmit};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
 use super::StopSignals;
 use super::addresses::{AddressEvent, Addresses};
+use super::observer::Observers;
+use super::paths::Paths;
 use super::report;
-use super::shared::{Input, Shared};
+use super::retry::Retry;
+use super::shared::{Inputs, Message, Shared};
 use super::steering::Steering;
 use crate::control::Request;
 use crate::netlink::{Change, Monitor};
@@ -27,22 +30,37 @@ const HOP_LIMIT: u8 = 64;
 
 /// The protocol and the host's configuration that follows it.
 pub(crate) struct Engine<'a> {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) steering: &'a mut Steering,
-    pub(crate) addresses: &'a mut Addresses,
-    pub(crate) events: broadcast::Sender<status::Event>,
-    pub(crate) tun: String,
-    steered: HashSet<LocatorPair>,
-    /// The ULID that each established context holds on to.
-    pinned: HashMap<ContextId, Ipv6Addr>,
+    endpoint: Endpoint,
+    shared: Arc<Shared>,
+    paths: Paths<'a>,
+    addresses: &'a mut Addresses,
+    /// The locators of which the endpoint knows that they can be used.
+    usable: BTreeSet<Ipv6Addr>,
+    /// Of following the addresses.
+    retry: Retry,
+    observers: Observers,
+    events: broadcast::Sender<status::Event>,
+    tun: TunState,
     /// An IPv6 packet under construction.
     packet: Vec<u8>,
 }
 
+/// What the engine changes on the host and watches there.
+pub(crate) struct Host<'a> {
+    pub(crate) steering: &'a mut Steering,
+    pub(crate) addresses: &'a mut Addresses,
+    pub(crate) observers: Observers,
+}
+
+struct TunState {
+    name: String,
+    index: u32,
+    up: bool,
+}
+
 /// Where the engine's inputs come from.
 pub(crate) struct Sources {
-    pub(crate) inputs: mpsc::Receiver<Input>,
+    pub(crate) inputs: Inputs,
     pub(crate) monitor: Monitor,
     pub(crate) requests: mpsc::Receiver<Request>,
     /// The packet tasks and the control socket. None of them ends while the daemon is whole.
@@ -50,18 +68,45 @@ pub(crate) struct Sources {
     pub(crate) stop: StopSignals,
 }
 
+/// What the packet tasks said since the last round.
+#[derive(Default)]
+struct Batch {
+    messages: Vec<Message>,
+    candidates: Vec<LocatorPair>,
+    wakes: Vec<ContextId>,
+}
+
 impl<'a> Engine<'a> {
+    /// `tun`: name and index of the TUN device.
     pub(crate) fn new(
         endpoint: Endpoint,
         shared: Arc<Shared>,
-        steering: &'a mut Steering,
-        addresses: &'a mut Addresses,
+        host: Host<'a>,
         events: broadcast::Sender<status::Event>,
-        tun: String,
+        tun: (String, u32),
     ) -> Self {
-        let packet = vec![0; IPV6_HEADER_LEN + MAX_MESSAGE];
-        let (steered, pinned) = (HashSet::new(), HashMap::new());
-        Self { endpoint, shared, steering, addresses, events, tun, steered, pinned, packet }
+        let Host {
+            steering,
+            addresses,
+            observers,
+        } = host;
+        Self {
+            // What the endpoint assumes of its locators; those that are down from the start are reported in `run`.
+            usable: endpoint.identity().locators().iter().copied().collect(),
+            endpoint,
+            paths: Paths::new(steering, shared.clone()),
+            shared,
+            addresses,
+            retry: Retry::default(),
+            observers,
+            events,
+            tun: TunState {
+                name: tun.0,
+                index: tun.1,
+                up: true,
+            },
+            packet: vec![0; IPV6_HEADER_LEN + MAX_MESSAGE],
+        }
     }
 
     /// Runs until told to stop.
@@ -72,16 +117,21 @@ impl<'a> Engine<'a> {
     ///
     /// A packet task that has failed, or a source of inputs that has ended.
     pub(crate) async fn run(&mut self, mut sources: Sources) -> anyhow::Result<()> {
-        self.report_unusable();
-        let mut batch = Vec::with_capacity(INPUT_BATCH);
+        self.report_locators();
+        let mut batch = Batch::default();
         loop {
             self.drain().await;
-            let deadline = self.endpoint.poll_timeout().map(|at| self.shared.clock.std(at).into());
+            self.handle_timeouts().await;
+            let deadline = self.poll_timeout().map(|at| self.shared.clock.std(at).into());
+            // Nothing here is waited for with something half done: what a branch does, it does after the choice. Whatever
+            // floods one source, the choice among those that are ready is random, and timers have had their turn above.
+            let inputs = &mut sources.inputs;
             tokio::select! {
-                count = sources.inputs.recv_many(&mut batch, INPUT_BATCH) => {
+                count = inputs.messages.recv_many(&mut batch.messages, INPUT_BATCH) => {
                     anyhow::ensure!(count > 0, "the packet tasks have ended");
-                    batch.drain(..).for_each(|input| self.handle_input(input));
                 }
+                _ = inputs.candidates.recv_many(&mut batch.candidates, INPUT_BATCH) => {}
+                _ = inputs.wakes.recv_many(&mut batch.wakes, INPUT_BATCH) => {}
                 change = sources.monitor.next() => {
                     let change = change.ok_or_else(|| anyhow::anyhow!("the kernel's notifications have ended"))?;
                     self.handle_change(&change).await;
@@ -96,61 +146,128 @@ impl<'a> Engine<'a> {
                     return Ok(());
                 }
                 Some(request) = sources.requests.recv() => self.handle_request(request),
-                () = sleep_until(deadline) => self.endpoint.handle_timeout(self.shared.clock.now()),
+                () = sleep_until(deadline) => {}
             }
+            self.handle_inputs(&mut batch);
         }
     }
 
-    /// Uplinks that are down from the start.
-    fn report_unusable(&mut self) {
-        let usable: Vec<_> = self.addresses.usable().collect();
-        let now = self.shared.clock.now();
-        for locator in self.endpoint.identity().locators().to_vec() {
-            if !usable.contains(&locator) {
-                self.endpoint.handle_locator(now, locator, false);
-            }
-        }
+    fn poll_timeout(&self) -> Option<shim6_core::Instant> {
+        [self.endpoint.poll_timeout(), self.paths.poll_timeout(), self.retry.at()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
-    fn handle_input(&mut self, input: Input) {
+    async fn handle_timeouts(&mut self) {
         let now = self.shared.clock.now();
-        match input {
-            Input::Message { source, destination, octets } => {
-                self.endpoint.handle_message(now, source, destination, &octets);
-            }
-            Input::Activity(context) => self.endpoint.handle_activity(now, context),
-            Input::Candidate(ulids) => match self.endpoint.establish(now, ulids) {
+        if self.poll_timeout().is_none_or(|at| at > now) {
+            return;
+        }
+        self.endpoint.handle_timeout(now);
+        self.paths.handle_timeout(now).await;
+        if self.retry.is_due(now) {
+            // Reads everything again, and brings back what is missing.
+            self.handle_change(&Change::Overrun).await;
+        }
+        self.drain().await;
+    }
+
+    fn handle_inputs(&mut self, batch: &mut Batch) {
+        let now = self.shared.clock.now();
+        for context in batch.wakes.drain(..) {
+            self.endpoint.handle_activity(now, context);
+        }
+        for Message {
+            source,
+            destination,
+            octets,
+        } in batch.messages.drain(..)
+        {
+            self.endpoint.handle_message(now, source, destination, &octets);
+        }
+        for ulids in batch.candidates.drain(..) {
+            match self.endpoint.establish(now, ulids) {
                 Ok(_) => tracing::debug!(%ulids, "setting up a context"),
                 Err(EstablishError::Limit) => tracing::warn!(%ulids, "no context: the limit is reached, see [limits]"),
                 // It exists by now, the peer did not answer a moment ago, or it is none of ours.
                 Err(error) => tracing::trace!(%ulids, %error, "no context"),
-            },
+            }
         }
     }
 
     async fn handle_change(&mut self, change: &Change) {
-        let events = match self.addresses.handle_change(change).await {
-            Ok(events) => events,
-            Err(error) => return tracing::error!(%error, "following a change of the host's addresses"),
-        };
         let now = self.shared.clock.now();
-        for event in events {
-            let (locator, usable, message) = match event {
-                AddressEvent::Usable(locator) => (locator, true, "can be used"),
-                AddressEvent::Lost(locator) => (locator, false, "is gone: its link or address went away"),
-                AddressEvent::Duplicate(locator) => (locator, false, "is used by another host as well"),
+        match self.addresses.handle_change(change).await {
+            Ok(events) => {
+                for event in events {
+                    if let AddressEvent::Duplicate(locator) = event {
+                        tracing::error!(%locator, "another host uses this address as well");
+                    }
+                }
+                if *change == Change::Overrun {
+                    self.retry.succeeded();
+                }
+            }
+            Err(error) => {
+                let wait = self.retry.failed(now);
+                tracing::error!(%error, "following a change of the host's addresses; tried again in {wait:?}");
+            }
+        }
+        self.report_locators();
+        self.follow_uplinks(change);
+        if let Change::Link(link) = change
+            && link.index == self.tun.index
+        {
+            let was_up = std::mem::replace(&mut self.tun.up, link.up);
+            if !was_up && link.up {
+                self.paths.restore(now).await;
+            }
+        }
+    }
+
+    /// Tells the endpoint which locators can be used by now and which cannot. By state and not by event, so that it is
+    /// right again after an error.
+    fn report_locators(&mut self) {
+        let now = self.shared.clock.now();
+        let usable: BTreeSet<_> = self.addresses.usable().collect();
+        let changed: Vec<_> = usable.symmetric_difference(&self.usable).copied().collect();
+        for locator in changed {
+            let is_usable = usable.contains(&locator);
+            let what = if is_usable {
+                "can be used"
+            } else {
+                "is gone: its link or address went away"
             };
-            let message = format!("locator {locator} {message}");
+            let message = format!("locator {locator} {what}");
             tracing::info!("{message}");
-            let detail = serde_json::json!({ "locator": locator, "usable": usable });
+            let detail = serde_json::json!({ "locator": locator, "usable": is_usable });
+            let at_ms = self.shared.clock.millis();
             self.publish(status::Event {
-                at_ms: self.shared.clock.millis(),
+                at_ms,
                 kind: "locator".to_owned(),
                 context: None,
                 message,
                 detail,
             });
-            self.endpoint.handle_locator(now, locator, usable);
+            self.endpoint.handle_locator(now, locator, is_usable);
+        }
+        self.usable = usable;
+    }
+
+    /// Watches the packets on uplinks whose interface was removed and is back.
+    fn follow_uplinks(&mut self, change: &Change) {
+        match change {
+            Change::Link(_) => {}
+            Change::LinkRemoved(index) => return self.observers.forget(*index),
+            Change::Overrun => self.observers.forget_all(),
+            _ => return,
+        }
+        for (uplink, _) in self.addresses.uplinks() {
+            if let Err(error) = self.observers.watch(uplink) {
+                // Most likely it is gone, which the next change says.
+                tracing::debug!(interface = uplink.interface, %error, "cannot watch the packets");
+            }
         }
     }
 
@@ -171,22 +288,27 @@ impl<'a> Engine<'a> {
             address,
             up: usable.contains(&address),
         });
-        let mut contexts: Vec<_> = self.endpoint.contexts().map(|info| report::context(&info, now)).collect();
+        let mut contexts: Vec<_> = self
+            .endpoint
+            .contexts()
+            .map(|info| report::context(&info, now))
+            .collect();
         contexts.sort_by_key(|context| context.id);
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_ms: self.shared.clock.millis(),
-            tun: self.tun.clone(),
+            tun: self.tun.name.clone(),
             uplinks: uplinks.collect(),
             contexts,
             counters: report::counters(&self.endpoint, self.shared.counters.report()),
         }
     }
 
-    /// Carries out all that the endpoint wants: first the table, so that packets find it as soon as they are steered.
+    /// Carries out all that the endpoint wants: first the paths, so that packets find them.
     async fn drain(&mut self) {
-        self.apply_dataplane().await;
+        let updates: Vec<_> = std::iter::from_fn(|| self.endpoint.poll_dataplane()).collect();
+        self.paths.apply(updates, self.shared.clock.now()).await;
         while let Some(transmit) = self.endpoint.poll_transmit(&mut self.packet[IPV6_HEADER_LEN..]) {
             self.transmit(transmit);
         }
@@ -197,48 +319,14 @@ impl<'a> Engine<'a> {
         }
     }
 
-    async fn apply_dataplane(&mut self) {
-        let mut table = None;
-        let mut wanted = BTreeMap::new();
-        let (mut pin, mut unpin) = (Vec::new(), Vec::new());
-        while let Some(update) = self.endpoint.poll_dataplane() {
-            match &update {
-                DataplaneUpdate::Insert(flow) => {
-                    wanted.insert(flow.ulids, flow.is_steered());
-                    if self.pinned.insert(flow.context, flow.ulids.local).is_none() {
-                        pin.push(flow.ulids.local);
-                    }
-                }
-                DataplaneUpdate::Remove(flow) => {
-                    wanted.insert(flow.ulids, false);
-                    unpin.extend(self.pinned.remove(&flow.context));
-                }
-            }
-            table.get_or_insert_with(|| (**self.shared.dataplane.load()).clone()).apply(update);
-        }
-        let Some(table) = table else { return };
-        self.shared.dataplane.store(Arc::new(table));
-        for ulid in pin {
-            log_failure("keeping a ULID", self.steering.pin(ulid).await);
-        }
-        let changed = |steered: bool| {
-            let change = move |(pair, wanted): (&LocatorPair, &bool)| (*wanted == steered).then_some(*pair);
-            wanted.iter().filter_map(change).filter(|pair| self.steered.contains(pair) != steered).collect::<Vec<_>>()
-        };
-        let (steer, unsteer) = (changed(true), changed(false));
-        if !steer.is_empty() || !unsteer.is_empty() {
-            log_failure("steering packets", self.steering.apply(&steer, &unsteer).await);
-            self.steered.extend(steer);
-            self.steered.retain(|pair| !unsteer.contains(pair));
-        }
-        for ulid in unpin {
-            log_failure("releasing a ULID", self.steering.unpin(ulid).await);
-        }
-    }
-
     /// Puts an IPv6 header in front of the message in `packet` and sends it by the uplink that owns its source.
     fn transmit(&mut self, transmit: Transmit) {
-        let Transmit { source, destination, len, .. } = transmit;
+        let Transmit {
+            source,
+            destination,
+            len,
+            ..
+        } = transmit;
         let header = &mut self.packet[..IPV6_HEADER_LEN];
         header[..4].copy_from_slice(&[0x60, 0, 0, 0]);
         // MAX_MESSAGE bounds it.
@@ -252,12 +340,6 @@ impl<'a> Engine<'a> {
     fn publish(&self, event: status::Event) {
         // Nobody may be listening.
         let _ = self.events.send(event);
-    }
-}
-
-fn log_failure<E: std::fmt::Display>(what: &str, result: Result<(), E>) {
-    if let Err(error) = result {
-        tracing::error!(%error, "{what}");
     }
 }
 

@@ -19,8 +19,8 @@ pub async fn remove_leftovers(netlink: &Netlink) -> Result<usize, NetlinkError> 
 
 /// Adds addresses, routes and rules, and remembers those that were not there before.
 ///
-/// Its futures are to be run to their ends: one that is dropped half-way may leave an object that
-/// is not recorded.
+/// What is being added is recorded before the kernel is asked, so that a future may be dropped
+/// half-way: undoing then takes away what the kernel did nevertheless.
 #[derive(Debug)]
 pub struct Ledger {
     netlink: Netlink,
@@ -65,20 +65,20 @@ impl Ledger {
 
     /// Adds an address. `false` if the interface had it already: then it stays as it is.
     pub async fn add_address(&mut self, spec: &AddressSpec) -> Result<bool, NetlinkError> {
-        let added = self.netlink.add_address(spec).await;
-        self.record(added, Entry::address(spec))
+        let netlink = self.netlink.clone();
+        self.add(Entry::address(spec), netlink.add_address(spec)).await
     }
 
     /// Adds a route. `false` if there was one with the same prefixes and metric.
     pub async fn add_route(&mut self, spec: &RouteSpec) -> Result<bool, NetlinkError> {
-        let added = self.netlink.add_route(spec).await;
-        self.record(added, Entry::Route(*spec))
+        let netlink = self.netlink.clone();
+        self.add(Entry::Route(*spec), netlink.add_route(spec)).await
     }
 
     /// Adds a rule. `false` if there was the same one.
     pub async fn add_rule(&mut self, spec: &RuleSpec) -> Result<bool, NetlinkError> {
-        let added = self.netlink.add_rule(spec).await;
-        self.record(added, Entry::Rule(*spec))
+        let netlink = self.netlink.clone();
+        self.add(Entry::Rule(*spec), netlink.add_rule(spec)).await
     }
 
     /// Deletes an address if it is ours. `false` if it is not, or was gone.
@@ -107,18 +107,33 @@ impl Ledger {
         errors
     }
 
-    fn record(&mut self, added: Result<(), NetlinkError>, entry: Entry) -> Result<bool, NetlinkError> {
-        match added {
-            Ok(()) => {}
-            Err(error) if error.is_exists() => return Ok(false),
-            Err(error) => return Err(error),
+    async fn add(
+        &mut self,
+        entry: Entry,
+        request: impl Future<Output = Result<(), NetlinkError>>,
+    ) -> Result<bool, NetlinkError> {
+        let was_ours = self.numbers.contains_key(&entry);
+        if !was_ours {
+            self.record(entry);
         }
-        // The kernel may have removed it meanwhile, and we added it again.
+        let added = request.await;
+        if added.is_ok() {
+            // The kernel may have removed it meanwhile, and we added it again: it is the latest now.
+            self.record(entry);
+        } else if !was_ours {
+            self.forget(&entry);
+        }
+        match added {
+            Err(error) if error.is_exists() => Ok(false),
+            added => added.map(|()| true),
+        }
+    }
+
+    fn record(&mut self, entry: Entry) {
         self.forget(&entry);
         self.entries.insert(self.next, entry);
         self.numbers.insert(entry, self.next);
         self.next += 1;
-        Ok(true)
     }
 
     async fn remove(&mut self, entry: Entry) -> Result<bool, NetlinkError> {

@@ -1,7 +1,7 @@
 //! The daemon: `shim6 run`.
 //!
-//! One task, the [engine](engine), owns the protocol. The packet tasks only move packets: [`inbound`] and [`outbound`]
-//! rewrite those of steered contexts by a table that they read without locks, [`observer`]s note the ordinary ones. What
+//! One task, the engine, owns the protocol. The packet tasks only move packets: `inbound` and `outbound`
+//! rewrite those of steered contexts by a table that they read without locks, `observer`s note the ordinary ones. What
 //! the daemon changes on the host it changes through [`addresses`] and [`steering`], which undo it at the end.
 
 pub mod addresses;
@@ -9,23 +9,28 @@ mod clock;
 mod engine;
 mod inbound;
 pub mod ledger;
+mod lock;
 mod observer;
 mod outbound;
+mod paths;
 mod report;
+mod retry;
 mod shared;
 pub mod steering;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod trigger;
 pub mod uplink;
 
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use rand::Rng as _;
-use shim6_cga::{HbaSet, Sec, SubnetPrefix};
+use shim6_cga::{HbaSearch, HbaSet, Sec, SubnetPrefix};
 use shim6_core::{Endpoint, EndpointConfig, Identity, LimitsConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
@@ -33,15 +38,16 @@ use tokio::task::JoinSet;
 
 use self::addresses::{AddressError, Addresses};
 use self::clock::Clock;
-use self::engine::{Engine, Sources};
-use self::shared::{INPUT_QUEUE, Shared};
+use self::engine::{Engine, Host, Sources};
+use self::lock::NamespaceLock;
+use self::observer::Observers;
+use self::shared::Shared;
 use self::steering::Steering;
 use self::trigger::Trigger;
 use self::uplink::{Uplink, UplinkHint};
 use crate::config::{Config, Prefix64, UplinkConfig};
 use crate::control::Server;
 use crate::netlink::{Monitor, Netlink, NetlinkError};
-use crate::sys::tap::{PacketTap, TapOptions};
 use crate::sys::tun::Tun;
 use crate::sys::wire_socket::{WireReceiver, WireSender};
 
@@ -49,6 +55,9 @@ use crate::sys::wire_socket::{WireReceiver, WireSender};
 const EVENT_QUEUE: usize = 1_024;
 /// Requests from control connections that wait for the engine.
 const REQUEST_QUEUE: usize = 64;
+
+/// Hashes of an address search between two looks at the stop signals: a few milliseconds.
+const SEARCH_STEP: u64 = 4_096;
 
 /// Runs the daemon until SIGINT or SIGTERM, and takes away all that it added to the host.
 ///
@@ -59,26 +68,47 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     // First of all, so that a signal during the start is not lost and a second daemon changes nothing.
     let stop = StopSignals::listen()?;
     let control = Server::bind(&config.control_socket)?;
+    let _lock = NamespaceLock::take()?;
     let netlink = Netlink::connect()?;
     let leftovers = ledger::remove_leftovers(&netlink).await?;
     if leftovers > 0 {
         tracing::info!(leftovers, "removed what an earlier run that was killed had left");
     }
     let mut addresses = Addresses::new(&netlink, config.addresses.dad);
-    let result = bring_up(&config, &netlink, &mut addresses, control, stop).await;
+    let result = start_and_serve(&config, &netlink, &mut addresses, control, stop).await;
     report_undo(addresses.undo().await);
     result
 }
 
-/// Sets up all but the control socket, serves until told to stop, and takes the steering away.
-async fn bring_up(
+async fn start_and_serve(
     config: &Config,
     netlink: &Netlink,
     addresses: &mut Addresses,
     control: Server,
-    stop: StopSignals,
+    mut stop: StopSignals,
 ) -> anyhow::Result<()> {
-    // Listening starts before anything is looked at, so that no change falls in between.
+    let start = start(config, netlink, addresses);
+    // Duplicate address detection takes its time. What was added until the signal is recorded, hence undone.
+    let start = tokio::select! {
+        start = start => start?,
+        signal = stop.received() => {
+            tracing::info!("stopping before the start is complete: {signal}");
+            return Ok(());
+        }
+    };
+    serve(config, netlink, addresses, control, stop, start).await
+}
+
+/// What there is once the host has its addresses.
+struct Start {
+    /// Subscribed before anything was looked at, so that no change is missed.
+    monitor: Monitor,
+    uplinks: Vec<Uplink>,
+    tun: Arc<Tun>,
+    set: HbaSet,
+}
+
+async fn start(config: &Config, netlink: &Netlink, addresses: &mut Addresses) -> anyhow::Result<Start> {
     let mut monitor = Netlink::monitor()?;
     let uplinks = uplink::discover(netlink, &hints(config)).await?;
     let tun = Arc::new(Tun::create(&config.tun.name, config.tun.mtu)?);
@@ -86,10 +116,42 @@ async fn bring_up(
     for (uplink, address) in uplinks.iter().zip(set.addresses()) {
         tracing::info!(interface = uplink.interface, %address, "locator");
     }
-    let (to_engine, inputs) = mpsc::channel(INPUT_QUEUE);
+    Ok(Start {
+        monitor,
+        uplinks,
+        tun,
+        set,
+    })
+}
+
+/// Sets up the packet tasks and the steering, serves until told to stop, and takes the steering away.
+async fn serve(
+    config: &Config,
+    netlink: &Netlink,
+    addresses: &mut Addresses,
+    control: Server,
+    stop: StopSignals,
+    start: Start,
+) -> anyhow::Result<()> {
+    let Start {
+        monitor,
+        uplinks,
+        tun,
+        set,
+    } = start;
     let clock = Clock::start();
-    let shared = Arc::new(Shared::new(clock, senders(config, &set)?, to_engine));
-    let mut tasks = packet_tasks(config, &uplinks, &tun, &shared)?;
+    let (shared, inputs) = Shared::new(clock, senders(config, &set)?);
+    let shared = Arc::new(shared);
+    let trigger = Trigger::new(config.trigger.clone(), config.limits.candidates);
+    let mut observers = Observers::new(trigger, shared.clone());
+    for uplink in &uplinks {
+        observers
+            .watch(uplink)
+            .with_context(|| format!("cannot watch the packets on {}", uplink.interface))?;
+    }
+    let mut tasks = JoinSet::new();
+    tasks.spawn(inbound::run(WireReceiver::open()?, tun.clone(), shared.clone()));
+    tasks.spawn(outbound::run(tun.clone(), shared.clone()));
     let (to_requests, requests) = mpsc::channel(REQUEST_QUEUE);
     let (events, _) = broadcast::channel(EVENT_QUEUE);
 
@@ -100,12 +162,22 @@ async fn bring_up(
         control.serve(to_requests, control_events).await;
         anyhow::bail!("the control socket has closed")
     });
-    let mut rng = rand::rng();
-    let mut seed = [0; 32];
-    rng.fill_bytes(&mut seed);
-    let endpoint = Endpoint::new(endpoint_config(config), Identity::from_hba_set(&set, &mut rng), seed);
-    let mut engine = Engine::new(endpoint, shared, &mut steering, addresses, events, tun.name().to_owned());
-    let result = engine.run(Sources { inputs, monitor, requests, tasks, stop }).await;
+    let endpoint = endpoint(config, &set);
+    let host = Host {
+        steering: &mut steering,
+        addresses,
+        observers,
+    };
+    let mut engine = Engine::new(endpoint, shared, host, events, (tun.name().to_owned(), tun.index()));
+    let result = engine
+        .run(Sources {
+            inputs,
+            monitor,
+            requests,
+            tasks,
+            stop,
+        })
+        .await;
     report_undo(steering.undo().await);
     result
 }
@@ -135,7 +207,13 @@ async fn assign(
 ) -> anyhow::Result<HbaSet> {
     let prefixes: Vec<_> = uplinks.iter().map(|uplink| SubnetPrefix::from(uplink.prefix)).collect();
     let sec = Sec::try_from(config.addresses.sec)?;
-    let mut set = HbaSet::generate(&prefixes, sec, &mut rand::rng())?;
+    let mut search = HbaSearch::new(&prefixes, sec, &mut rand::rng())?;
+    let mut set = loop {
+        if let Some(set) = search.step(SEARCH_STEP) {
+            break set;
+        }
+        tokio::task::yield_now().await;
+    };
     loop {
         for (uplink, &address) in uplinks.iter().zip(set.addresses()) {
             addresses.assign(uplink, address).await?;
@@ -158,22 +236,11 @@ fn senders(config: &Config, set: &HbaSet) -> anyhow::Result<HashMap<Ipv6Addr, Wi
     set.addresses().iter().map(open).collect()
 }
 
-fn packet_tasks(
-    config: &Config,
-    uplinks: &[Uplink],
-    tun: &Arc<Tun>,
-    shared: &Arc<Shared>,
-) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
-    let mut tasks = JoinSet::new();
-    tasks.spawn(inbound::run(WireReceiver::open()?, tun.clone(), shared.clone()));
-    tasks.spawn(outbound::run(tun.clone(), shared.clone()));
-    let trigger = Arc::new(Mutex::new(Trigger::new(config.trigger.clone(), config.limits.candidates)));
-    for uplink in uplinks {
-        let tap = PacketTap::open(uplink.index, TapOptions::default())
-            .with_context(|| format!("cannot watch the packets on {}", uplink.interface))?;
-        tasks.spawn(observer::run(tap, trigger.clone(), shared.clone()));
-    }
-    Ok(tasks)
+fn endpoint(config: &Config, set: &HbaSet) -> Endpoint {
+    let mut rng = rand::rng();
+    let mut seed = [0; 32];
+    rng.fill_bytes(&mut seed);
+    Endpoint::new(endpoint_config(config), Identity::from_hba_set(set, &mut rng), seed)
 }
 
 fn endpoint_config(config: &Config) -> EndpointConfig {
@@ -205,7 +272,10 @@ pub(crate) struct StopSignals {
 impl StopSignals {
     fn listen() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
     }
 
     /// The name of the signal that arrived.

@@ -1,54 +1,132 @@
-//! Watches ordinary packets on an uplink: which ULID pairs have traffic, and when the last packet came and went.
+//! Watches ordinary packets on the uplinks: which ULID pairs have traffic, and when the last packet came and went.
 
+use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Context as _;
 use shim6_core::dataplane::Observed;
+use shim6_core::{Dataplane, Instant};
+use tokio::task::JoinHandle;
 
-use super::shared::{Input, Shared};
+use super::shared::Shared;
 use super::trigger::Trigger;
-use crate::sys::tap::{PacketTap, TapPacket};
+use super::uplink::Uplink;
+use crate::sys::Readiness;
+use crate::sys::tap::{PacketTap, TapOptions, TapPacket};
 
-/// Runs until the tap fails, which it does when its interface is removed.
-pub(crate) async fn run(tap: PacketTap, trigger: Arc<Mutex<Trigger>>, shared: Arc<Shared>) -> anyhow::Result<()> {
-    let mut tap = tap.watch().context("watching the packet tap")?;
+/// The taps on the uplinks, each read by a task of its own.
+///
+/// A tap dies with its interface, and the uplink may come back under another index: so they follow the uplinks.
+#[derive(Debug)]
+pub(crate) struct Observers {
+    trigger: Arc<Mutex<Trigger>>,
+    shared: Arc<Shared>,
+    /// By interface name.
+    open: HashMap<String, Observer>,
+}
+
+#[derive(Debug)]
+struct Observer {
+    index: u32,
+    task: JoinHandle<()>,
+}
+
+impl Observers {
+    pub(crate) fn new(trigger: Trigger, shared: Arc<Shared>) -> Self {
+        Self {
+            trigger: Arc::new(Mutex::new(trigger)),
+            shared,
+            open: HashMap::new(),
+        }
+    }
+
+    /// Watches an uplink's interface, unless it is watched already.
+    ///
+    /// # Errors
+    ///
+    /// The system's, for example if there is no such interface now.
+    pub(crate) fn watch(&mut self, uplink: &Uplink) -> io::Result<()> {
+        let watched = |observer: &Observer| observer.index == uplink.index && !observer.task.is_finished();
+        if self.open.get(&uplink.interface).is_some_and(watched) {
+            return Ok(());
+        }
+        let tap = PacketTap::open(uplink.index, TapOptions::default())?;
+        let readiness = Readiness::of(&tap)?;
+        let task = run(
+            tap,
+            readiness,
+            uplink.interface.clone(),
+            self.trigger.clone(),
+            self.shared.clone(),
+        );
+        let observer = Observer {
+            index: uplink.index,
+            task: tokio::spawn(task),
+        };
+        self.open.insert(uplink.interface.clone(), observer);
+        Ok(())
+    }
+
+    /// Forgets the tap on an interface that was removed: should another come with the same index, this tap is deaf to it.
+    pub(crate) fn forget(&mut self, index: u32) {
+        self.open.retain(|_, observer| observer.index != index);
+    }
+
+    /// Forgets all taps, when it is not known which interfaces were removed.
+    pub(crate) fn forget_all(&mut self) {
+        self.open.clear();
+    }
+}
+
+impl Drop for Observer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Runs until the tap fails. That is no reason for the daemon to stop: other uplinks work, and packets go their way.
+async fn run(
+    mut tap: PacketTap,
+    readiness: Readiness,
+    interface: String,
+    trigger: Arc<Mutex<Trigger>>,
+    shared: Arc<Shared>,
+) {
     let mut missed = 0;
     loop {
-        let mut guard = tap.readable_mut().await.context("waiting for the packet tap")?;
-        let result = {
+        let read = || {
             // One observer per uplink, each at its own pace: the lock is hardly ever waited for.
             let mut trigger = trigger.lock().unwrap_or_else(PoisonError::into_inner);
-            guard.get_inner_mut().read(&mut |packet| observe(&packet, &mut trigger, &shared))
+            // One look at the clock and at the table per batch: packets of a batch are milliseconds apart at most.
+            let (now, dataplane) = (shared.clock.now(), shared.dataplane.load());
+            tap.read(&mut |packet| observe(&packet, now, &dataplane, &mut trigger, &shared))
         };
-        // The ring has no end-of-file: it is read until it is empty, then waited for again.
-        guard.clear_ready();
-        let seen = match result {
+        let seen = match readiness.read(read).await {
             Ok(seen) => seen,
             // The interface went down; the tap works again when it is back.
-            Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => continue,
-            Err(error) => return Err(error).context("reading the packet tap"),
+            Err(error) if error.kind() == io::ErrorKind::NetworkDown => continue,
+            Err(error) => return tracing::error!(interface, %error, "reading the packet tap"),
         };
         shared.counters.observed.add(seen);
-        if let Ok(statistics) = guard.get_inner_mut().statistics() {
+        if let Ok(statistics) = tap.statistics() {
             shared.counters.observe_missed.add((statistics.drops - missed) as usize);
             missed = statistics.drops;
         }
     }
 }
 
-fn observe(packet: &TapPacket<'_>, trigger: &mut Trigger, shared: &Shared) {
-    let now = shared.clock.now();
+fn observe(packet: &TapPacket<'_>, now: Instant, dataplane: &Dataplane, trigger: &mut Trigger, shared: &Shared) {
     let (source, destination, outgoing) = (packet.source(), packet.destination(), packet.outgoing);
-    match shared.dataplane.load().observe(source, destination, outgoing, packet.length as usize, now) {
+    match dataplane.observe(source, destination, outgoing, packet.length as usize, now) {
         Observed::Recorded => {}
-        Observed::Wake(context) => shared.tell(Input::Activity(context)),
+        Observed::Wake(context) => shared.wake(context),
         Observed::NoContext(ulids) => {
             // Only pairs that a context could be made for; all other traffic of the host is none of our business.
             if shared.senders.contains_key(&ulids.local)
                 && !shared.senders.contains_key(&ulids.peer)
                 && trigger.count(ulids, outgoing, u64::from(packet.length), now)
             {
-                shared.tell(Input::Candidate(ulids));
+                shared.propose(ulids);
             }
         }
     }

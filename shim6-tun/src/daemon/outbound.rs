@@ -1,12 +1,12 @@
 //! From the TUN device to the uplinks: steered packets get their locators.
 
+use std::io;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use shim6_core::dataplane::{Outbound, PAYLOAD_HEADER_LEN, addresses};
 
-use super::shared::{Input, Shared};
+use super::shared::Shared;
 use crate::sys::tun::Tun;
 
 /// Packets rewritten before they are sent together.
@@ -28,7 +28,7 @@ pub(crate) async fn run(tun: Arc<Tun>, shared: Arc<Shared>) -> anyhow::Result<()
     let mut ready = Vec::with_capacity(BATCH);
     loop {
         let first = &mut buffers[0][PAYLOAD_HEADER_LEN..];
-        let length = tun.recv(first).await.context("reading from the TUN device")?;
+        let length = tun.recv(first).await.map_err(|error| explain(&tun, error))?;
         ready.clear();
         ready.extend(rewrite(&shared, &mut buffers[0], 0, length));
         for (index, buffer) in buffers.iter_mut().enumerate().skip(1) {
@@ -38,6 +38,16 @@ pub(crate) async fn run(tun: Arc<Tun>, shared: Arc<Shared>) -> anyhow::Result<()
             }
         }
         send(&shared, &buffers, &ready);
+    }
+}
+
+fn explain(tun: &Tun, error: io::Error) -> anyhow::Error {
+    let name = tun.name();
+    match error.raw_os_error() {
+        Some(libc::EBADFD) => anyhow::anyhow!(
+            "the TUN device {name} was deleted under the daemon; start it again, and let nothing else manage {name}"
+        ),
+        _ => anyhow::Error::new(error).context(format!("reading from the TUN device {name}")),
     }
 }
 
@@ -54,6 +64,17 @@ fn rewrite(shared: &Shared, buffer: &mut [u8], index: usize, length: usize) -> O
             counters.out_unchanged.add(1);
             (PAYLOAD_HEADER_LEN, flow, wake)
         }
+        // It came here by the route of its ULIDs, which the daemon's own socket does not take.
+        Outbound::NotPayload => {
+            counters.out_unchanged.add(1);
+            let (source, _) = addresses(&buffer[PAYLOAD_HEADER_LEN..end])?;
+            return Some(Ready {
+                index,
+                start: PAYLOAD_HEADER_LEN,
+                end,
+                source,
+            });
+        }
         Outbound::NoContext => {
             counters.out_no_context.add(1);
             return None;
@@ -64,10 +85,15 @@ fn rewrite(shared: &Shared, buffer: &mut [u8], index: usize, length: usize) -> O
         }
     };
     if wake {
-        shared.tell(Input::Activity(flow.context));
+        shared.wake(flow.context);
     }
     let (source, _) = addresses(&buffer[start..end])?;
-    Some(Ready { index, start, end, source })
+    Some(Ready {
+        index,
+        start,
+        end,
+        source,
+    })
 }
 
 /// Sends in order; consecutive packets of one locator go in one call.

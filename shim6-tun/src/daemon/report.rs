@@ -27,7 +27,10 @@ pub(crate) fn cause(cause: Cause) -> &'static str {
 }
 
 pub(crate) fn pair(pair: LocatorPair) -> status::PairStatus {
-    status::PairStatus { local: pair.local, peer: pair.peer }
+    status::PairStatus {
+        local: pair.local,
+        peer: pair.peer,
+    }
 }
 
 /// One context for the status document.
@@ -59,9 +62,15 @@ pub(crate) fn context(info: &ContextInfo, now: Instant) -> status::ContextStatus
 pub(crate) fn counters(endpoint: &Endpoint, dataplane: BTreeMap<String, u64>) -> status::Counters {
     let counters = endpoint.counters();
     status::Counters {
-        received: counters.received().map(|(kind, count)| (kind.to_string(), count)).collect(),
+        received: counters
+            .received()
+            .map(|(kind, count)| (kind.to_string(), count))
+            .collect(),
         sent: counters.sent().map(|(kind, count)| (kind.to_string(), count)).collect(),
-        discards: counters.discards().map(|(reason, count)| (reason.to_string(), count)).collect(),
+        discards: counters
+            .discards()
+            .map(|(reason, count)| (reason.to_string(), count))
+            .collect(),
         dataplane,
     }
 }
@@ -69,7 +78,11 @@ pub(crate) fn counters(endpoint: &Endpoint, dataplane: BTreeMap<String, u64>) ->
 /// An event of the protocol as people and programs read it.
 pub(crate) fn event(event: &Event, at_ms: u64) -> status::Event {
     let (kind, context, message, detail) = match event {
-        Event::Established { context, ulids, initiator } => (
+        Event::Established {
+            context,
+            ulids,
+            initiator,
+        } => (
             "established",
             Some(context),
             format!("context {context} established: {ulids} survives a failed path from now on"),
@@ -81,13 +94,23 @@ pub(crate) fn event(event: &Event, at_ms: u64) -> status::Event {
             format!("no context for {ulids}: the peer does not answer, so it probably does not speak Shim6"),
             json!({ "ulids": pair(*ulids) }),
         ),
-        Event::Reachability { context, from, to, cause: why } => (
+        Event::Reachability {
+            context,
+            from,
+            to,
+            cause: why,
+        } => (
             "reachability",
             Some(context),
             reachability(*to, *why),
             json!({ "from": reap_state(*from), "to": reap_state(*to), "cause": cause(*why) }),
         ),
-        Event::PathChanged { context, from, to, cause: why } => (
+        Event::PathChanged {
+            context,
+            from,
+            to,
+            cause: why,
+        } => (
             "failover",
             Some(context),
             format!("path moved from {from} to {to}: {}", cause(*why)),
@@ -99,7 +122,12 @@ pub(crate) fn event(event: &Event, at_ms: u64) -> status::Event {
                 CloseReason::Confusion => "the peer has lost it and uses its tag for another",
             };
             let detail = json!({ "ulids": pair(*ulids), "reason": why });
-            ("closed", Some(context), format!("context {context} closed: {why}"), detail)
+            (
+                "closed",
+                Some(context),
+                format!("context {context} closed: {why}"),
+                detail,
+            )
         }
         Event::LocatorRefused { peer, locator } => (
             "locator-refused",
@@ -108,7 +136,13 @@ pub(crate) fn event(event: &Event, at_ms: u64) -> status::Event {
             json!({ "peer": peer, "locator": locator }),
         ),
     };
-    status::Event { at_ms, kind: kind.to_owned(), context: context.map(|id| id.value()), message, detail }
+    status::Event {
+        at_ms,
+        kind: kind.to_owned(),
+        context: context.map(|id| id.value()),
+        message,
+        detail,
+    }
 }
 
 fn reachability(to: ReapState, why: Cause) -> String {

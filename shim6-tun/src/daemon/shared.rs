@@ -11,19 +11,33 @@ use tokio::sync::mpsc;
 use super::clock::Clock;
 use crate::sys::wire_socket::{SendOutcome, WireSender};
 
-/// Things that the packet tasks tell the engine. The queue is bounded: what does not fit is dropped and counted.
+/// A Shim6 control message, from its Next Header octet on.
 #[derive(Debug)]
-pub(crate) enum Input {
-    /// A Shim6 control message, from its Next Header octet on.
-    Message { source: Ipv6Addr, destination: Ipv6Addr, octets: Vec<u8> },
-    /// A packet passed that a context waits for.
-    Activity(ContextId),
-    /// A ULID pair has had enough traffic for a context.
-    Candidate(LocatorPair),
+pub(crate) struct Message {
+    pub(crate) source: Ipv6Addr,
+    pub(crate) destination: Ipv6Addr,
+    pub(crate) octets: Vec<u8>,
 }
 
-/// How many inputs may wait for the engine.
-pub(crate) const INPUT_QUEUE: usize = 4_096;
+/// Messages that may wait for the engine; anybody can fill this queue.
+const MESSAGE_QUEUE: usize = 4_096;
+/// ULID pairs that may wait for a context.
+const CANDIDATE_QUEUE: usize = 1_024;
+
+/// Octets kept of a message: as many as its header can bound (RFC 5533 section 5.3). What follows has no meaning, but
+/// would let a flood of large packets fill the memory.
+const MAX_KEPT: usize = 8 * 256;
+
+/// What the packet tasks tell the engine. One queue for each kind, so that a flood of messages crowds out nothing else.
+#[derive(Debug)]
+pub(crate) struct Inputs {
+    pub(crate) messages: mpsc::Receiver<Message>,
+    /// ULID pairs that have had enough traffic for a context.
+    pub(crate) candidates: mpsc::Receiver<LocatorPair>,
+    /// Contexts of which a packet passed that they waited for. A lost one would leave a context asleep through a failure,
+    /// so there is no bound but that of the contexts: each asks for one wake at a time.
+    pub(crate) wakes: mpsc::UnboundedReceiver<ContextId>,
+}
 
 /// Shared by the engine, which writes the table, and the packet tasks, which read it.
 #[derive(Debug)]
@@ -33,20 +47,62 @@ pub(crate) struct Shared {
     /// A socket per local locator, made at the start.
     pub(crate) senders: HashMap<Ipv6Addr, WireSender>,
     pub(crate) counters: PacketCounters,
-    inputs: mpsc::Sender<Input>,
+    messages: mpsc::Sender<Message>,
+    candidates: mpsc::Sender<LocatorPair>,
+    wakes: mpsc::UnboundedSender<ContextId>,
 }
 
 impl Shared {
-    pub(crate) fn new(clock: Clock, senders: HashMap<Ipv6Addr, WireSender>, inputs: mpsc::Sender<Input>) -> Self {
+    pub(crate) fn new(clock: Clock, senders: HashMap<Ipv6Addr, WireSender>) -> (Self, Inputs) {
         let dataplane = ArcSwap::from_pointee(Dataplane::default());
-        Self { clock, dataplane, senders, counters: PacketCounters::default(), inputs }
+        let counters = PacketCounters::default();
+        let (messages, to_messages) = mpsc::channel(MESSAGE_QUEUE);
+        let (candidates, to_candidates) = mpsc::channel(CANDIDATE_QUEUE);
+        let (wakes, to_wakes) = mpsc::unbounded_channel();
+        let inputs = Inputs {
+            messages: to_messages,
+            candidates: to_candidates,
+            wakes: to_wakes,
+        };
+        (
+            Self {
+                clock,
+                dataplane,
+                senders,
+                counters,
+                messages,
+                candidates,
+                wakes,
+            },
+            inputs,
+        )
     }
 
-    /// Hands something to the engine without ever waiting for it.
-    pub(crate) fn tell(&self, input: Input) {
-        if self.inputs.try_send(input).is_err() {
+    /// Hands a control message to the engine, without ever waiting for it.
+    pub(crate) fn hand_over(&self, source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) {
+        // First the place, then the copy: there may be no place because there are too many to copy.
+        let Ok(place) = self.messages.try_reserve() else {
+            return self.counters.engine_queue_full.add(1);
+        };
+        let octets = message[..message.len().min(MAX_KEPT)].to_vec();
+        place.send(Message {
+            source,
+            destination,
+            octets,
+        });
+    }
+
+    /// Tells the engine of a ULID pair that is worth a context. Without room it is tried again after as much traffic.
+    pub(crate) fn propose(&self, ulids: LocatorPair) {
+        if self.candidates.try_send(ulids).is_err() {
             self.counters.engine_queue_full.add(1);
         }
+    }
+
+    /// Tells the engine that a packet passed that a context waited for.
+    pub(crate) fn wake(&self, context: ContextId) {
+        // Only while the daemon ends is nobody there.
+        let _ = self.wakes.send(context);
     }
 
     /// Sends whole IPv6 packets from one of our locators.
@@ -113,7 +169,7 @@ packet_counters! {
     observed;
     /// Ordinary packets on the uplinks that went by unseen because the tap's ring was full.
     observe_missed;
-    /// Messages and wakes for the engine that were dropped because its queue was full.
+    /// Messages and candidates for the engine that were dropped because its queue was full.
     engine_queue_full;
     /// Packets handed to an uplink, payload and control messages.
     wire_sent;
@@ -135,6 +191,36 @@ impl PacketCounters {
         self.wire_unreachable.add(outcome.unreachable);
         self.wire_too_big.add(outcome.too_big);
         self.wire_no_room.add(outcome.no_buffers + outcome.blocked);
-        self.wire_failed.add(outcome.forbidden + outcome.invalid + outcome.other);
+        self.wire_failed
+            .add(outcome.forbidden + outcome.invalid + outcome.other);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> LocatorPair {
+        LocatorPair {
+            local: Ipv6Addr::LOCALHOST,
+            peer: Ipv6Addr::LOCALHOST,
+        }
+    }
+
+    #[test]
+    fn a_flood_of_messages_is_bounded_and_crowds_out_no_candidate() {
+        let (shared, mut inputs) = Shared::new(Clock::start(), HashMap::new());
+        let large = vec![0; 65_535];
+        for _ in 0..MESSAGE_QUEUE + 10 {
+            shared.hand_over(Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST, &large);
+        }
+        shared.propose(pair());
+        assert_eq!(shared.counters.engine_queue_full.get(), 10);
+        let mut octets = 0;
+        while let Ok(message) = inputs.messages.try_recv() {
+            octets += message.octets.capacity();
+        }
+        assert_eq!(octets, MESSAGE_QUEUE * MAX_KEPT);
+        assert_eq!(inputs.candidates.try_recv(), Ok(pair()));
     }
 }

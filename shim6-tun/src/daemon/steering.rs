@@ -48,6 +48,8 @@ pub struct Steering {
     table: u32,
     /// How often each ULID was pinned.
     pins: BTreeMap<Ipv6Addr, usize>,
+    /// Routes have changed, and sockets may not know.
+    stale: bool,
 }
 
 impl Steering {
@@ -87,6 +89,7 @@ impl Steering {
             tun_index,
             table,
             pins: BTreeMap::new(),
+            stale: false,
         })
     }
 
@@ -96,22 +99,22 @@ impl Steering {
     /// # Errors
     /// The first refusal of the kernel. The other pairs of the batch are done all the same.
     pub async fn apply(&mut self, steer: &[LocatorPair], unsteer: &[LocatorPair]) -> Result<(), SteeringError> {
-        let mut changed = false;
         let mut first_error = None;
         for pair in unsteer {
             match self.ledger.remove_route(&self.route(pair)).await {
-                Ok(removed) => changed |= removed,
+                Ok(removed) => self.stale |= removed,
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
         for pair in steer {
             match self.ledger.add_route(&self.route(pair)).await {
-                Ok(added) => changed |= added,
+                Ok(added) => self.stale |= added,
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
-        if changed {
+        if self.stale {
             self.invalidate().await?;
+            self.stale = false;
         }
         first_error.map_or(Ok(()), |error| Err(error.into()))
     }
@@ -119,7 +122,7 @@ impl Steering {
     /// Keeps `ulid` a local address whatever happens to its uplink: puts it on the TUN too, not to
     /// be chosen for new connections. As often as it is pinned it has to be unpinned.
     pub async fn pin(&mut self, ulid: Ipv6Addr) -> Result<(), SteeringError> {
-        let spec = self.on_tun(ulid);
+        let spec = on_tun(self.tun_index, ulid);
         match self.pins.entry(ulid) {
             Entry::Occupied(mut pinned) => *pinned.get_mut() += 1,
             Entry::Vacant(vacant) => {
@@ -130,17 +133,32 @@ impl Steering {
         Ok(())
     }
 
+    /// Whether the last [`apply`](Self::apply) failed to make the sockets look up their routes again. The next one, even
+    /// an empty one, tries again.
+    pub fn is_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// Puts all pinned ULIDs back on the TUN, which was down: the kernel removed them then.
+    pub async fn repin(&mut self) -> Result<(), SteeringError> {
+        for &ulid in self.pins.keys() {
+            let spec = on_tun(self.tun_index, ulid);
+            self.ledger.add_address(&spec).await?;
+        }
+        Ok(())
+    }
+
     /// Takes back one [`pin`](Self::pin); with the last one the address leaves the TUN.
     pub async fn unpin(&mut self, ulid: Ipv6Addr) -> Result<(), SteeringError> {
-        let spec = self.on_tun(ulid);
+        let spec = on_tun(self.tun_index, ulid);
         let Entry::Occupied(mut pinned) = self.pins.entry(ulid) else {
             return Ok(());
         };
         if *pinned.get() > 1 {
             *pinned.get_mut() -= 1;
         } else {
-            pinned.remove();
             self.ledger.remove_address(&spec).await?;
+            pinned.remove();
         }
         Ok(())
     }
@@ -159,7 +177,7 @@ impl Steering {
     }
 
     async fn invalidate(&self) -> Result<(), NetlinkError> {
-        let (netlink, dummy) = (self.ledger.netlink(), self.on_tun(DUMMY));
+        let (netlink, dummy) = (self.ledger.netlink(), on_tun(self.tun_index, DUMMY));
         match netlink.add_address(&dummy).await {
             // Left by a run that was killed at this very point; deleting it is what counts.
             Err(error) if error.is_exists() => {}
@@ -179,16 +197,16 @@ impl Steering {
             kind: RouteKind::Unicast,
         }
     }
+}
 
-    fn on_tun(&self, address: Ipv6Addr) -> AddressSpec {
-        AddressSpec {
-            index: self.tun_index,
-            address,
-            prefix_len: 128,
-            no_dad: true,
-            deprecated: true,
-            no_prefix_route: true,
-        }
+fn on_tun(index: u32, address: Ipv6Addr) -> AddressSpec {
+    AddressSpec {
+        index,
+        address,
+        prefix_len: 128,
+        no_dad: true,
+        deprecated: true,
+        no_prefix_route: true,
     }
 }
 

@@ -32,7 +32,12 @@ struct Candidate {
 
 impl Trigger {
     pub(crate) fn new(config: TriggerConfig, limit: usize) -> Self {
-        Self { config, limit, candidates: HashMap::new(), swept: None }
+        Self {
+            config,
+            limit,
+            candidates: HashMap::new(),
+            swept: None,
+        }
     }
 
     /// Counts a packet. True: the pair has had enough traffic for a context; it starts again from nothing, so that a pair
@@ -45,7 +50,11 @@ impl Trigger {
             return false;
         }
         let candidate = self.candidates.entry(ulids).or_default();
-        *(if outgoing { &mut candidate.sent } else { &mut candidate.received }) += 1;
+        *(if outgoing {
+            &mut candidate.sent
+        } else {
+            &mut candidate.received
+        }) += 1;
         candidate.octets += octets;
         candidate.last = Some(now);
         let packets = candidate.sent + candidate.received;
@@ -66,7 +75,8 @@ impl Trigger {
         // At most once a second: with a table full of busy pairs the search would cost more than it gives.
         if self.swept.is_none_or(|swept| now - swept >= Duration::from_secs(1)) {
             self.swept = Some(now);
-            self.candidates.retain(|_, candidate| candidate.last.is_some_and(|last| now - last < FORGET_AFTER));
+            self.candidates
+                .retain(|_, candidate| candidate.last.is_some_and(|last| now - last < FORGET_AFTER));
         }
         self.candidates.len() < self.limit
     }
@@ -86,7 +96,14 @@ mod tests {
     }
 
     fn trigger(packets: u64, octets: u64, limit: usize) -> Trigger {
-        Trigger::new(TriggerConfig { packets, octets, initiate: true }, limit)
+        Trigger::new(
+            TriggerConfig {
+                packets,
+                octets,
+                initiate: true,
+            },
+            limit,
+        )
     }
 
     fn at(seconds: u64) -> Instant {
@@ -129,7 +146,11 @@ mod tests {
 
     #[test]
     fn nothing_fires_when_this_host_is_not_to_initiate() {
-        let config = TriggerConfig { packets: 1, octets: 0, initiate: false };
+        let config = TriggerConfig {
+            packets: 1,
+            octets: 0,
+            initiate: false,
+        };
         let mut trigger = Trigger::new(config, 10);
         assert!(!trigger.count(pair(1), true, 1, at(0)) && !trigger.count(pair(1), false, 1, at(0)));
     }

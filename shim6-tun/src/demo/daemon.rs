@@ -38,18 +38,14 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts `binary` in `host`, with its files in `directory`, and waits until it answers and
+    /// Starts `binary` in `host`, with its files in a directory of its own below `directory`, and waits until it answers and
     /// has an address on each uplink. Its events go to `live`.
-    pub async fn start(
-        binary: &Path,
-        host: &Host,
-        directory: &Path,
-        live: &Arc<Live>,
-    ) -> anyhow::Result<Self> {
+    pub async fn start(binary: &Path, host: &Host, directory: &Path, live: &Arc<Live>) -> anyhow::Result<Self> {
         let name = host.name.clone();
-        let socket = directory.join(format!("{name}.sock"));
-        let config = directory.join(format!("{name}.toml"));
-        let log = directory.join(format!("{name}.log"));
+        // A daemon that starts locks the directory of its socket: two in one would get in each other's way.
+        let own = directory.join(&name);
+        std::fs::create_dir_all(&own).with_context(|| format!("cannot make {}", own.display()))?;
+        let [socket, config, log] = ["shim6.sock", "shim6.toml", "shim6.log"].map(|file| own.join(file));
         std::fs::write(&config, configuration(&socket, host))
             .with_context(|| format!("cannot write {}", config.display()))?;
         let file = File::options()
@@ -114,6 +110,11 @@ impl Daemon {
                 )
             }
         }
+    }
+
+    /// Ends the daemon with SIGKILL.
+    pub async fn kill(mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
     }
 
     /// The last lines of the daemon's log, with a heading.

@@ -16,9 +16,7 @@ use super::live::Live;
 use super::stage::{self, Shutdown, Stage};
 use super::summary::{Locators, Outcome, Side};
 use super::traffic::sockets::PACED_BUFFER;
-use super::traffic::{
-    Dialogue, Download, Exchange, Series, Transfer, converse, download, echo, serve,
-};
+use super::traffic::{Dialogue, Download, Exchange, Series, Transfer, converse, download, echo, serve};
 use crate::lab::{Failure, Host, Topology};
 
 /// How often conditions are looked at.
@@ -86,11 +84,7 @@ enum Counted {
 ///
 /// `binary` is the `shim6` program. An error means that the play could not be given; a download
 /// that failed is an [`Outcome`].
-pub async fn run_downloads(
-    binary: &Path,
-    plan: &Plan,
-    live: &Arc<Live>,
-) -> anyhow::Result<Outcome> {
+pub async fn run_downloads(binary: &Path, plan: &Plan, live: &Arc<Live>) -> anyhow::Result<Outcome> {
     live.note("building two hosts with two uplinks each, out of network namespaces");
     let mut stage = Stage::build(binary, Arc::clone(live)).await?;
     live.note("starting a Shim6 daemon on each host");
@@ -151,11 +145,7 @@ async fn downloads(stage: &Stage, plan: &Plan) -> anyhow::Result<Outcome> {
 /// A UDP request/response flow that Shim6 protects, and a cut.
 ///
 /// [`Plan::rate`] counts octets of answers. An error means that the play could not be given.
-pub async fn run_requests(
-    binary: &Path,
-    plan: &Plan,
-    live: &Arc<Live>,
-) -> anyhow::Result<RequestOutcome> {
+pub async fn run_requests(binary: &Path, plan: &Plan, live: &Arc<Live>) -> anyhow::Result<RequestOutcome> {
     let mut stage = Stage::build(binary, Arc::clone(live)).await?;
     stage.start().await?;
     let outcome = requests(&stage, plan).await;
@@ -182,7 +172,9 @@ async fn requests(stage: &Stage, plan: &Plan) -> anyhow::Result<RequestOutcome> 
     let mut asking = tokio::spawn(async move {
         let answered = |octets| counter.with().record(counter.now(), octets);
         let exchange = converse(client, bound, dialogue, deadline, answered).await;
-        counter.with().end(counter.now());
+        if exchange.as_ref().is_ok_and(|exchange| exchange.completed) {
+            counter.with().end();
+        }
         exchange
     });
     let _asking = Background(asking.abort_handle());
@@ -193,9 +185,7 @@ async fn requests(stage: &Stage, plan: &Plan) -> anyhow::Result<RequestOutcome> 
     stage.cut(plan.failure).await?;
     let exchange = (&mut asking).await??;
     let locators_after = stage.locators(ulids).await?;
-    let stall = live
-        .with()
-        .longest_silence(live.cut().unwrap_or_default(), live.now());
+    let stall = live.with().longest_silence(live.cut().unwrap_or_default(), live.now());
     Ok(RequestOutcome {
         exchange,
         stall,
@@ -315,16 +305,12 @@ impl Flow {
             let arrived = |octets| series().record(live.now(), octets);
             let download = download(socket, server, transfer, stop, arrived).await;
             if download.completed {
-                series().end(live.now());
+                series().end();
             }
             download
         });
         let _tasks = [serving.abort_handle(), client.abort_handle()].map(Background);
-        Ok(Self {
-            client,
-            stop,
-            _tasks,
-        })
+        Ok(Self { client, stop, _tasks })
     }
 
     /// Waits for the download to end, and stops it after `grace`.

@@ -29,14 +29,14 @@ pub struct Stage {
     directory: TempDir,
     live: Arc<Live>,
     daemons: Option<Daemons>,
+    /// What the hosts looked like before the first start since the last clean end.
+    before: Option<[Snapshot; 2]>,
 }
 
-/// The two daemons, and what the hosts looked like without them.
 #[derive(Debug)]
 struct Daemons {
     a: Daemon,
     b: Daemon,
-    before: [Snapshot; 2],
 }
 
 /// How the daemons went away.
@@ -59,9 +59,7 @@ impl Shutdown {
 impl Stage {
     /// Builds the lab. Events of daemons started later go to `live`.
     pub async fn build(binary: &Path, live: Arc<Live>) -> anyhow::Result<Self> {
-        let topology = Topology::two_by_two()
-            .await
-            .context("cannot build the lab")?;
+        let topology = Topology::two_by_two().await.context("cannot build the lab")?;
         let directory = tempfile::Builder::new()
             .prefix("shim6-")
             .tempdir()
@@ -72,6 +70,7 @@ impl Stage {
             directory,
             live,
             daemons: None,
+            before: None,
         })
     }
 
@@ -87,16 +86,27 @@ impl Stage {
 
     /// Starts a daemon on each host and waits until both are ready.
     pub async fn start(&mut self) -> anyhow::Result<()> {
-        let before = self.snapshots().await?;
+        if self.before.is_none() {
+            self.before = Some(self.snapshots().await?);
+        }
         let start = |host| Daemon::start(&self.binary, host, self.directory.path(), &self.live);
         let (a, b) = tokio::try_join!(start(&self.topology.a), start(&self.topology.b))?;
-        self.daemons = Some(Daemons { a, b, before });
+        self.daemons = Some(Daemons { a, b });
+        Ok(())
+    }
+
+    /// Ends the daemons with SIGKILL, which gives them no time to clean up.
+    pub async fn crash(&mut self) -> anyhow::Result<()> {
+        if let Some(Daemons { a, b }) = self.daemons.take() {
+            a.kill().await?;
+            b.kill().await?;
+        }
         Ok(())
     }
 
     /// Ends the daemons with SIGTERM and compares the hosts with what they were before.
     pub async fn stop(&mut self) -> anyhow::Result<Shutdown> {
-        let Some(Daemons { a, b, before }) = self.daemons.take() else {
+        let (Some(Daemons { a, b }), Some(before)) = (self.daemons.take(), self.before.take()) else {
             return Ok(Shutdown::default());
         };
         let mut shutdown = Shutdown::default();
@@ -105,9 +115,7 @@ impl Stage {
         for (name, ended, tail) in [("a", ended_a, tail_a), ("b", ended_b, tail_b)] {
             match ended {
                 Ok(status) if status.success() => {}
-                Ok(status) => shutdown
-                    .bad_exits
-                    .push(format!("host {name}: {status}\n{tail}")),
+                Ok(status) => shutdown.bad_exits.push(format!("host {name}: {status}\n{tail}")),
                 Err(error) => shutdown.bad_exits.push(format!("host {name}: {error:#}")),
             }
         }
@@ -134,10 +142,7 @@ impl Stage {
     pub async fn ulids(&self) -> anyhow::Result<Locators> {
         let daemons = self.daemons()?;
         let mut ulids = [Ipv6Addr::UNSPECIFIED; 2];
-        let sides = [
-            (&daemons.a, &self.topology.a),
-            (&daemons.b, &self.topology.b),
-        ];
+        let sides = [(&daemons.a, &self.topology.a), (&daemons.b, &self.topology.b)];
         for ((daemon, host), ulid) in sides.into_iter().zip(&mut ulids) {
             let interface = &host.uplinks[0].interface;
             let status = daemon.status().await?;
@@ -183,7 +188,10 @@ impl Stage {
             }
             if Instant::now() >= deadline {
                 let [a, b] = states;
-                bail!("no context was established: host a has {a}, host b has {b}\n{}", self.logs());
+                bail!(
+                    "no context was established: host a has {a}, host b has {b}\n{}",
+                    self.logs()
+                );
             }
             sleep(POLL).await;
         }
@@ -193,8 +201,7 @@ impl Stage {
     pub async fn cut(&self, failure: Failure) -> anyhow::Result<()> {
         self.live.mark_cut();
         self.topology.cut(failure, &self.topology.a, 0).await?;
-        self.live
-            .note(format!("the first uplink of host a is cut ({failure})"));
+        self.live.note(format!("the first uplink of host a is cut ({failure})"));
         Ok(())
     }
 

@@ -198,9 +198,7 @@ impl Outcome {
 /// What a failure is, as the end of a sentence that begins with a moment.
 pub fn failure_in_words(failure: Failure) -> &'static str {
     match failure {
-        Failure::Blackhole => {
-            "the first uplink of host a began to swallow every packet, with its link still up"
-        }
+        Failure::Blackhole => "the first uplink of host a began to swallow every packet, with its link still up",
         Failure::LinkDown => "the link of host a's first uplink went down",
         Failure::OneWay => {
             "the first uplink of host a went deaf: nothing arrives on it, what host a sends still \
@@ -215,16 +213,16 @@ pub fn megabytes(octets: u64) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A run that never was: 4 s at 10 kB/s, cut at 1.5 s, back at 1.9 s with Shim6.
-    pub(in crate::demo) fn made_up() -> Outcome {
+    pub(crate) fn made_up() -> Outcome {
         let mut with = Series::default();
         for at in (0..1500).chain(1900..4400).step_by(10) {
             with.record(Duration::from_millis(at), 100);
         }
-        with.end(Duration::from_millis(4400));
+        with.end();
         let mut without = Series::default();
         for at in (0..1500).step_by(10) {
             without.record(Duration::from_millis(at), 100);
@@ -303,9 +301,6 @@ pub(super) mod tests {
         assert!(outcome.meaning().contains("0.41 s without data"));
         let rows = outcome.rows();
         assert_eq!(rows[1], ["received", "0.0 MB (100 %)", "0.0 MB (38 %)"]);
-        assert_eq!(
-            rows[3],
-            ["longest stall", "0.41 s", "4.91 s, until it was stopped"]
-        );
+        assert_eq!(rows[3], ["longest stall", "0.41 s", "4.91 s, until it was stopped"]);
     }
 }

@@ -86,7 +86,7 @@ impl<W: Write> View<W> {
             self.shown += 1;
         }
         let now = live.now();
-        if now >= self.next_line {
+        if now >= self.next_line && live.with().ended().is_none() {
             self.next_line = now + PLAIN_PERIOD;
             let part = |series: &Series| {
                 format!(
@@ -96,11 +96,7 @@ impl<W: Write> View<W> {
                 )
             };
             let (with, without) = (part(&live.with()), part(&live.without()));
-            writeln!(
-                self.out,
-                "{}  with Shim6 {with}, without Shim6 {without}",
-                stamp(now)
-            )?;
+            writeln!(self.out, "{}  with Shim6 {with}, without Shim6 {without}", stamp(now))?;
         }
         self.out.flush()
     }
@@ -205,10 +201,7 @@ mod tests {
         live.event("b", "path moved");
         view.draw(&live).expect("a vector takes all");
         let text = String::from_utf8(view.finish(&live).expect("a vector")).expect("UTF-8");
-        assert_eq!(
-            text,
-            "  +0.000 s  building the lab\n  +0.000 s  host b: path moved\n"
-        );
+        assert_eq!(text, "  +0.000 s  building the lab\n  +0.000 s  host b: path moved\n");
         assert_eq!(drawn(Style::Silent, &live), "");
     }
 

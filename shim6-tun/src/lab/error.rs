@@ -79,11 +79,7 @@ pub enum LabError {
 }
 
 impl LabError {
-    pub(super) fn namespace(
-        name: &str,
-        action: impl Into<String>,
-        source: impl Into<io::Error>,
-    ) -> Self {
+    pub(super) fn namespace(name: &str, action: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self::Namespace {
             namespace: name.to_owned(),
             action: action.into(),
@@ -131,9 +127,7 @@ fn describe(step: Step) -> &'static str {
 
 fn advise(step: Step, errno: Errno) -> String {
     match (step, errno) {
-        (Step::UserNamespace | Step::IdMaps | Step::NetworkNamespace, _) => {
-            advise_on_namespaces(errno)
-        }
+        (Step::UserNamespace | Step::IdMaps | Step::NetworkNamespace, _) => advise_on_namespaces(errno),
         (Step::DeathSignal, _) => "the parent may have ended already".to_owned(),
         (Step::Loopback, Errno::EAFNOSUPPORT) | (Step::Sysctl, Errno::ENOENT) => {
             "IPv6 is off: load the module `ipv6`, remove `ipv6.disable=1` from the kernel's \
@@ -146,8 +140,7 @@ fn advise(step: Step, errno: Errno) -> String {
             .to_owned(),
         (Step::Veth, _) => "load the module `veth` (as root: modprobe veth)".to_owned(),
         (Step::Tun, Errno::EACCES | Errno::EPERM) => {
-            "your user may not open it: as root, chmod 0666 /dev/net/tun (the usual mode)"
-                .to_owned()
+            "your user may not open it: as root, chmod 0666 /dev/net/tun (the usual mode)".to_owned()
         }
         (Step::Tun, _) => "as root: modprobe tun; in a container, pass the device in \
              (--device /dev/net/tun)"
@@ -157,9 +150,7 @@ fn advise(step: Step, errno: Errno) -> String {
 
 /// Names the setting that stands in the way where it can be told, else all that may.
 fn advise_on_namespaces(errno: Errno) -> String {
-    let setting = |path: &str| {
-        fs::read_to_string(format!("/proc/sys/{path}")).map(|text| text.trim().to_owned())
-    };
+    let setting = |path: &str| fs::read_to_string(format!("/proc/sys/{path}")).map(|text| text.trim().to_owned());
     let is = |path: &str, value: &str| setting(path).is_ok_and(|found| found == value);
     if is("kernel/unprivileged_userns_clone", "0") {
         "as root: sysctl -w kernel.unprivileged_userns_clone=1".to_owned()

@@ -102,9 +102,7 @@ impl Access {
         *current = Some(failure);
         match failure {
             Failure::Blackhole => {
-                self.isp
-                    .add_blackhole((self.prefix, 64), CUT_METRIC)
-                    .await?;
+                self.isp.add_blackhole((self.prefix, 64), CUT_METRIC).await?;
                 self.isp.add_blackhole(EVERYWHERE, CUT_METRIC).await
             }
             Failure::OneWay => self.isp.add_blackhole((self.prefix, 64), CUT_METRIC).await,

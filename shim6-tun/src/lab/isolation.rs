@@ -42,8 +42,7 @@ pub fn support() -> Result<(), LabError> {
 /// cannot be started.
 pub fn reexec(command: Command) -> Result<ExitStatus, LabError> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let mut child =
-        spawn_isolated(command).map_err(|error| LabError::spawn(program.clone(), error))?;
+    let mut child = spawn_isolated(command).map_err(|error| LabError::spawn(program.clone(), error))?;
     child
         .wait()
         .map_err(|error| LabError::spawn(program, SpawnError::Io(error)))

@@ -39,8 +39,7 @@ impl Namespace {
             // Of the thread: /proc/self would be the process's first thread, which stays outside.
             File::open("/proc/thread-self/ns/net")
         };
-        let fd = on_a_thread(name, create)?
-            .map_err(|source| LabError::namespace(name, "create it", source))?;
+        let fd = on_a_thread(name, create)?.map_err(|source| LabError::namespace(name, "create it", source))?;
         Ok(Self {
             name: name.into(),
             fd: Arc::new(fd.into()),
@@ -105,16 +104,11 @@ impl Namespace {
     pub(super) fn set(&self, setting: &str, value: &str) -> Result<(), LabError> {
         let path = format!("/proc/sys/net/ipv6/conf/{setting}");
         self.run(|| std::fs::write(&path, value))?
-            .map_err(|source| {
-                LabError::namespace(&self.name, format!("write {value} to {path}"), source)
-            })
+            .map_err(|source| LabError::namespace(&self.name, format!("write {value} to {path}"), source))
     }
 
     /// A socket belongs to the namespace of the thread that opens it, whichever polls it later.
-    fn run_on_runtime<R: Send>(
-        &self,
-        open: impl FnOnce() -> Result<R, NetlinkError> + Send,
-    ) -> Result<R, LabError> {
+    fn run_on_runtime<R: Send>(&self, open: impl FnOnce() -> Result<R, NetlinkError> + Send) -> Result<R, LabError> {
         let runtime = Handle::try_current().ok();
         self.run(|| {
             let _entered = runtime.as_ref().map(Handle::enter);

@@ -34,12 +34,7 @@ impl Node {
     }
 
     /// Gives an interface an address, usable at once; one that it has already is left alone.
-    pub(super) async fn add_address(
-        &self,
-        index: u32,
-        address: Ipv6Addr,
-        prefix_len: u8,
-    ) -> Result<(), LabError> {
+    pub(super) async fn add_address(&self, index: u32, address: Ipv6Addr, prefix_len: u8) -> Result<(), LabError> {
         let spec = AddressSpec {
             index,
             address,
@@ -71,34 +66,19 @@ impl Node {
             metric: Some(metric),
             kind: RouteKind::Unicast,
         };
-        self.netlink
-            .add_route(&route)
-            .await
-            .map_err(|error| self.error(error))
+        self.netlink.add_route(&route).await.map_err(|error| self.error(error))
     }
 
     /// Makes packets to `destination` vanish, unless a route of lower metric takes them.
-    pub(super) async fn add_blackhole(
-        &self,
-        destination: (Ipv6Addr, u8),
-        metric: u32,
-    ) -> Result<(), LabError> {
-        match self
-            .netlink
-            .add_route(&blackhole(destination, metric))
-            .await
-        {
+    pub(super) async fn add_blackhole(&self, destination: (Ipv6Addr, u8), metric: u32) -> Result<(), LabError> {
+        match self.netlink.add_route(&blackhole(destination, metric)).await {
             Err(error) if error.is_exists() => Ok(()),
             answer => answer.map_err(|error| self.error(error)),
         }
     }
 
     /// Undoes [`Node::add_blackhole`].
-    pub(super) async fn delete_blackhole(
-        &self,
-        destination: (Ipv6Addr, u8),
-        metric: u32,
-    ) -> Result<(), LabError> {
+    pub(super) async fn delete_blackhole(&self, destination: (Ipv6Addr, u8), metric: u32) -> Result<(), LabError> {
         let route = blackhole(destination, metric);
         match self.netlink.delete_route(&route).await {
             Err(error) if error.is_not_found() => Ok(()),
@@ -134,30 +114,21 @@ pub(super) async fn connect(
         // Else addresses would be tentative for one to two seconds.
         node.namespace.set(&format!("{name}/accept_dad"), "0")?;
     }
-    let ready = async {
-        tokio::try_join!(
-            ready(near, near_name, near_index),
-            ready(far, far_name, far_index)
-        )
-    };
+    let ready = async { tokio::try_join!(ready(near, near_name, near_index), ready(far, far_name, far_index)) };
     ready.await?;
     Ok((near_index, far_index))
 }
 
 /// Adds a veth pair whose ends have different indexes: to the kernel, an end whose peer has the
 /// same index is no veth but hardware, and news of its carrier may then wait for a second.
-async fn add_pair(
-    (near, near_name): (&Node, &str),
-    (far, far_name): (&Node, &str),
-) -> Result<(u32, u32), LabError> {
+async fn add_pair((near, near_name): (&Node, &str), (far, far_name): (&Node, &str)) -> Result<(u32, u32), LabError> {
     loop {
         let netns = Some(std::os::fd::AsFd::as_fd(&far.namespace));
         let added = near.netlink.add_veth(near_name, far_name, netns).await;
         added.map_err(|error| near.error(error))?;
         let index = async |node: &Node, name| {
             let link = node.netlink.link(name).await;
-            link.map(|link| link.index)
-                .map_err(|error| node.error(error))
+            link.map(|link| link.index).map_err(|error| node.error(error))
         };
         let (near_index, far_index) = (index(near, near_name).await?, index(far, far_name).await?);
         if near_index != far_index {

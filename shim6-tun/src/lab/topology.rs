@@ -132,11 +132,7 @@ impl Topology {
 }
 
 /// Adds a host with an ISP for each of `prefixes`, all connected to `core`.
-async fn add_host(
-    core: &Node,
-    name: &str,
-    prefixes: &[Ipv6Addr],
-) -> Result<(Host, Vec<Access>), LabError> {
+async fn add_host(core: &Node, name: &str, prefixes: &[Ipv6Addr]) -> Result<(Host, Vec<Access>), LabError> {
     let host = Node::host(name)?;
     let mut uplinks = Vec::new();
     let mut accesses = Vec::new();

@@ -24,7 +24,6 @@ pub mod wire_socket;
 
 mod readiness;
 mod socket_option;
-mod watch;
 #[cfg(test)]
 mod testing;
 

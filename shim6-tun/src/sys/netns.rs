@@ -16,9 +16,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl::{set_dumpable, set_pdeathsig};
 use nix::sys::signal::Signal;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket,
-};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 use nix::sys::stat::Mode;
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork, getegid, geteuid, getppid, pipe2, write};
@@ -162,17 +160,11 @@ pub fn enter_on_exec(command: &mut Command, netns: Arc<OwnedFd>) {
 /// # Errors
 /// The kernel's answer.
 pub fn loopback_up() -> Result<(), Errno> {
-    let socket = socket(
-        AddressFamily::Inet6,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )?;
+    let socket = socket(AddressFamily::Inet6, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     let mut request = interface_request(b"lo");
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: the request is a valid, NUL-terminated `ifreq` that outlives the call.
-    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &request) })
-        .map(drop)
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &request) }).map(drop)
 }
 
 impl Refused {
@@ -284,29 +276,7 @@ fn try_veth() -> Result<(), Errno> {
     let length = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
     // The answer is an NLMSG_ERROR: after the header, a negated error number or zero.
     match answer[..length] {
-        [
-            _,
-            _,
-            _,
-            _,
-            2,
-            0,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            _,
-            a,
-            b,
-            c,
-            d,
-            ..,
-        ] => match i32::from_ne_bytes([a, b, c, d]) {
+        [_, _, _, _, 2, 0, _, _, _, _, _, _, _, _, _, _, a, b, c, d, ..] => match i32::from_ne_bytes([a, b, c, d]) {
             0 => Ok(()),
             negated => Err(Errno::from_raw(negated.wrapping_neg())),
         },
@@ -315,11 +285,7 @@ fn try_veth() -> Result<(), Errno> {
 }
 
 fn try_tun() -> Result<(), Errno> {
-    let tun = open(
-        c"/dev/net/tun",
-        OFlag::O_RDWR | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    )?;
+    let tun = open(c"/dev/net/tun", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
     let mut request = interface_request(b"");
     request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
     // SAFETY: the request is a valid `ifreq` that outlives the call; the kernel writes a name in it.

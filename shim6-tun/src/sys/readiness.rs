@@ -41,9 +41,7 @@ impl Readiness {
     ///
     /// Those of `attempt`, and those of the runtime when it shuts down.
     pub async fn read<R>(&self, mut attempt: impl FnMut() -> io::Result<R>) -> io::Result<R> {
-        self.descriptor
-            .async_io(Interest::READABLE, |_| attempt())
-            .await
+        self.descriptor.async_io(Interest::READABLE, |_| attempt()).await
     }
 
     /// As [`Readiness::read`], when the descriptor is writable.
@@ -52,8 +50,6 @@ impl Readiness {
     ///
     /// As for [`Readiness::read`].
     pub async fn write<R>(&self, mut attempt: impl FnMut() -> io::Result<R>) -> io::Result<R> {
-        self.descriptor
-            .async_io(Interest::WRITABLE, |_| attempt())
-            .await
+        self.descriptor.async_io(Interest::WRITABLE, |_| attempt()).await
     }
 }

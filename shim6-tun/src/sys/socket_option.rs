@@ -25,12 +25,7 @@ unsafe impl OptionValue for libc::tpacket_req3 {}
 unsafe impl OptionValue for libc::tpacket_stats_v3 {}
 
 /// Sets one option.
-pub(super) fn set<T: OptionValue>(
-    socket: &impl AsFd,
-    level: i32,
-    name: i32,
-    value: T,
-) -> io::Result<()> {
+pub(super) fn set<T: OptionValue>(socket: &impl AsFd, level: i32, name: i32, value: T) -> io::Result<()> {
     // SAFETY: the pointer and the length describe `value`, which outlives the call; the kernel only
     // reads it.
     let result = unsafe {

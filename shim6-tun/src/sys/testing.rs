@@ -32,17 +32,11 @@ impl Joined {
     pub(super) async fn new() -> Self {
         let (a, b) = (Namespace::new("a").unwrap(), Namespace::new("b").unwrap());
         let (netlink_a, netlink_b) = (a.netlink().unwrap(), b.netlink().unwrap());
-        netlink_a
-            .add_veth("eth0", "eth0", Some(b.as_fd()))
-            .await
-            .unwrap();
+        netlink_a.add_veth("eth0", "eth0", Some(b.as_fd())).await.unwrap();
         let index_a = netlink_a.link("eth0").await.unwrap().index;
         let index_b = netlink_b.link("eth0").await.unwrap().index;
         for (netlink, index, address) in [(&netlink_a, index_a, A), (&netlink_b, index_b, B)] {
-            netlink
-                .add_address(&address_spec(index, address, 64))
-                .await
-                .unwrap();
+            netlink.add_address(&address_spec(index, address, 64)).await.unwrap();
             netlink.set_up(index).await.unwrap();
         }
         let joined = Self {
@@ -54,10 +48,7 @@ impl Joined {
             index_b,
         };
         let bind = |namespace: &Namespace, address: Ipv6Addr| {
-            namespace
-                .run(|| UdpSocket::bind((address, 0)))
-                .unwrap()
-                .unwrap()
+            namespace.run(|| UdpSocket::bind((address, 0))).unwrap().unwrap()
         };
         wait_until_delivered(&bind(&joined.a, A), &bind(&joined.b, B));
         joined
@@ -80,14 +71,10 @@ pub(super) fn address_spec(index: u32, address: Ipv6Addr, prefix_len: u8) -> Add
 /// come up.
 pub(super) fn wait_until_delivered(from: &UdpSocket, to: &UdpSocket) {
     let destination = to.local_addr().unwrap();
-    to.set_read_timeout(Some(Duration::from_millis(20)))
-        .unwrap();
+    to.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let started = Instant::now();
     for attempt in 0_u64.. {
-        assert!(
-            started.elapsed() < DEADLINE,
-            "nothing arrives at {destination}"
-        );
+        assert!(started.elapsed() < DEADLINE, "nothing arrives at {destination}");
         // Until the address is usable, sending may fail as well.
         if from.send_to(&attempt.to_be_bytes(), destination).is_err() {
             std::thread::sleep(Duration::from_millis(1));
@@ -141,11 +128,7 @@ impl Header {
 
 /// Calls `step` whenever `io` is readable, until it says that it is done. `WouldBlock` waits for
 /// more.
-pub(super) async fn until_done<T: AsFd>(
-    what: &str,
-    io: &mut T,
-    mut step: impl FnMut(&mut T) -> io::Result<bool>,
-) {
+pub(super) async fn until_done<T: AsFd>(what: &str, io: &mut T, mut step: impl FnMut(&mut T) -> io::Result<bool>) {
     let readiness = Readiness::of(io).unwrap();
     let work = async { while !readiness.read(|| step(io)).await.unwrap() {} };
     soon(what, work).await;

@@ -91,41 +91,48 @@ async fn throughput(shim6: &Path, args: ThroughputArgs) -> anyhow::Result<Throug
     let window = Duration::from_secs(args.seconds);
     for run in 1..=args.runs {
         eprintln!("run {run} of {}", args.runs);
-        result.plain.push(stream(&stage, stage.plain(), WARM_UP, window).await?);
+        // Who goes first changes, so that a machine that slows down is unfair to nobody.
+        if run % 2 == 1 {
+            result.plain.push(stream(&stage, stage.plain(), WARM_UP, window).await?);
+        }
         stage.start().await?;
         let ulids = established(&stage).await?;
         result.daemon.push(stream(&stage, ulids, WARM_UP, window).await?);
-        if run == args.runs {
-            eprintln!("after a failure");
-            fail_over(&stage, ulids).await?;
-            for _ in 0..args.runs {
-                result.steered.push(stream(&stage, ulids, WARM_UP, window).await?);
-            }
-        }
-        let shutdown = stage.stop().await?;
-        if !shutdown.is_clean() {
-            bail!("the daemons did not end cleanly: {shutdown:?}");
+        stop(&mut stage).await?;
+        if run % 2 == 0 {
+            result.plain.push(stream(&stage, stage.plain(), WARM_UP, window).await?);
         }
     }
+    eprintln!("after a failure");
+    stage.start().await?;
+    let ulids = established(&stage).await?;
+    fail_over(&stage, ulids).await?;
+    for _ in 0..args.runs {
+        result.steered.push(stream(&stage, ulids, WARM_UP, window).await?);
+    }
+    stop(&mut stage).await?;
     result.daemon_ratio = result.daemon.ratio_to(&result.plain);
     result.steered_ratio = result.steered.ratio_to(&result.plain);
     Ok(result)
 }
 
+async fn stop(stage: &mut Stage) -> anyhow::Result<()> {
+    let shutdown = stage.stop().await?;
+    if !shutdown.is_clean() {
+        bail!("the daemons did not end cleanly: {shutdown:?}");
+    }
+    Ok(())
+}
+
 /// One stream from host b to host a, in bits per second.
-async fn stream(
-    stage: &Stage,
-    [a, b]: Locators,
-    warm_up: Duration,
-    window: Duration,
-) -> anyhow::Result<f64> {
+async fn stream(stage: &Stage, [a, b]: Locators, warm_up: Duration, window: Duration) -> anyhow::Result<f64> {
     let topology = stage.topology();
     let (listener, server) = stage::listen(&topology.b, b, None)?;
     let client = stage::tcp_client(&topology.a, a)?;
-    let measured = tokio::task::spawn_blocking(move || {
-        bulk::measure(&listener, client, server, warm_up, window)
-    });
-    let measured = measured.await?.with_context(|| format!("the stream from {b} to {a} failed"))?;
+    let measured = tokio::task::spawn_blocking(move || bulk::measure(&listener, client, server, warm_up, window));
+    let measured = measured
+        .await?
+        .with_context(|| format!("the stream from {b} to {a} failed"))?;
     Ok(measured.bits_per_second())
 }
 
@@ -176,6 +183,10 @@ fn table(result: &Throughput, args: ThroughputArgs) -> String {
         "of plain",
         row("no daemon", &result.plain, Some(1.0)),
         row("daemon, context established", &result.daemon, result.daemon_ratio),
-        row("daemon, after a blackhole (steered)", &result.steered, result.steered_ratio),
+        row(
+            "daemon, after a blackhole (steered)",
+            &result.steered,
+            result.steered_ratio
+        ),
     )
 }

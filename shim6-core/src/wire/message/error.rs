@@ -32,10 +32,7 @@ impl<'a> ErrorView<'a> {
     pub(super) fn parse(control: Control<'a>) -> Result<Self, ParseError> {
         let (fixed, _) = control.split::<MIN_LEN>()?;
         let (_, packet_in_error) = control.split::<FIXED>()?;
-        Ok(ErrorView {
-            fixed,
-            packet_in_error,
-        })
+        Ok(ErrorView { fixed, packet_in_error })
     }
 
     /// What was wrong.
@@ -95,9 +92,7 @@ impl Error {
     }
 
     pub(super) fn buffer_len(&self) -> usize {
-        (FIXED + self.kept().len())
-            .next_multiple_of(UNIT)
-            .max(MIN_LEN)
+        (FIXED + self.kept().len()).next_multiple_of(UNIT).max(MIN_LEN)
     }
 
     pub(super) fn check(&self) -> Result<(), EmitError> {
@@ -144,9 +139,7 @@ mod tests {
     fn emitted_len(packet: usize) -> usize {
         let message = Message::Error(Error::about(&vec![0xaa; packet], ErrorCode(0), 42));
         let mut buffer = [0xff; 2048];
-        let length = message
-            .emit(&mut buffer)
-            .expect("any packet makes an Error");
+        let length = message.emit(&mut buffer).expect("any packet makes an Error");
         let kept = packet.min(Error::MAX_PACKET);
         let (octets, padding) = buffer[FIXED..length].split_at(kept);
         assert!(octets.iter().all(|octet| *octet == 0xaa));

@@ -73,9 +73,7 @@ pub struct I1 {
 impl I1 {
     pub(super) fn buffer_len(&self) -> usize {
         LEN + self.ulid_pair.map_or(0, |_| ulid_pair::BUFFER_LEN)
-            + self
-                .forked_instance
-                .map_or(0, |_| forked_instance::BUFFER_LEN)
+            + self.forked_instance.map_or(0, |_| forked_instance::BUFFER_LEN)
     }
 
     pub(super) fn write(&self, out: &mut [u8]) {

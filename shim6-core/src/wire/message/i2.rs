@@ -17,8 +17,8 @@ use alloc::vec::Vec;
 
 use crate::wire::header::{Control, put_tag, put_u32, tag_of, u32_at};
 use crate::wire::option::{
-    LocatorList, OptionSet, OptionWriter, UlidPair, cga_parameters, forked_instance,
-    keepalive_timeout, keepalive_timeout_ms, responder_validator, ulid_pair,
+    LocatorList, OptionSet, OptionWriter, UlidPair, cga_parameters, forked_instance, keepalive_timeout,
+    keepalive_timeout_ms, responder_validator, ulid_pair,
 };
 use crate::wire::{ContextTag, OptionType, ParseError};
 
@@ -126,17 +126,10 @@ impl I2 {
     pub(super) fn buffer_len(&self) -> usize {
         LEN + responder_validator::buffer_len(&self.validator)
             + self.ulid_pair.map_or(0, |_| ulid_pair::BUFFER_LEN)
-            + self
-                .forked_instance
-                .map_or(0, |_| forked_instance::BUFFER_LEN)
+            + self.forked_instance.map_or(0, |_| forked_instance::BUFFER_LEN)
             + self.locators.as_ref().map_or(0, LocatorList::buffer_len)
-            + self
-                .cga_parameters
-                .as_deref()
-                .map_or(0, cga_parameters::buffer_len)
-            + self
-                .keepalive_timeout
-                .map_or(0, |_| keepalive_timeout::BUFFER_LEN)
+            + self.cga_parameters.as_deref().map_or(0, cga_parameters::buffer_len)
+            + self.keepalive_timeout.map_or(0, |_| keepalive_timeout::BUFFER_LEN)
             + self
                 .keepalive_timeout_ms
                 .map_or(0, |_| keepalive_timeout_ms::BUFFER_LEN)
@@ -204,10 +197,7 @@ mod tests {
             initiator_nonce: 0xdead_beef,
             responder_nonce: 0xc0ff_ee11,
             validator: hex!("a1a2a3a4a5a6").to_vec(),
-            ulid_pair: Some(UlidPair {
-                sender: a,
-                receiver: b,
-            }),
+            ulid_pair: Some(UlidPair { sender: a, receiver: b }),
             forked_instance: Some(0x0bad_cafe),
             locators: Some(LocatorList {
                 generation: 0x89ab_cdef,

@@ -72,9 +72,7 @@ mod tests {
 
     fn message() -> Message {
         let receiver_context_tag = ContextTag::from_random_bits(0x7edc_ba98_7654);
-        Message::Keepalive(Keepalive {
-            receiver_context_tag,
-        })
+        Message::Keepalive(Keepalive { receiver_context_tag })
     }
 
     #[test]

@@ -208,10 +208,7 @@ mod tests {
         octets[6] |= 0x80;
         octets[13] |= 0x3f;
         octets[14..16].fill(0xff);
-        assert_eq!(
-            Message::parse(&sealed(&octets)),
-            Ok(Message::Probe(message()))
-        );
+        assert_eq!(Message::parse(&sealed(&octets)), Ok(Message::Probe(message())));
     }
 
     #[test]
@@ -228,10 +225,7 @@ mod tests {
     fn undefined_state_is_refused() {
         let mut octets = GOLDEN;
         octets[13] = 0xc0;
-        assert_eq!(
-            Message::parse(&sealed(&octets)),
-            Err(ParseError::ProbeState)
-        );
+        assert_eq!(Message::parse(&sealed(&octets)), Err(ParseError::ProbeState));
     }
 
     #[test]
@@ -248,10 +242,7 @@ mod tests {
     fn at_least_one_sent_probe_is_required() {
         let mut octets = GOLDEN;
         octets[12] = 0x30;
-        let error = ParseError::ProbeCount {
-            sent: 0,
-            received: 3,
-        };
+        let error = ParseError::ProbeCount { sent: 0, received: 3 };
         assert_eq!(Message::parse(&sealed(&octets)), Err(error));
     }
 

@@ -91,13 +91,8 @@ pub struct R2 {
 impl R2 {
     pub(super) fn buffer_len(&self) -> usize {
         LEN + self.locators.as_ref().map_or(0, LocatorList::buffer_len)
-            + self
-                .cga_parameters
-                .as_deref()
-                .map_or(0, cga_parameters::buffer_len)
-            + self
-                .keepalive_timeout
-                .map_or(0, |_| keepalive_timeout::BUFFER_LEN)
+            + self.cga_parameters.as_deref().map_or(0, cga_parameters::buffer_len)
+            + self.keepalive_timeout.map_or(0, |_| keepalive_timeout::BUFFER_LEN)
             + self
                 .keepalive_timeout_ms
                 .map_or(0, |_| keepalive_timeout_ms::BUFFER_LEN)

@@ -16,9 +16,7 @@ const LENGTH: usize = 4;
 pub const BUFFER_LEN: usize = padded_len(LENGTH);
 
 pub(super) fn parse(option: &RawOption<'_>) -> Result<u32, ParseError> {
-    option
-        .exact::<LENGTH>()
-        .map(|contents| u32::from_be_bytes(*contents))
+    option.exact::<LENGTH>().map(|contents| u32::from_be_bytes(*contents))
 }
 
 pub(in crate::wire) fn emit(instance: u32, writer: &mut OptionWriter<'_>) {

@@ -43,8 +43,7 @@ impl<'a> LocatorListView<'a> {
     pub(super) fn parse(option: &RawOption<'a>) -> Result<Self, ParseError> {
         let malformed = ParseError::MalformedOption(OptionType::LOCATOR_LIST);
         let contents = option.contents;
-        let ([generation @ .., count], rest) =
-            contents.split_first_chunk::<METHODS>().ok_or(malformed)?;
+        let ([generation @ .., count], rest) = contents.split_first_chunk::<METHODS>().ok_or(malformed)?;
         if *count == 0 {
             return Err(ParseError::ZeroLocators);
         }
@@ -79,10 +78,7 @@ impl<'a> LocatorListView<'a> {
 
     /// The locators in the order of the list.
     pub fn locators(&self) -> impl Iterator<Item = (VerificationMethod, Ipv6Addr)> + use<'a> {
-        let methods = self
-            .methods
-            .iter()
-            .map(|method| VerificationMethod(*method));
+        let methods = self.methods.iter().map(|method| VerificationMethod(*method));
         methods.zip(self.locators.iter().map(|octets| Ipv6Addr::from(*octets)))
     }
 
@@ -195,10 +191,7 @@ mod tests {
             let mut octets = vec![0; many.buffer_len()];
             assert_eq!(octets.len(), total, "{count} locators");
             many.emit(&mut OptionWriter::new(&mut octets));
-            assert_eq!(
-                usize::from(octets[3]) + 256 * usize::from(octets[2]),
-                total - 4
-            );
+            assert_eq!(usize::from(octets[3]) + 256 * usize::from(octets[2]), total - 4);
             assert_eq!(
                 parsed(&octets).map(|view| view.map(|view| view.to_list())),
                 Ok(Some(many))
@@ -211,13 +204,7 @@ mod tests {
         for locators in [1, 3, 7, 255] {
             let mut octets = GOLDEN;
             octets[8] = locators;
-            assert_eq!(
-                parsed(&octets),
-                Err(ParseError::LocatorCount {
-                    locators,
-                    length: 44
-                })
-            );
+            assert_eq!(parsed(&octets), Err(ParseError::LocatorCount { locators, length: 44 }));
         }
     }
 

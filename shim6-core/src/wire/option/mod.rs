@@ -65,10 +65,7 @@ pub(super) struct RawOptions<'a> {
 impl<'a> RawOptions<'a> {
     /// The options in `octets`, which start `offset` octets into the message and fill it to its end.
     pub(super) fn new(octets: &'a [u8], offset: usize) -> Self {
-        RawOptions {
-            rest: octets,
-            offset,
-        }
+        RawOptions { rest: octets, offset }
     }
 
     fn take(&mut self) -> Option<RawOption<'a>> {
@@ -96,9 +93,7 @@ impl<'a> Iterator for RawOptions<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let taken = self.take().ok_or(ParseError::OptionPastEnd {
-            offset: self.offset,
-        });
+        let taken = self.take().ok_or(ParseError::OptionPastEnd { offset: self.offset });
         if taken.is_err() {
             self.rest = &[];
         }
@@ -129,8 +124,7 @@ impl<'a> OptionWriter<'a> {
 
     /// Writes an option that is nothing but its contents.
     fn put(&mut self, option_type: OptionType, contents: &[u8]) {
-        self.begin(option_type, contents.len())
-            .copy_from_slice(contents);
+        self.begin(option_type, contents.len()).copy_from_slice(contents);
     }
 }
 
@@ -204,10 +198,7 @@ mod tests {
         ] {
             let mut options = RawOptions::new(octets, 16);
             assert!(options.next().is_some_and(|first| first.is_ok()));
-            assert_eq!(
-                options.next(),
-                Some(Err(ParseError::OptionPastEnd { offset: 24 }))
-            );
+            assert_eq!(options.next(), Some(Err(ParseError::OptionPastEnd { offset: 24 })));
             assert_eq!(options.next(), None);
         }
     }

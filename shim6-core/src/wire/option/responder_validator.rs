@@ -41,9 +41,6 @@ mod tests {
     #[test]
     fn golden_option_is_parsed_without_its_padding() {
         let set = OptionSet::collect(&GOLDEN, 0, &[OptionType::RESPONDER_VALIDATOR]);
-        assert_eq!(
-            set.map(|set| set.responder_validator),
-            Ok(Some(&VALIDATOR[..]))
-        );
+        assert_eq!(set.map(|set| set.responder_validator), Ok(Some(&VALIDATOR[..])));
     }
 }

@@ -1,8 +1,7 @@
 //! The options of one message, collected and checked.
 
 use super::{
-    LocatorListView, RawOption, RawOptions, UlidPair, forked_instance, keepalive_timeout,
-    keepalive_timeout_ms,
+    LocatorListView, RawOption, RawOptions, UlidPair, forked_instance, keepalive_timeout, keepalive_timeout_ms,
 };
 use crate::wire::{OptionType, ParseError};
 
@@ -30,11 +29,7 @@ impl<'a> OptionSet<'a> {
     ///
     /// An option that is not in `valid` counts as unknown there, even if we know it elsewhere (RFC
     /// 5533 section 5.15): it is skipped when its critical bit is clear, and an error otherwise.
-    pub(in crate::wire) fn collect(
-        octets: &'a [u8],
-        offset: usize,
-        valid: &[OptionType],
-    ) -> Result<Self, ParseError> {
+    pub(in crate::wire) fn collect(octets: &'a [u8], offset: usize, valid: &[OptionType]) -> Result<Self, ParseError> {
         let mut set = OptionSet::default();
         for option in RawOptions::new(octets, offset) {
             let option = option?;
@@ -52,11 +47,7 @@ impl<'a> OptionSet<'a> {
     fn add(&mut self, option: &RawOption<'a>) -> Result<bool, ParseError> {
         match option.option_type {
             OptionType::RESPONDER_VALIDATOR => {
-                once(
-                    &mut self.responder_validator,
-                    option,
-                    |raw| Ok(raw.contents),
-                )?;
+                once(&mut self.responder_validator, option, |raw| Ok(raw.contents))?;
             }
             OptionType::LOCATOR_LIST => once(&mut self.locators, option, LocatorListView::parse)?,
             OptionType::CGA_PARAMETERS => {
@@ -67,18 +58,10 @@ impl<'a> OptionSet<'a> {
                 once(&mut self.forked_instance, option, forked_instance::parse)?;
             }
             OptionType::KEEPALIVE_TIMEOUT => {
-                once(
-                    &mut self.keepalive_timeout,
-                    option,
-                    keepalive_timeout::parse,
-                )?;
+                once(&mut self.keepalive_timeout, option, keepalive_timeout::parse)?;
             }
             OptionType::KEEPALIVE_TIMEOUT_MS => {
-                once(
-                    &mut self.keepalive_timeout_ms,
-                    option,
-                    keepalive_timeout_ms::parse,
-                )?;
+                once(&mut self.keepalive_timeout_ms, option, keepalive_timeout_ms::parse)?;
             }
             _ => return Ok(false),
         }
@@ -144,10 +127,7 @@ mod tests {
     #[test]
     fn known_option_where_it_is_not_valid_counts_as_unknown() {
         // Keepalive Timeout with a wrong Length: not even looked at.
-        assert_eq!(
-            collect(&hex!("0014 0001 ff000000")),
-            Ok(OptionSet::default())
-        );
+        assert_eq!(collect(&hex!("0014 0001 ff000000")), Ok(OptionSet::default()));
         assert_eq!(
             collect(&hex!("0015 0004 0000000a")),
             Err(ParseError::UnknownCriticalOption {

@@ -10,10 +10,7 @@ async fn status_comes_back_as_the_daemon_gave_it() {
     let mut client = Client::connect(&fixture.path()).await.expect("a client");
     assert_eq!(client.status().await.expect("a status"), sample());
     assert_eq!(
-        client
-            .status()
-            .await
-            .expect("a second one on the same connection"),
+        client.status().await.expect("a second one on the same connection"),
         sample()
     );
 }
@@ -39,10 +36,7 @@ async fn the_wire_is_varlink() {
         .as_str()
         .expect("a description")
         .to_owned();
-    assert!(
-        description.contains("interface org.shim6\n"),
-        "{description}"
-    );
+    assert!(description.contains("interface org.shim6\n"), "{description}");
     for method in ["Status", "Events"] {
         assert!(
             description.contains(&format!("method {method}(")),
@@ -73,10 +67,7 @@ fn the_description_has_every_field() {
     found.retain(|key| key != "number");
     assert!(found.len() > 30, "{found:?}");
     for key in found {
-        assert!(
-            DESCRIPTION.contains(&format!("{key}: ")),
-            "{key} is not described"
-        );
+        assert!(DESCRIPTION.contains(&format!("{key}: ")), "{key} is not described");
     }
 }
 
@@ -131,10 +122,7 @@ async fn a_one_way_call_has_no_reply() {
     let fixture = Fixture::start();
     let mut stream = fixture.connect().await;
     let silent = json!({ "method": "org.shim6.Status", "oneway": true }).to_string() + "\0";
-    stream
-        .write_all(silent.as_bytes())
-        .await
-        .expect("a request sent");
+    stream.write_all(silent.as_bytes()).await.expect("a request sent");
     let answer = exchange(&mut stream, br#"{"method":"org.shim6.Reboot"}"#).await;
     assert_eq!(answer["error"], "org.varlink.service.MethodNotFound");
 }
@@ -155,22 +143,13 @@ async fn malformed_requests_are_told_and_cut_off() {
     ] {
         let mut stream = fixture.connect().await;
         let answer = exchange(&mut stream, request.as_bytes()).await;
-        assert_eq!(
-            answer["error"], "org.shim6.MalformedRequest",
-            "to {request:.20}"
-        );
+        assert_eq!(answer["error"], "org.shim6.MalformedRequest", "to {request:.20}");
         assert_closed(&mut stream).await;
     }
     let mut stream = fixture.connect().await;
-    stream
-        .write_all(b"{\"method\":")
-        .await
-        .expect("half a request");
+    stream.write_all(b"{\"method\":").await.expect("half a request");
     stream.shutdown().await.expect("the end of it");
-    assert_eq!(
-        reply(&mut stream).await["error"],
-        "org.shim6.MalformedRequest"
-    );
+    assert_eq!(reply(&mut stream).await["error"], "org.shim6.MalformedRequest");
 }
 
 #[tokio::test]
@@ -205,15 +184,8 @@ async fn further_connections_are_turned_away_until_one_is_free() {
     assert_eq!(reply(&mut surplus).await, expected);
     assert_closed(&mut surplus).await;
     let mut refused = Client::connect(&fixture.path()).await.expect("a client");
-    let message = refused
-        .status()
-        .await
-        .expect_err("one too many")
-        .to_string();
-    assert!(
-        message.contains("org.shim6.TooManyConnections"),
-        "{message}"
-    );
+    let message = refused.status().await.expect_err("one too many").to_string();
+    assert!(message.contains("org.shim6.TooManyConnections"), "{message}");
     open.pop();
     timeout(LONG, async {
         loop {
@@ -234,10 +206,7 @@ async fn a_connection_that_asks_nothing_is_closed() {
         ..Patience::default()
     });
     let mut stream = fixture.connect().await;
-    stream
-        .write_all(b"{")
-        .await
-        .expect("the start of a request");
+    stream.write_all(b"{").await.expect("the start of a request");
     assert_closed(&mut stream).await;
 }
 
@@ -249,9 +218,7 @@ async fn a_daemon_that_hangs_is_reported() {
         answer: Duration::from_millis(20),
         ..Patience::default()
     };
-    let server = Server::bind(&path)
-        .expect("a socket")
-        .with_patience(patience);
+    let server = Server::bind(&path).expect("a socket").with_patience(patience);
     let (requests, _never_read) = mpsc::channel(1);
     let (events, _) = broadcast::channel(1);
     tokio::spawn(server.serve(requests, events));
@@ -269,11 +236,7 @@ async fn ten_thousand_contexts_fit_in_a_status() {
     let path = directory.path().join("sock");
     let (requests, mut asked) = mpsc::channel(1);
     let (events, _) = broadcast::channel(1);
-    tokio::spawn(
-        Server::bind(&path)
-            .expect("a socket")
-            .serve(requests, events),
-    );
+    tokio::spawn(Server::bind(&path).expect("a socket").serve(requests, events));
     let mut large = sample();
     large.contexts = vec![large.contexts[0].clone(); 10_000];
     let expected = large.clone();

@@ -16,9 +16,7 @@ use tokio::time::timeout;
 
 use super::server::Patience;
 use super::*;
-use crate::status::{
-    ContextStatus, Counters, Event, FailoverStatus, PairStatus, UplinkStatus, Volume,
-};
+use crate::status::{ContextStatus, Counters, Event, FailoverStatus, PairStatus, UplinkStatus, Volume};
 
 /// Far longer than anything here takes; a test that waits so long has failed.
 const LONG: Duration = Duration::from_secs(20);
@@ -62,9 +60,7 @@ impl Fixture {
     }
 
     async fn connect(&self) -> UnixStream {
-        UnixStream::connect(self.path())
-            .await
-            .expect("a connection")
+        UnixStream::connect(self.path()).await.expect("a connection")
     }
 
     /// Sends one request on a connection of its own and returns the reply.
@@ -96,9 +92,7 @@ async fn reply(stream: &mut UnixStream) -> Value {
 
 /// Waits until the other end has closed.
 async fn assert_closed(stream: &mut UnixStream) {
-    let read = timeout(LONG, stream.read(&mut [0; 64]))
-        .await
-        .expect("the end in time");
+    let read = timeout(LONG, stream.read(&mut [0; 64])).await.expect("the end in time");
     // Closing a socket with octets that were not read resets it.
     assert!(
         matches!(&read, Ok(0)) || read.is_err(),
@@ -147,14 +141,8 @@ fn sample() -> Status {
             steered: true,
             peer_locators: vec![address(2), address(4)],
             age_ms: 5,
-            sent: Volume {
-                packets: 1,
-                octets: 2,
-            },
-            received: Volume {
-                packets: 3,
-                octets: 4,
-            },
+            sent: Volume { packets: 1, octets: 2 },
+            received: Volume { packets: 3, octets: 4 },
             failovers: 1,
             last_failover: Some(FailoverStatus {
                 cause: "timeout".to_owned(),

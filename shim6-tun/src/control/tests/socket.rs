@@ -11,9 +11,7 @@ use super::*;
 async fn a_second_daemon_is_refused_while_the_first_lives() {
     let fixture = Fixture::start();
     let path = fixture.path();
-    let message = Server::bind(&path)
-        .expect_err("the socket is taken")
-        .to_string();
+    let message = Server::bind(&path).expect_err("the socket is taken").to_string();
     assert_eq!(
         message,
         format!(
@@ -36,19 +34,13 @@ fn two_daemons_that_start_at_once_do_not_remove_each_others_socket() {
     let path = directory.path().join("sock");
     for _ in 0..20 {
         let bound: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4)
-                .map(|_| scope.spawn(|| Server::bind(&path)))
-                .collect();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| Server::bind(&path))).collect();
             threads
                 .into_iter()
                 .map(|thread| thread.join().expect("no panic"))
                 .collect()
         });
-        assert_eq!(
-            bound.iter().filter(|server| server.is_ok()).count(),
-            1,
-            "{bound:?}"
-        );
+        assert_eq!(bound.iter().filter(|server| server.is_ok()).count(), 1, "{bound:?}");
         assert!(path.exists());
     }
 }
@@ -58,13 +50,7 @@ fn the_socket_is_for_its_user_and_group() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("made/for/it/sock");
     let server = Server::bind(&path).expect("a socket in a new directory");
-    let mode = |path: &Path| {
-        std::fs::metadata(path)
-            .expect("it exists")
-            .permissions()
-            .mode()
-            & 0o7777
-    };
+    let mode = |path: &Path| std::fs::metadata(path).expect("it exists").permissions().mode() & 0o7777;
     assert_eq!(mode(&path), 0o660);
     drop(server);
     assert!(!path.exists(), "the socket is left behind");
@@ -80,18 +66,10 @@ fn a_stale_socket_is_replaced_and_other_files_are_not() {
     StdStream::connect(&path).expect("somebody listens again");
     drop(server);
     std::fs::write(&path, "precious").expect("a file");
-    let message = Server::bind(&path)
-        .expect_err("a file is in the way")
-        .to_string();
+    let message = Server::bind(&path).expect_err("a file is in the way").to_string();
     let shown = path.display();
-    assert_eq!(
-        message,
-        format!("{shown} exists and is not a socket; use another path")
-    );
-    assert_eq!(
-        std::fs::read_to_string(&path).expect("the file"),
-        "precious"
-    );
+    assert_eq!(message, format!("{shown} exists and is not a socket; use another path"));
+    assert_eq!(std::fs::read_to_string(&path).expect("the file"), "precious");
 }
 
 #[test]
@@ -109,18 +87,13 @@ fn a_socket_that_took_our_place_is_not_removed() {
 async fn without_a_daemon_the_client_says_how_to_start_one() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("sock");
-    let expected = format!(
-        "no daemon runs at {}; start one with: shim6 run",
-        path.display()
-    );
+    let expected = format!("no daemon runs at {}; start one with: shim6 run", path.display());
     let absent = Client::connect(&path).await.expect_err("nothing there");
     assert_eq!(absent.to_string(), expected);
     drop(StdListener::bind(&path).expect("a stale socket"));
     let stale = Client::connect(&path).await.expect_err("nobody listens");
     assert_eq!(stale.to_string(), expected);
-    let other = Client::connect(directory.path())
-        .await
-        .expect_err("a directory");
+    let other = Client::connect(directory.path()).await.expect_err("a directory");
     let expected = format!(
         "{} exists and is not a socket; use another path",
         directory.path().display()
@@ -148,9 +121,11 @@ fn permission_denied_names_the_owner_of_what_is_in_the_way() {
             .to_string()
             .starts_with(&format!("permission denied at {}, ", path.display()))
     );
-    assert!(error.to_string().contains(&format!(
-        "belongs to user {user} and group {group}; run this as "
-    )));
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("belongs to user {user} and group {group}; run this as "))
+    );
 }
 
 #[tokio::test]
@@ -160,10 +135,7 @@ async fn what_does_not_speak_the_protocol_is_named() {
             &b"HTTP/1.1 400 Bad Request\r\n\0"[..],
             "is not a shim6 daemon of this version",
         ),
-        (
-            b"{\"parameters\":{}}\0",
-            "is not a shim6 daemon of this version",
-        ),
+        (b"{\"parameters\":{}}\0", "is not a shim6 daemon of this version"),
         (b"", "closed the connection"),
         (b"{\"parameters\":", "closed the connection"),
     ] {

@@ -11,10 +11,7 @@ async fn events_stream_from_the_subscription_on() {
         fixture.events.send(event(number)).expect("a subscriber");
     }
     for number in 0..3 {
-        let next = timeout(LONG, events.next())
-            .await
-            .expect("in time")
-            .expect("no error");
+        let next = timeout(LONG, events.next()).await.expect("in time").expect("no error");
         assert_eq!(next, Some(event(number)));
     }
 }
@@ -29,17 +26,12 @@ async fn a_stream_read_in_pieces_loses_nothing() {
         .await
         .expect("a stream");
     assert!(
-        timeout(Duration::from_millis(1), events.next())
-            .await
-            .is_err(),
+        timeout(Duration::from_millis(1), events.next()).await.is_err(),
         "there is no event yet"
     );
     fixture.events.send(event(1)).expect("a subscriber");
     assert_eq!(
-        timeout(LONG, events.next())
-            .await
-            .expect("in time")
-            .expect("no error"),
+        timeout(LONG, events.next()).await.expect("in time").expect("no error"),
         Some(event(1))
     );
 }
@@ -55,10 +47,7 @@ async fn a_stream_ends_with_the_daemon() {
         .expect("a stream");
     fixture.daemon.abort();
     assert_eq!(
-        timeout(LONG, events.next())
-            .await
-            .expect("in time")
-            .expect("no error"),
+        timeout(LONG, events.next()).await.expect("in time").expect("no error"),
         None
     );
     timeout(LONG, fixture.server)
@@ -93,11 +82,7 @@ async fn a_slow_reader_gets_a_last_event_and_holds_nobody_up() {
         .expect("a status");
     let mut last = None;
     let mut seen = 0;
-    while let Some(event) = timeout(LONG, slow.next())
-        .await
-        .expect("in time")
-        .expect("no error")
-    {
+    while let Some(event) = timeout(LONG, slow.next()).await.expect("in time").expect("no error") {
         seen += 1;
         last = Some(event);
     }

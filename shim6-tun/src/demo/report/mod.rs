@@ -5,7 +5,7 @@ mod plot;
 use std::fmt::Write as _;
 
 use super::live::Note;
-use super::summary::{Outcome, failure_in_words};
+use super::summary::{Locators, Outcome, failure_in_words};
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1c2230; --soft: #5b6475; --line: #d9dee7; --page: #fff;
@@ -24,20 +24,16 @@ svg text.cut-label { fill: var(--cut); } .event { stroke: var(--ink); stroke-wid
 svg text.with-label { fill: var(--with); } svg text.without-label { fill: var(--without); }
 table { border-collapse: collapse; width: 100%; } th { text-align: left; color: var(--soft);
   font-weight: 600; } td, th { border-bottom: 1px solid var(--line); padding: .35rem .75rem .35rem 0;
-  vertical-align: top; } td.time { white-space: nowrap; font-variant-numeric: tabular-nums; }
+  vertical-align: top; } td.time, td.who { white-space: nowrap; font-variant-numeric: tabular-nums; }
 code { font: 14px ui-monospace, monospace; }
 ";
 
 /// The page.
 pub fn html(outcome: &Outcome) -> String {
-    let verdict = if outcome.is_success() {
-        "The download with Shim6 completed, the one without did not."
-    } else {
-        "The download with Shim6 did not complete."
-    };
     let verdict = match (outcome.is_success(), outcome.without.download.completed) {
+        (true, false) => "The download with Shim6 completed, the one without did not.",
         (true, true) => "Both downloads completed.",
-        _ => verdict,
+        (false, _) => "The download with Shim6 did not complete.",
     };
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -46,7 +42,8 @@ pub fn html(outcome: &Outcome) -> String {
          <h1>Shim6 demo: {failure}</h1>\n<p class=\"verdict\">{verdict}</p>\n\
          <p class=\"meaning\">{meaning}</p>\n\
          <h2>Throughput at the receiver</h2>\n{plot}\n\
-         <h2>Summary</h2>\n{table}\n{locators}\n\
+         <h2>Summary</h2>\n{table}\n\
+         <h2>Addresses in the packets of the download with Shim6</h2>\n{locators}\n\
          <h2>What happened</h2>\n{events}\n</body>\n</html>\n",
         failure = outcome.failure,
         meaning = escape(&outcome.meaning()),
@@ -65,9 +62,7 @@ pub fn html(outcome: &Outcome) -> String {
 }
 
 fn table(outcome: &Outcome) -> String {
-    let mut text = String::from(
-        "<table>\n<tr><th></th><th>with Shim6</th><th>without Shim6</th></tr>\n",
-    );
+    let mut text = String::from("<table>\n<tr><th></th><th>with Shim6</th><th>without Shim6</th></tr>\n");
     for [name, with, without] in outcome.rows() {
         let _ = writeln!(
             text,
@@ -82,13 +77,13 @@ fn table(outcome: &Outcome) -> String {
 }
 
 fn locators(outcome: &Outcome) -> String {
-    let pair = |[a, b]: [std::net::Ipv6Addr; 2]| {
-        format!("host a <code>{a}</code>, host b <code>{b}</code>")
+    let row = |when: &str, [a, b]: Locators| {
+        format!("<tr><th>{when}</th><td><code>{a}</code></td><td><code>{b}</code></td></tr>\n")
     };
     format!(
-        "<p>Addresses in the packets before the cut: {}.<br>At the end: {}.</p>",
-        pair(outcome.locators_before),
-        pair(outcome.locators_after)
+        "<table>\n<tr><th></th><th>host a</th><th>host b</th></tr>\n{}{}</table>",
+        row("before the cut", outcome.locators_before),
+        row("at the end", outcome.locators_after)
     )
 }
 
@@ -101,7 +96,7 @@ fn events(notes: &[Note]) -> String {
         };
         let _ = writeln!(
             text,
-            "<tr><td class=\"time\">{:.3} s</td><td>{who}</td><td>{}</td></tr>",
+            "<tr><td class=\"time\">{:.3} s</td><td class=\"who\">{who}</td><td>{}</td></tr>",
             note.at.as_secs_f64(),
             escape(&note.text)
         );
@@ -149,12 +144,11 @@ mod tests {
             "class=\"without\"",
             "class=\"cut\"",
             "<td>0.41 s</td>",
-            "<td class=\"time\">1.880 s</td><td>host b</td>",
+            "<td class=\"time\">1.880 s</td><td class=\"who\">host b</td>",
             "2001:db8:a2::a",
             "&lt;blackhole&gt; &amp; &quot;co&quot;",
         ] {
             assert!(page.contains(wanted), "{wanted}");
         }
     }
-
 }

@@ -8,10 +8,10 @@ use crate::demo::summary::Outcome;
 use crate::demo::traffic::Series;
 
 const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 340.0;
+const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 56.0;
 const RIGHT: f64 = 12.0;
-const TOP: f64 = 44.0;
+const TOP: f64 = 62.0;
 const BOTTOM: f64 = 44.0;
 /// Width of the bins that the curves are made of.
 const BIN: Duration = Duration::from_millis(100);
@@ -114,18 +114,15 @@ fn markers(out: &mut String, scale: &Scale, outcome: &Outcome) {
         out,
         "<line class=\"cut\" x1=\"{x:.1}\" y1=\"{:.1}\" x2=\"{x:.1}\" y2=\"{bottom}\"/>\
          <text class=\"cut-label\" x=\"{:.1}\" y=\"{:.1}\">{} at {seconds:.1} s</text>",
-        TOP,
+        TOP - 14.0,
         x + 6.0,
-        TOP + 12.0,
+        TOP - 6.0,
         outcome.failure
     );
 }
 
 fn legend(out: &mut String) {
-    for (class, x, text) in [
-        ("with", 130.0, "with Shim6"),
-        ("without", 290.0, "without Shim6"),
-    ] {
+    for (class, x, text) in [("with", 130.0, "with Shim6"), ("without", 290.0, "without Shim6")] {
         let _ = writeln!(
             out,
             "<line class=\"{class}\" x1=\"{x}\" y1=\"20\" x2=\"{}\" y2=\"20\"/>\

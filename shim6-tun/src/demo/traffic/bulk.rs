@@ -102,8 +102,7 @@ mod tests {
         let server = sockets::local(listener.local_addr()).expect("bound");
         let client = sockets::unconnected(Ipv6Addr::LOCALHOST).expect("loopback has IPv6");
         let window = Duration::from_millis(100);
-        let result = measure(&listener, client, server, Duration::ZERO, window)
-            .expect("loopback works");
+        let result = measure(&listener, client, server, Duration::ZERO, window).expect("loopback works");
         assert!(result.octets > BUFFER as u64, "{result:?}");
         assert!(result.elapsed >= window && result.bits_per_second() > 0.0);
     }

@@ -44,11 +44,7 @@ pub struct Download {
 /// Serves one connection of `listener`: accepts it, sends the data at its pace, closes it.
 ///
 /// Fails with [`io::ErrorKind::TimedOut`] at `deadline`.
-pub async fn serve(
-    listener: std::net::TcpListener,
-    transfer: Transfer,
-    deadline: Instant,
-) -> io::Result<()> {
+pub async fn serve(listener: std::net::TcpListener, transfer: Transfer, deadline: Instant) -> io::Result<()> {
     let work = async {
         let listener = TcpListener::from_std(listener)?;
         let (mut stream, _) = listener.accept().await?;
@@ -98,9 +94,7 @@ pub async fn download(
     let mut result = Download::default();
     let mut hash = Sha256::new();
     let work = async {
-        let mut stream = TcpSocket::from_std_stream(socket)
-            .connect(server.into())
-            .await?;
+        let mut stream = TcpSocket::from_std_stream(socket).connect(server.into()).await?;
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let got = stream.read(&mut buffer).await?;
@@ -202,10 +196,7 @@ mod tests {
             octets: 1000,
             rate: 1_000_000,
         };
-        let whole = Transfer {
-            octets: 2000,
-            ..short
-        };
+        let whole = Transfer { octets: 2000, ..short };
         let result = over_loopback(short, whole, Duration::from_secs(20)).await;
         assert!(!result.completed && !result.digest_matches, "{result:?}");
     }

@@ -32,22 +32,17 @@ impl Pattern {
             let octets = self.word(self.position / 8).to_le_bytes();
             first.copy_from_slice(&octets[inside..inside + first.len()]);
         }
-        let mut index = self.position.div_ceil(8);
-        for chunk in rest.chunks_mut(8) {
-            let octets = self.word(index).to_le_bytes();
-            chunk.copy_from_slice(&octets[..chunk.len()]);
-            index += 1;
+        for (index, chunk) in (self.position.div_ceil(8)..).zip(rest.chunks_mut(8)) {
+            chunk.copy_from_slice(&self.word(index).to_le_bytes()[..chunk.len()]);
         }
         self.position += buffer.len() as u64;
     }
 
     /// One step of the SplitMix64 generator, entered at `index`.
     fn word(&self, index: u64) -> u64 {
-        let mut z = self.seed.wrapping_add(
-            index
-                .wrapping_add(1)
-                .wrapping_mul(0x9e37_79b9_7f4a_7c15),
-        );
+        let mut z = self
+            .seed
+            .wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)

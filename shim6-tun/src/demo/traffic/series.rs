@@ -38,9 +38,9 @@ impl Series {
         }
     }
 
-    /// Marks the flow as complete: no silence is counted after `at`.
-    pub fn end(&mut self, at: Duration) {
-        self.ended = Some(at);
+    /// Marks the flow as complete: no silence is counted after its last arrival.
+    pub fn end(&mut self) {
+        self.ended = self.bursts.last().map(|burst| burst.last);
     }
 
     /// When the flow was complete.
@@ -111,9 +111,9 @@ mod tests {
         Duration::from_millis(value)
     }
 
-    fn every_ten_ms(ranges: &[std::ops::Range<u64>]) -> Series {
+    fn every_ten_ms(spans: &[(u64, u64)]) -> Series {
         let mut series = Series::default();
-        for at in ranges.iter().flat_map(|range| range.clone().step_by(10)) {
+        for at in spans.iter().flat_map(|&(from, to)| (from..to).step_by(10)) {
             series.record(ms(at), 100);
         }
         series
@@ -121,8 +121,8 @@ mod tests {
 
     #[test]
     fn silence_across_the_cut_is_found() {
-        let mut series = every_ten_ms(&[0..1000, 1700..3000]);
-        series.end(ms(3000));
+        let mut series = every_ten_ms(&[(0, 1000), (1700, 3000)]);
+        series.end();
         assert_eq!(series.longest_silence(ms(1000), ms(9000)), ms(710));
         assert_eq!(series.longest_silence(ms(1500), ms(9000)), ms(710));
         assert_eq!(series.longest_silence(ms(2000), ms(9000)), ms(10));
@@ -130,26 +130,23 @@ mod tests {
 
     #[test]
     fn silence_before_the_cut_does_not_count() {
-        let mut series = every_ten_ms(&[0..100, 900..2000, 2050..3000]);
-        series.end(ms(2990));
+        let mut series = every_ten_ms(&[(0, 100), (900, 2000), (2050, 3000)]);
+        series.end();
         assert_eq!(series.longest_silence(ms(1000), ms(3000)), ms(60));
     }
 
     #[test]
     fn a_flow_that_never_comes_back_is_silent_to_the_end() {
-        let series = every_ten_ms(&[0..1000]);
+        let series = every_ten_ms(&[(0, 1000)]);
         assert_eq!(series.longest_silence(ms(1000), ms(8990)), ms(8000));
         assert_eq!(Series::default().longest_silence(ms(5), ms(70)), ms(70));
     }
 
     #[test]
     fn throughput_adds_up_to_the_total() {
-        let series = every_ten_ms(&[0..1000, 1500..2000]);
+        let series = every_ten_ms(&[(0, 1000), (1500, 2000)]);
         let bins = series.throughput(ms(250), ms(2000));
-        assert_eq!(
-            bins,
-            [10_000., 10_000., 10_000., 10_000., 0., 0., 10_000., 10_000.]
-        );
+        assert_eq!(bins, [10_000., 10_000., 10_000., 10_000., 0., 0., 10_000., 10_000.]);
         assert_eq!(series.total(), 15_000);
         assert_eq!(series.rate(ms(500), ms(1995)), 10_000.);
         assert_eq!(series.rate(ms(400), ms(1450)), 0.);

@@ -43,13 +43,10 @@ fn one_way_cuts_the_direction_towards_the_host_silently() {
 
 #[test]
 fn link_down_cuts_both_directions() {
-    isolated(
-        "lab::tests::failure::link_down_cuts_both_directions",
-        || async {
-            let topology = Topology::two_by_two().await.unwrap();
-            cuts_exactly(&topology, Failure::LinkDown, without).await;
-        },
-    );
+    isolated("lab::tests::failure::link_down_cuts_both_directions", || async {
+        let topology = Topology::two_by_two().await.unwrap();
+        cuts_exactly(&topology, Failure::LinkDown, without).await;
+    });
 }
 
 #[test]
@@ -60,10 +57,7 @@ fn the_peer_hears_nothing_of_a_link_that_is_down() {
             let topology = Topology::two_by_two().await.unwrap();
             let mut mesh = Mesh::new(&topology).await;
             let rest = without(&mesh.all(), "a0");
-            topology
-                .cut(Failure::LinkDown, &topology.a, 0)
-                .await
-                .unwrap();
+            topology.cut(Failure::LinkDown, &topology.a, 0).await.unwrap();
             mesh.passes_exactly(&rest).await;
             assert_eq!(icmp_errors(&topology.b), 0);
         },
@@ -96,18 +90,15 @@ fn link_down_takes_the_carrier_and_nothing_else() {
 
 #[test]
 fn silent_failures_leave_the_carrier() {
-    isolated(
-        "lab::tests::failure::silent_failures_leave_the_carrier",
-        || async {
-            let topology = Topology::two_by_two().await.unwrap();
-            let netlink = topology.b.namespace.netlink().unwrap();
-            let before = netlink.links().await.unwrap();
-            for failure in [Failure::Blackhole, Failure::OneWay] {
-                topology.cut(failure, &topology.b, 0).await.unwrap();
-                assert_eq!(netlink.links().await.unwrap(), before);
-            }
-        },
-    );
+    isolated("lab::tests::failure::silent_failures_leave_the_carrier", || async {
+        let topology = Topology::two_by_two().await.unwrap();
+        let netlink = topology.b.namespace.netlink().unwrap();
+        let before = netlink.links().await.unwrap();
+        for failure in [Failure::Blackhole, Failure::OneWay] {
+            topology.cut(failure, &topology.b, 0).await.unwrap();
+            assert_eq!(netlink.links().await.unwrap(), before);
+        }
+    });
 }
 
 #[test]
@@ -141,11 +132,7 @@ fn a_cut_replaces_another_and_healing_restores_every_route() {
 
 /// Cuts an uplink of each host in turn and then both at once; `rest` gives the directions that
 /// are left when the uplink of the given label is cut.
-async fn cuts_exactly(
-    topology: &Topology,
-    failure: Failure,
-    rest: fn(&BTreeSet<Path>, &str) -> BTreeSet<Path>,
-) {
+async fn cuts_exactly(topology: &Topology, failure: Failure, rest: fn(&BTreeSet<Path>, &str) -> BTreeSet<Path>) {
     let mut mesh = Mesh::new(topology).await;
     let all = mesh.all();
     let cut = async |host: &Host, uplink| topology.cut(failure, host, uplink).await.unwrap();

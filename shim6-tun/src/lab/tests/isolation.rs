@@ -141,10 +141,7 @@ fn a_refusal_names_the_setting_to_change() {
             support().unwrap();
             for setting in ["max_net_namespaces", "max_user_namespaces"] {
                 fs::write(format!("/proc/sys/user/{setting}"), "0").unwrap();
-                for refused in [
-                    support().unwrap_err(),
-                    reexec(Command::new("true")).unwrap_err(),
-                ] {
+                for refused in [support().unwrap_err(), reexec(Command::new("true")).unwrap_err()] {
                     let said = refused.to_string();
                     assert!(matches!(refused, LabError::Unsupported { .. }), "{said}");
                     assert!(said.contains(&format!("user.{setting}=")), "{said}");

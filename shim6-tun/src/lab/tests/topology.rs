@@ -44,10 +44,7 @@ fn hosts_have_what_router_advertisements_give() {
                     assert_eq!(uplink.interface, format!("eth{number}"));
 
                     let link = netlink.link(&uplink.interface).await.unwrap();
-                    let own: Vec<_> = addresses
-                        .iter()
-                        .filter(|a| a.index == link.index && a.global)
-                        .collect();
+                    let own: Vec<_> = addresses.iter().filter(|a| a.index == link.index && a.global).collect();
                     assert_eq!(own.len(), 1);
                     assert_eq!((own[0].address, own[0].prefix_len), (uplink.address, 64));
                     assert!(!own[0].tentative && !own[0].deprecated);
@@ -87,8 +84,7 @@ fn topologies_side_by_side_do_not_disturb_each_other() {
     isolated(
         "lab::tests::topology::topologies_side_by_side_do_not_disturb_each_other",
         || async {
-            let (one, two) =
-                tokio::try_join!(Topology::two_by_two(), Topology::two_by_two()).unwrap();
+            let (one, two) = tokio::try_join!(Topology::two_by_two(), Topology::two_by_two()).unwrap();
             let (mut in_one, mut in_two) = (Mesh::new(&one).await, Mesh::new(&two).await);
             let all = in_one.all();
             one.cut(Failure::LinkDown, &one.a, 0).await.unwrap();

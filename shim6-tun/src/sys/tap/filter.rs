@@ -4,8 +4,8 @@
 //! packet's end ends the program and drops the packet.
 
 use libc::{
-    BPF_ABS, BPF_ADD, BPF_ALU, BPF_B, BPF_IMM, BPF_IND, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K,
-    BPF_LD, BPF_LDX, BPF_LEN, BPF_LSH, BPF_MEM, BPF_MISC, BPF_RET, BPF_ST, BPF_TAX, BPF_W, BPF_X,
+    BPF_ABS, BPF_ADD, BPF_ALU, BPF_B, BPF_IMM, BPF_IND, BPF_JEQ, BPF_JGE, BPF_JGT, BPF_JMP, BPF_K, BPF_LD, BPF_LDX,
+    BPF_LEN, BPF_LSH, BPF_MEM, BPF_MISC, BPF_RET, BPF_ST, BPF_TAX, BPF_W, BPF_X,
 };
 use socket2::SockFilter;
 
@@ -119,10 +119,7 @@ fn if_equal(operand: u32, then: Target, otherwise: Target) -> Instruction {
 }
 
 fn load_ancillary(item: i32) -> Instruction {
-    plain(
-        BPF_LD | BPF_W | BPF_ABS,
-        (libc::SKF_AD_OFF + item).cast_unsigned(),
-    )
+    plain(BPF_LD | BPF_W | BPF_ABS, (libc::SKF_AD_OFF + item).cast_unsigned())
 }
 
 /// Appends the two ends and resolves the jumps. All distances fit: the program is far below 256
@@ -148,7 +145,6 @@ fn assemble(code: &[Instruction], snap_octets: u32) -> Vec<SockFilter> {
                 operand,
             )
         });
-    let ends =
-        [snap_octets, 0].map(|octets| SockFilter::new((BPF_RET | BPF_K) as u16, 0, 0, octets));
+    let ends = [snap_octets, 0].map(|octets| SockFilter::new((BPF_RET | BPF_K) as u16, 0, 0, octets));
     body.chain(ends).collect()
 }

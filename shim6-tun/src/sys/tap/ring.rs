@@ -25,12 +25,9 @@ const FRAME_OCTETS: usize = 512;
 const MAX_BLOCKS: usize = 16 * 1024;
 
 /// Where the block's status is, in octets from its start.
-const STATUS: usize =
-    offset_of!(tpacket_block_desc, hdr) + offset_of!(tpacket_hdr_v1, block_status);
-const PACKET_COUNT: usize =
-    offset_of!(tpacket_block_desc, hdr) + offset_of!(tpacket_hdr_v1, num_pkts);
-const FIRST_PACKET: usize =
-    offset_of!(tpacket_block_desc, hdr) + offset_of!(tpacket_hdr_v1, offset_to_first_pkt);
+const STATUS: usize = offset_of!(tpacket_block_desc, hdr) + offset_of!(tpacket_hdr_v1, block_status);
+const PACKET_COUNT: usize = offset_of!(tpacket_block_desc, hdr) + offset_of!(tpacket_hdr_v1, num_pkts);
+const FIRST_PACKET: usize = offset_of!(tpacket_block_desc, hdr) + offset_of!(tpacket_hdr_v1, offset_to_first_pkt);
 
 /// The mapped ring of one packet socket.
 #[derive(Debug)]
@@ -111,14 +108,7 @@ impl Ring {
         // SAFETY: `next < blocks`, so the word is inside the mapping, which lives as long as
         // `self`; block size and offset keep it aligned to 4. We write it only in `Block::drop`,
         // when no slice of the block is left.
-        unsafe {
-            AtomicU32::from_ptr(
-                self.base
-                    .as_ptr()
-                    .add(self.next * BLOCK_OCTETS + STATUS)
-                    .cast(),
-            )
-        }
+        unsafe { AtomicU32::from_ptr(self.base.as_ptr().add(self.next * BLOCK_OCTETS + STATUS).cast()) }
     }
 }
 
@@ -167,20 +157,13 @@ impl Block<'_> {
         // SAFETY: `next < blocks`, so the block is inside the mapping, which `self` borrows. Its
         // status says that it is ours, read with acquire ordering, so the kernel writes nothing
         // here until `drop`, which needs `&mut self`.
-        unsafe {
-            std::slice::from_raw_parts(
-                self.ring.base.as_ptr().add(self.ring.next * BLOCK_OCTETS),
-                BLOCK_OCTETS,
-            )
-        }
+        unsafe { std::slice::from_raw_parts(self.ring.base.as_ptr().add(self.ring.next * BLOCK_OCTETS), BLOCK_OCTETS) }
     }
 }
 
 impl Drop for Block<'_> {
     fn drop(&mut self) {
-        self.ring
-            .status()
-            .store(libc::TP_STATUS_KERNEL, Ordering::Release);
+        self.ring.status().store(libc::TP_STATUS_KERNEL, Ordering::Release);
         self.ring.next = (self.ring.next + 1) % self.ring.blocks;
     }
 }
@@ -191,9 +174,7 @@ fn frame(block: &[u8], start: usize) -> Option<(Frame<'_>, usize)> {
     const ADDRESS: usize = size_of::<tpacket3_hdr>().next_multiple_of(libc::TPACKET_ALIGNMENT);
     let frame = block.get(start..)?;
     let field = |offset| read_u32(frame, offset);
-    let network = frame
-        .get(offset_of!(tpacket3_hdr, tp_net)..)?
-        .first_chunk::<2>()?;
+    let network = frame.get(offset_of!(tpacket3_hdr, tp_net)..)?.first_chunk::<2>()?;
     let network = usize::from(u16::from_ne_bytes(*network));
     let kept = field(offset_of!(tpacket3_hdr, tp_snaplen))? as usize;
     let seconds = field(offset_of!(tpacket3_hdr, tp_sec))?;
@@ -204,10 +185,7 @@ fn frame(block: &[u8], start: usize) -> Option<(Frame<'_>, usize)> {
         seen_at: Duration::new(seconds.into(), nanoseconds),
         octets: frame.get(network..network.checked_add(kept)?)?,
     };
-    Some((
-        packet,
-        field(offset_of!(tpacket3_hdr, tp_next_offset))? as usize,
-    ))
+    Some((packet, field(offset_of!(tpacket3_hdr, tp_next_offset))? as usize))
 }
 
 fn read_u32(octets: &[u8], offset: usize) -> Option<u32> {

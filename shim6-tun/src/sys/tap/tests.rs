@@ -8,9 +8,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
 use crate::lab::{Namespace, isolated};
-use crate::sys::testing::{
-    A, B, DEADLINE, Header, Joined, address_spec, until_done, wait_until_delivered,
-};
+use crate::sys::testing::{A, B, DEADLINE, Header, Joined, address_spec, until_done, wait_until_delivered};
 use crate::sys::wire_socket::WireSender;
 
 /// What the tests remember of a packet.
@@ -51,10 +49,7 @@ impl Seen {
 }
 
 fn tap(namespace: &Namespace, interface: u32, options: TapOptions) -> PacketTap {
-    namespace
-        .run(|| PacketTap::open(interface, options))
-        .unwrap()
-        .unwrap()
+    namespace.run(|| PacketTap::open(interface, options)).unwrap().unwrap()
 }
 
 /// Reads until `enough` is satisfied with all that was seen.
@@ -69,10 +64,7 @@ async fn see(tap: &mut PacketTap, mut enough: impl FnMut(&[Seen]) -> bool) -> Ve
 }
 
 fn udp(namespace: &Namespace, address: Ipv6Addr, port: u16) -> UdpSocket {
-    let socket = namespace
-        .run(|| UdpSocket::bind((address, port)))
-        .unwrap()
-        .unwrap();
+    let socket = namespace.run(|| UdpSocket::bind((address, port))).unwrap().unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     socket
 }
@@ -92,19 +84,11 @@ fn udp_is_seen_with_direction_and_length_and_without_neighbor_discovery() {
             let (a, b) = (udp(&joined.a, A, 1111), udp(&joined.b, new, 2222));
             let itself = udp(&joined.b, new, 0);
             wait_until_delivered(&itself, &itself);
-            let four = joined
-                .a
-                .run(|| UdpSocket::bind("0.0.0.0:3333"))
-                .unwrap()
-                .unwrap();
+            let four = joined.a.run(|| UdpSocket::bind("0.0.0.0:3333")).unwrap().unwrap();
             four.set_broadcast(true).unwrap();
-            socket2::SockRef::from(&four)
-                .bind_device(Some(b"eth0"))
-                .unwrap();
+            socket2::SockRef::from(&four).bind_device(Some(b"eth0")).unwrap();
             four.send_to(&[0; 100], "255.255.255.255:3333").unwrap();
-            let all_nodes: SocketAddr = format!("[ff02::1%{}]:3333", joined.index_a)
-                .parse()
-                .unwrap();
+            let all_nodes: SocketAddr = format!("[ff02::1%{}]:3333", joined.index_a).parse().unwrap();
             a.send_to(&[0; 50], all_nodes).unwrap();
             a.send_to(&[0; 1000], (new, 2222)).unwrap();
             let mut buffer = [0; 2000];
@@ -113,10 +97,7 @@ fn udp_is_seen_with_direction_and_length_and_without_neighbor_discovery() {
             assert_eq!(a.recv(&mut buffer).unwrap(), 3);
             a.send_to(&[0; 1], (new, 2222)).unwrap();
 
-            let seen = see(&mut tap, |seen| {
-                seen.iter().any(|packet| packet.length == 49)
-            })
-            .await;
+            let seen = see(&mut tap, |seen| seen.iter().any(|packet| packet.length == 49)).await;
             let seen: Vec<_> = seen
                 .iter()
                 .map(|p| (p.outgoing, p.next_header, p.length, p.ports))
@@ -298,10 +279,7 @@ fn shim6_and_neighbor_discovery_are_left_out_also_behind_extension_headers() {
                 .map(|(case, _)| case)
                 .collect();
             for (mut tap, outgoing) in taps.into_iter().zip([true, false]) {
-                let seen = see(&mut tap, |seen| {
-                    seen.iter().any(|packet| packet.flow_label == last)
-                })
-                .await;
+                let seen = see(&mut tap, |seen| seen.iter().any(|packet| packet.flow_label == last)).await;
                 // What the other side answers, such as ICMPv6 errors, goes the other way.
                 let seen = seen
                     .iter()
@@ -343,10 +321,7 @@ fn a_ring_that_ran_full_counts_the_drops_and_recovers() {
                 assert_eq!(sender.send_batch(&batch).unwrap().sent, batch.len());
             }
             let statistics = tap.statistics().unwrap();
-            assert!(
-                statistics.drops > 0 && statistics.freezes > 0,
-                "{statistics:?}"
-            );
+            assert!(statistics.drops > 0 && statistics.freezes > 0, "{statistics:?}");
             assert_eq!(statistics.packets, PACKETS as u64);
             let kept = PACKETS - usize::try_from(statistics.drops).unwrap();
             assert!(kept > 500, "the ring held only {kept} packets");
@@ -362,8 +337,7 @@ fn a_ring_that_ran_full_counts_the_drops_and_recovers() {
             .packet(&[0; 7]);
             assert_eq!(sender.send_batch(&[&after]).unwrap().sent, 1);
             see(&mut tap, |seen| {
-                seen.iter()
-                    .any(|packet| packet.flow_label == 77 && packet.length == 47)
+                seen.iter().any(|packet| packet.flow_label == 77 && packet.length == 47)
             })
             .await;
         },
@@ -381,22 +355,13 @@ fn a_tap_goes_on_after_its_interface_was_down() {
             let error = tap.read(&mut |_| {}).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::NetworkDown);
             let error = tap.read(&mut |_| {}).unwrap_err();
-            assert_eq!(
-                error.kind(),
-                io::ErrorKind::WouldBlock,
-                "it is reported once"
-            );
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "it is reported once");
 
             joined.netlink_a.set_up(joined.index_a).await.unwrap();
             let address = address_spec(joined.index_a, A, 64);
             joined.netlink_a.add_address(&address).await.unwrap();
-            udp(&joined.a, A, 1111)
-                .send_to(&[0; 10], (B, 2222))
-                .unwrap();
-            see(&mut tap, |seen| {
-                seen.iter().any(|packet| packet.ports == (1111, 2222))
-            })
-            .await;
+            udp(&joined.a, A, 1111).send_to(&[0; 10], (B, 2222)).unwrap();
+            see(&mut tap, |seen| seen.iter().any(|packet| packet.ports == (1111, 2222))).await;
         },
     );
 }

@@ -175,13 +175,8 @@ fn complete(written: usize, expected: usize) -> io::Result<()> {
 fn check_name(name: &str) -> io::Result<()> {
     // A `%` would make the kernel choose a number; the others cannot be in the name of an
     // interface.
-    let forbidden =
-        |octet: u8| octet.is_ascii_whitespace() || matches!(octet, b'/' | b':' | b'%' | 0);
-    if name.is_empty()
-        || name.len() > MAX_NAME_OCTETS
-        || matches!(name, "." | "..")
-        || name.bytes().any(forbidden)
-    {
+    let forbidden = |octet: u8| octet.is_ascii_whitespace() || matches!(octet, b'/' | b':' | b'%' | 0);
+    if name.is_empty() || name.len() > MAX_NAME_OCTETS || matches!(name, "." | "..") || name.bytes().any(forbidden) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             format!(

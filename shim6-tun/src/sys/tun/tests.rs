@@ -78,70 +78,48 @@ fn a_new_device_is_up_with_its_mtu_and_without_any_address() {
 
 #[test]
 fn packets_pass_both_ways_with_headroom() {
-    isolated(
-        "sys::tun::tests::packets_pass_both_ways_with_headroom",
-        || async {
-            const HEADROOM: usize = 64;
-            let (tun, _netlink) = tun().await;
-            let socket = UdpSocket::bind((A, 1111)).await.unwrap();
-            socket.send_to(b"question", (B, 2222)).await.unwrap();
+    isolated("sys::tun::tests::packets_pass_both_ways_with_headroom", || async {
+        const HEADROOM: usize = 64;
+        let (tun, _netlink) = tun().await;
+        let socket = UdpSocket::bind((A, 1111)).await.unwrap();
+        socket.send_to(b"question", (B, 2222)).await.unwrap();
 
-            let mut buffer = vec![0; HEADROOM + MTU as usize];
-            let length = soon("the packet", tun.recv(&mut buffer[HEADROOM..]))
-                .await
-                .unwrap();
-            assert_eq!(length, 40 + 8 + 8);
-            assert!(buffer[..HEADROOM].iter().all(|&octet| octet == 0));
-            let packet = &mut buffer[HEADROOM..HEADROOM + length];
-            assert_eq!((packet[0] >> 4, packet[6]), (6, 17));
-            assert_eq!(
-                (&packet[8..24], &packet[24..40]),
-                (&A.octets()[..], &B.octets()[..])
-            );
-            assert_eq!(&packet[48..], b"question");
+        let mut buffer = vec![0; HEADROOM + MTU as usize];
+        let length = soon("the packet", tun.recv(&mut buffer[HEADROOM..])).await.unwrap();
+        assert_eq!(length, 40 + 8 + 8);
+        assert!(buffer[..HEADROOM].iter().all(|&octet| octet == 0));
+        let packet = &mut buffer[HEADROOM..HEADROOM + length];
+        assert_eq!((packet[0] >> 4, packet[6]), (6, 17));
+        assert_eq!((&packet[8..24], &packet[24..40]), (&A.octets()[..], &B.octets()[..]));
+        assert_eq!(&packet[48..], b"question");
 
-            turn_around(packet);
-            tun.try_send(packet).unwrap();
-            soon("sending", tun.send(packet)).await.unwrap();
-            for _ in 0..2 {
-                let mut answer = [0; 100];
-                let (length, from) = soon("the answer", socket.recv_from(&mut answer))
-                    .await
-                    .unwrap();
-                assert_eq!(
-                    (&answer[..length], from),
-                    (&b"question"[..], (B, 2222).into())
-                );
-            }
-        },
-    );
+        turn_around(packet);
+        tun.try_send(packet).unwrap();
+        soon("sending", tun.send(packet)).await.unwrap();
+        for _ in 0..2 {
+            let mut answer = [0; 100];
+            let (length, from) = soon("the answer", socket.recv_from(&mut answer)).await.unwrap();
+            assert_eq!((&answer[..length], from), (&b"question"[..], (B, 2222).into()));
+        }
+    });
 }
 
 #[test]
 fn a_queue_is_emptied_after_one_wake_up() {
-    isolated(
-        "sys::tun::tests::a_queue_is_emptied_after_one_wake_up",
-        || async {
-            let (tun, _netlink) = tun().await;
-            let mut buffer = [0; MTU as usize];
-            assert_eq!(
-                tun.try_recv(&mut buffer).unwrap_err().kind(),
-                io::ErrorKind::WouldBlock
-            );
-            let socket = UdpSocket::bind((A, 1111)).await.unwrap();
-            for length in 1..=20 {
-                socket.send_to(&vec![0; length], (B, 2222)).await.unwrap();
-            }
-            assert_eq!(soon("the first", tun.recv(&mut buffer)).await.unwrap(), 49);
-            for length in 2..=20 {
-                assert_eq!(tun.try_recv(&mut buffer).unwrap(), 48 + length);
-            }
-            assert_eq!(
-                tun.try_recv(&mut buffer).unwrap_err().kind(),
-                io::ErrorKind::WouldBlock
-            );
-        },
-    );
+    isolated("sys::tun::tests::a_queue_is_emptied_after_one_wake_up", || async {
+        let (tun, _netlink) = tun().await;
+        let mut buffer = [0; MTU as usize];
+        assert_eq!(tun.try_recv(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let socket = UdpSocket::bind((A, 1111)).await.unwrap();
+        for length in 1..=20 {
+            socket.send_to(&vec![0; length], (B, 2222)).await.unwrap();
+        }
+        assert_eq!(soon("the first", tun.recv(&mut buffer)).await.unwrap(), 49);
+        for length in 2..=20 {
+            assert_eq!(tun.try_recv(&mut buffer).unwrap(), 48 + length);
+        }
+        assert_eq!(tun.try_recv(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    });
 }
 
 #[test]
@@ -172,12 +150,7 @@ fn an_interface_of_the_same_name_is_left_alone() {
             for name in ["shim0", "lo"] {
                 let error = Tun::create(name, MTU).unwrap_err();
                 assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-                assert!(
-                    error
-                        .to_string()
-                        .contains(&format!("ip link delete {name}")),
-                    "{error}"
-                );
+                assert!(error.to_string().contains(&format!("ip link delete {name}")), "{error}");
             }
             let link = Netlink::connect().unwrap().link("shim0").await.unwrap();
             assert!(link.up && link.index == tun.index());
@@ -187,17 +160,7 @@ fn an_interface_of_the_same_name_is_left_alone() {
 
 #[test]
 fn names_and_mtus_out_of_range_are_refused() {
-    for name in [
-        "",
-        ".",
-        "..",
-        "sixteen-octets-x",
-        "a/b",
-        "a b",
-        "a:b",
-        "shim%d",
-        "a\0b",
-    ] {
+    for name in ["", ".", "..", "sixteen-octets-x", "a/b", "a b", "a:b", "shim%d", "a\0b"] {
         let error = Tun::create(name, MTU).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{name:?}");
     }
@@ -211,16 +174,8 @@ fn names_and_mtus_out_of_range_are_refused() {
 #[test]
 fn errors_say_what_is_missing() {
     for (number, kind, hint) in [
-        (
-            libc::EPERM,
-            io::ErrorKind::PermissionDenied,
-            "CAP_NET_ADMIN",
-        ),
-        (
-            libc::EACCES,
-            io::ErrorKind::PermissionDenied,
-            "/dev/net/tun",
-        ),
+        (libc::EPERM, io::ErrorKind::PermissionDenied, "CAP_NET_ADMIN"),
+        (libc::EACCES, io::ErrorKind::PermissionDenied, "/dev/net/tun"),
         (
             libc::EBUSY,
             io::ErrorKind::AlreadyExists,

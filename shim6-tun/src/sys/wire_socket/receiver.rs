@@ -9,9 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{MAX_BATCH, SOCKET_BUFFER_OCTETS};
-use crate::sys::{
-    IPV6_HEADER_OCTETS, SHIM6_NEXT_HEADER, socket_option, while_doing, while_opening,
-};
+use crate::sys::{IPV6_HEADER_OCTETS, SHIM6_NEXT_HEADER, socket_option, while_doing, while_opening};
 
 /// Free octets in front of each received message: room for an IPv6 header and for what a rewriter
 /// may add.
@@ -39,9 +37,8 @@ impl WireReceiver {
     /// refused.
     pub fn open() -> io::Result<Self> {
         let protocol = Protocol::from(i32::from(SHIM6_NEXT_HEADER));
-        let socket = Socket::new(Domain::IPV6, Type::RAW, Some(protocol)).map_err(|error| {
-            while_opening("opening the raw IPv6 socket for protocol 140", error)
-        })?;
+        let socket = Socket::new(Domain::IPV6, Type::RAW, Some(protocol))
+            .map_err(|error| while_opening("opening the raw IPv6 socket for protocol 140", error))?;
         socket.set_nonblocking(true)?;
         let options = [
             (libc::IPV6_RECVPKTINFO, "IPV6_RECVPKTINFO"),
@@ -51,9 +48,8 @@ impl WireReceiver {
             (libc::IPV6_FLOWINFO, "IPV6_FLOWINFO"),
         ];
         for (option, name) in options {
-            socket_option::set(&socket, libc::IPPROTO_IPV6, option, 1).map_err(|error| {
-                while_doing(format_args!("setting {name} on the raw IPv6 socket"), error)
-            })?;
+            socket_option::set(&socket, libc::IPPROTO_IPV6, option, 1)
+                .map_err(|error| while_doing(format_args!("setting {name} on the raw IPv6 socket"), error))?;
         }
         socket_option::grow_receive_buffer(&socket, SOCKET_BUFFER_OCTETS)?;
         Ok(Self { socket })
@@ -80,8 +76,7 @@ impl WireReceiver {
     /// The kernel's, if it is too old to tell (Linux 4.12).
     pub fn overflows(&self) -> io::Result<u32> {
         const COUNTERS: usize = libc::SK_MEMINFO_DROPS as usize + 1;
-        let counters: [u32; COUNTERS] =
-            socket_option::get(&self.socket, libc::SOL_SOCKET, libc::SO_MEMINFO)?;
+        let counters: [u32; COUNTERS] = socket_option::get(&self.socket, libc::SOL_SOCKET, libc::SO_MEMINFO)?;
         Ok(counters[COUNTERS - 1])
     }
 }
@@ -211,12 +206,7 @@ impl RecvBatch {
         let (mut vectors, mut headers): ([libc::iovec; MAX_BATCH], [libc::mmsghdr; MAX_BATCH]) =
             unsafe { (zeroed(), zeroed()) };
         let buffers = self.buffers.chunks_exact_mut(self.stride);
-        for (((slot, buffer), vector), header) in self
-            .slots
-            .iter_mut()
-            .zip(buffers)
-            .zip(&mut vectors)
-            .zip(&mut headers)
+        for (((slot, buffer), vector), header) in self.slots.iter_mut().zip(buffers).zip(&mut vectors).zip(&mut headers)
         {
             let space = &mut buffer[HEADROOM_OCTETS..];
             vector.iov_base = space.as_mut_ptr().cast();
@@ -354,18 +344,11 @@ fn parse_control(mut control: &[u8]) -> Option<PacketInfo> {
         match (level, kind) {
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 let address: [u8; 16] = value.get(..16)?.try_into().ok()?;
-                target = Some((
-                    Ipv6Addr::from(address),
-                    read_int(value, 16)?.cast_unsigned(),
-                ));
+                target = Some((Ipv6Addr::from(address), read_int(value, 16)?.cast_unsigned()));
             }
-            (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => {
-                hop_limit = u8::try_from(read_int(value, 0)?).ok()
-            }
+            (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => hop_limit = u8::try_from(read_int(value, 0)?).ok(),
             // Left out by the kernel when all of it is zero.
-            (libc::IPPROTO_IPV6, libc::IPV6_FLOWINFO) => {
-                flow = u32::from_be_bytes(value.get(..4)?.try_into().ok()?)
-            }
+            (libc::IPPROTO_IPV6, libc::IPV6_FLOWINFO) => flow = u32::from_be_bytes(value.get(..4)?.try_into().ok()?),
             _ => {}
         }
         control = control
@@ -384,20 +367,14 @@ fn parse_control(mut control: &[u8]) -> Option<PacketInfo> {
 
 fn read_int(octets: &[u8], offset: usize) -> Option<i32> {
     Some(i32::from_ne_bytes(
-        octets
-            .get(offset..offset.checked_add(4)?)?
-            .try_into()
-            .ok()?,
+        octets.get(offset..offset.checked_add(4)?)?.try_into().ok()?,
     ))
 }
 
 fn read_usize(octets: &[u8], offset: usize) -> Option<usize> {
     const OCTETS: usize = size_of::<usize>();
     Some(usize::from_ne_bytes(
-        octets
-            .get(offset..offset.checked_add(OCTETS)?)?
-            .try_into()
-            .ok()?,
+        octets.get(offset..offset.checked_add(OCTETS)?)?.try_into().ok()?,
     ))
 }
 

@@ -69,35 +69,21 @@ impl WireSender {
         }
         // IPPROTO_RAW never receives, and has IPV6_HDRINCL set. It is set again all the same: it is
         // what counts.
-        let socket = Socket::new(
-            Domain::IPV6,
-            Type::RAW,
-            Some(Protocol::from(libc::IPPROTO_RAW)),
-        )
-        .map_err(|error| while_opening("opening the raw IPv6 socket for sending", error))?;
+        let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))
+            .map_err(|error| while_opening("opening the raw IPv6 socket for sending", error))?;
         socket.set_nonblocking(true)?;
         let set = |name, result: io::Result<()>| {
-            result.map_err(|error| {
-                while_doing(format_args!("setting {name} on the raw IPv6 socket"), error)
-            })
+            result.map_err(|error| while_doing(format_args!("setting {name} on the raw IPv6 socket"), error))
         };
         set("IPV6_HDRINCL", socket.set_header_included_v6(true))?;
         set("IPV6_FREEBIND", socket.set_freebind_v6(true))?;
         if fwmark != 0 {
-            set(
-                "SO_MARK (which needs CAP_NET_ADMIN)",
-                socket.set_mark(fwmark),
-            )?;
+            set("SO_MARK (which needs CAP_NET_ADMIN)", socket.set_mark(fwmark))?;
         }
         socket_option::grow_send_buffer(&socket, SOCKET_BUFFER_OCTETS)?;
         socket
             .bind(&SocketAddrV6::new(local, 0, 0, 0).into())
-            .map_err(|error| {
-                while_doing(
-                    format_args!("binding the raw IPv6 socket to {local}"),
-                    error,
-                )
-            })?;
+            .map_err(|error| while_doing(format_args!("binding the raw IPv6 socket to {local}"), error))?;
         Ok(Self { socket, local })
     }
 
@@ -221,12 +207,7 @@ impl SendOutcome {
                 return Err(io::Error::from_raw_os_error(number));
             }
             // EINVAL is how a blackhole route answers; the packet itself was checked before.
-            libc::ENETUNREACH
-            | libc::EHOSTUNREACH
-            | libc::ENETDOWN
-            | libc::ENODEV
-            | libc::ENXIO
-            | libc::EINVAL => {
+            libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::ENODEV | libc::ENXIO | libc::EINVAL => {
                 self.unreachable += 1;
             }
             libc::EMSGSIZE => self.too_big += 1,

@@ -17,10 +17,7 @@ fn receiver(namespace: &Namespace) -> WireReceiver {
 }
 
 fn sender(namespace: &Namespace, local: Ipv6Addr, fwmark: u32) -> WireSender {
-    namespace
-        .run(|| WireSender::open(local, fwmark))
-        .unwrap()
-        .unwrap()
+    namespace.run(|| WireSender::open(local, fwmark)).unwrap().unwrap()
 }
 
 fn sent(count: usize) -> SendOutcome {
@@ -211,14 +208,9 @@ fn long_batches_arrive_whole_and_in_order() {
         || async {
             let joined = Joined::new().await;
             let mut receiver = receiver(&joined.b);
-            let packets: Vec<Vec<u8>> = (0_u32..150)
-                .map(|n| Header::A_TO_B.packet(&n.to_be_bytes()))
-                .collect();
+            let packets: Vec<Vec<u8>> = (0_u32..150).map(|n| Header::A_TO_B.packet(&n.to_be_bytes())).collect();
             let batch: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
-            assert_eq!(
-                sender(&joined.a, A, 0).send_batch(&batch).unwrap(),
-                sent(150)
-            );
+            assert_eq!(sender(&joined.a, A, 0).send_batch(&batch).unwrap(), sent(150));
             let found = messages(&mut receiver, 150).await;
             assert!(
                 found
@@ -279,10 +271,7 @@ fn overflow_of_the_receive_buffer_is_counted() {
                 assert_eq!(sender.send_batch(&batch).unwrap(), sent(MAX_BATCH));
                 receiver.overflows().unwrap() == 0
             });
-            assert!(
-                batches.count() < 1000,
-                "64,000 packets fit into the receive buffer"
-            );
+            assert!(batches.count() < 1000, "64,000 packets fit into the receive buffer");
         },
     );
 }
@@ -301,10 +290,8 @@ fn a_source_specific_route_and_a_mark_choose_the_way_out() {
             let bind = || UdpSocket::bind((ELSEWHERE, 0));
             let itself = joined.b.run(bind).unwrap().unwrap();
             wait_until_delivered(&itself, &itself);
-            let (unassigned, marked): (Ipv6Addr, Ipv6Addr) = (
-                "2001:db8:1::c".parse().unwrap(),
-                "2001:db8:2::1".parse().unwrap(),
-            );
+            let (unassigned, marked): (Ipv6Addr, Ipv6Addr) =
+                ("2001:db8:1::c".parse().unwrap(), "2001:db8:2::1".parse().unwrap());
             let route = |source, table| RouteSpec {
                 destination: (ELSEWHERE, 128),
                 source,
@@ -314,10 +301,7 @@ fn a_source_specific_route_and_a_mark_choose_the_way_out() {
                 metric: None,
                 kind: RouteKind::Unicast,
             };
-            netlink_a
-                .add_route(&route(Some((A, 64)), MAIN_TABLE))
-                .await
-                .unwrap();
+            netlink_a.add_route(&route(Some((A, 64)), MAIN_TABLE)).await.unwrap();
             netlink_a.add_route(&route(None, 100)).await.unwrap();
             let rule = RuleSpec {
                 priority: 100,
@@ -345,9 +329,7 @@ fn a_source_specific_route_and_a_mark_choose_the_way_out() {
                     ..Header::A_TO_B
                 }
                 .packet(&source.octets());
-                let outcome = sender(&joined.a, source, fwmark)
-                    .send_batch(&[&packet])
-                    .unwrap();
+                let outcome = sender(&joined.a, source, fwmark).send_batch(&[&packet]).unwrap();
                 assert_eq!(outcome, expected, "from {source} with mark {fwmark}");
             }
             let expected = [A, unassigned, marked].map(|address| address.octets());
@@ -364,9 +346,7 @@ fn an_interface_that_is_down_is_unreachable() {
             let joined = Joined::new().await;
             joined.netlink_a.set_down(joined.index_a).await.unwrap();
             let packet = Header::A_TO_B.packet(b"message");
-            let outcome = sender(&joined.a, A, 0)
-                .send_batch(&[packet.as_slice(); 2])
-                .unwrap();
+            let outcome = sender(&joined.a, A, 0).send_batch(&[packet.as_slice(); 2]).unwrap();
             assert_eq!(
                 outcome,
                 SendOutcome {

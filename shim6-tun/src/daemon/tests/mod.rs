@@ -1,0 +1,4 @@
+//! The daemon against a kernel of its own.
+
+mod run;
+mod taps;
