@@ -10,8 +10,11 @@
 //!   is put first so only once per pass, even if it had its turn already, so that a peer whose probes keep coming in
 //!   over one pair does not keep us from trying the others.
 //!
-//! A pass goes on when the state changes between Exploring and InboundOk; else two hosts that fall back to Exploring
-//! again and again might never get to the end of their lists.
+//! Exploring and InboundOk have a pass each, and going back to a state goes on with its pass. What ends an exploration
+//! is an InboundOk probe that gets through, and where pairs are many, the time in InboundOk (a Send Timeout, unless the
+//! peer is heard again) may be too short for all of them: two hosts that fall back to Exploring again and again still
+//! get to the end of their lists. The first time in InboundOk takes over where Exploring is, since a peer that still
+//! explores has not heard the probes before.
 //!
 //! The time between probes has a jitter of 15 % either way, so that contexts that failed together do not stay together.
 
@@ -22,18 +25,18 @@ use core::time::Duration;
 use rand_core::Rng;
 
 use crate::time::micros;
-use crate::{Cause, Config, Instant, LocatorPair};
+use crate::{Cause, Config, Instant, LocatorPair, ProbeState};
 
 /// The jitter's half width, in thousandths of the interval.
 const JITTER: u32 = 150;
 
-#[derive(Clone, Debug)]
-struct Candidate {
-    pair: LocatorPair,
+/// One way through the pairs.
+#[derive(Clone, Debug, Default)]
+struct Pass {
     /// Probed in this pass.
-    tried: bool,
+    tried: Vec<LocatorPair>,
     /// Put first in this pass because a probe had arrived on it.
-    preferred: bool,
+    preferred: Vec<LocatorPair>,
 }
 
 /// Why a probe is sent.
@@ -47,11 +50,14 @@ pub(crate) enum Turn {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Explorer {
-    candidates: Vec<Candidate>,
+    pairs: Vec<LocatorPair>,
     /// Local addresses that are not operational.
     unusable: Vec<Ipv6Addr>,
     /// The pair that comes last in a pass.
     last_choice: Option<LocatorPair>,
+    exploring: Pass,
+    /// The pass of InboundOk; none before its first probe.
+    answering: Option<Pass>,
     /// Why the present (or else the last) exploration began.
     cause: Cause,
     /// Probes in the present sequence of growing intervals.
@@ -65,9 +71,11 @@ pub(crate) struct Explorer {
 impl Explorer {
     pub(crate) fn new(pairs: Vec<LocatorPair>) -> Self {
         let mut explorer = Self {
-            candidates: Vec::new(),
+            pairs: Vec::new(),
             unusable: Vec::new(),
             last_choice: None,
+            exploring: Pass::default(),
+            answering: None,
             cause: Cause::Requested,
             count: 0,
             probed: Instant::EPOCH,
@@ -77,13 +85,13 @@ impl Explorer {
         explorer
     }
 
-    pub(crate) fn pairs(&self) -> impl Iterator<Item = LocatorPair> {
-        self.candidates.iter().map(|candidate| candidate.pair)
+    pub(crate) fn pairs(&self) -> &[LocatorPair] {
+        &self.pairs
     }
 
     /// Whether `pair` is one of the pairs and its local address operational.
     pub(crate) fn is_usable(&self, pair: LocatorPair) -> bool {
-        self.pairs().any(|known| known == pair) && !self.unusable.contains(&pair.local)
+        self.pairs.contains(&pair) && !self.unusable.contains(&pair.local)
     }
 
     pub(crate) fn cause(&self) -> Cause {
@@ -96,21 +104,18 @@ impl Explorer {
 
     /// Replaces the pairs; those that stay keep their place in the pass. Gives whether there is a new one.
     pub(crate) fn set_pairs(&mut self, pairs: Vec<LocatorPair>) -> bool {
-        let before = core::mem::take(&mut self.candidates);
-        let mut is_new = false;
+        let before = core::mem::take(&mut self.pairs);
         for pair in pairs {
-            if self.pairs().any(|known| known == pair) {
-                continue;
+            if !self.pairs.contains(&pair) {
+                self.pairs.push(pair);
             }
-            let known = before.iter().find(|candidate| candidate.pair == pair).cloned();
-            is_new |= known.is_none();
-            self.candidates.push(known.unwrap_or(Candidate {
-                pair,
-                tried: false,
-                preferred: false,
-            }));
         }
-        is_new
+        let pairs = &self.pairs;
+        for pass in self.answering.iter_mut().chain([&mut self.exploring]) {
+            pass.tried.retain(|pair| pairs.contains(pair));
+            pass.preferred.retain(|pair| pairs.contains(pair));
+        }
+        pairs.iter().any(|pair| !before.contains(pair))
     }
 
     /// Marks a local address; gives whether that made it usable.
@@ -133,7 +138,8 @@ impl Explorer {
     pub(crate) fn begin(&mut self, cause: Cause, last_choice: Option<LocatorPair>) {
         self.cause = cause;
         self.last_choice = last_choice;
-        self.new_pass();
+        self.exploring = Pass::default();
+        self.answering = None;
         self.restart_backoff();
     }
 
@@ -156,12 +162,13 @@ impl Explorer {
         }
     }
 
-    /// The pair for the next probe, or `None` if none is usable, and when the one after it is due.
+    /// The pair for the next probe, which says `state`, or `None` if none is usable, and when the one after it is due.
     ///
     /// A reply starts the present interval again but does not lengthen it: it is as much a probe as any other, but how
     /// many of them there are is for the peer's backoff to limit.
     pub(crate) fn probe(
         &mut self,
+        state: ProbeState,
         turn: Turn,
         now: Instant,
         config: &Config,
@@ -172,45 +179,36 @@ impl Explorer {
         }
         self.probed = now;
         self.next = Some(now + jittered(config.probe_interval(self.count), config.max_probe_timeout(), rng));
-        self.pick(match turn {
+        let arrived_on = match turn {
             Turn::Timer => None,
             Turn::Reply(arrived_on) => arrived_on,
-        })
+        };
+        self.pick(state, arrived_on)
     }
 
-    fn pick(&mut self, arrived_on: Option<LocatorPair>) -> Option<LocatorPair> {
-        if let Some(pair) = arrived_on
-            && self.is_usable(pair)
-            && let Some(candidate) = self.candidates.iter_mut().find(|candidate| candidate.pair == pair)
-            && !candidate.preferred
-        {
-            candidate.preferred = true;
-            candidate.tried = true;
+    fn pick(&mut self, state: ProbeState, arrived_on: Option<LocatorPair>) -> Option<LocatorPair> {
+        let preferred = arrived_on.filter(|&pair| self.is_usable(pair));
+        let pass = match state {
+            ProbeState::InboundOk => self.answering.get_or_insert_with(|| self.exploring.clone()),
+            ProbeState::Exploring | ProbeState::Operational => &mut self.exploring,
+        };
+        if let Some(pair) = preferred.filter(|pair| !pass.preferred.contains(pair)) {
+            pass.preferred.push(pair);
+            pass.tried.push(pair);
             return Some(pair);
         }
-        let index = self.first_untried().or_else(|| {
-            self.new_pass();
-            self.first_untried()
+        let is_last = |pair: &LocatorPair| Some(*pair) == self.last_choice;
+        let usable = || self.pairs.iter().filter(|pair| !self.unusable.contains(&pair.local));
+        let first_untried = |tried: &[LocatorPair]| {
+            let open = || usable().filter(|pair| !tried.contains(pair));
+            open().find(|pair| !is_last(pair)).or_else(|| open().next()).copied()
+        };
+        let pair = first_untried(&pass.tried).or_else(|| {
+            *pass = Pass::default();
+            first_untried(&[])
         })?;
-        let candidate = self.candidates.get_mut(index)?;
-        candidate.tried = true;
-        Some(candidate.pair)
-    }
-
-    fn first_untried(&self) -> Option<usize> {
-        let open = |candidate: &Candidate| !candidate.tried && !self.unusable.contains(&candidate.pair.local);
-        let is_last = |candidate: &Candidate| Some(candidate.pair) == self.last_choice;
-        self.candidates
-            .iter()
-            .position(|candidate| open(candidate) && !is_last(candidate))
-            .or_else(|| self.candidates.iter().position(open))
-    }
-
-    fn new_pass(&mut self) {
-        for candidate in &mut self.candidates {
-            candidate.tried = false;
-            candidate.preferred = false;
-        }
+        pass.tried.push(pair);
+        Some(pair)
     }
 }
 

@@ -65,7 +65,7 @@ impl Reap {
     }
 
     /// The pairs that may be explored, the most preferred first.
-    pub fn pairs(&self) -> impl Iterator<Item = LocatorPair> {
+    pub fn pairs(&self) -> &[LocatorPair] {
         self.explorer.pairs()
     }
 
@@ -309,7 +309,7 @@ impl Reap {
                 self.send_probe(ProbeState::Operational, pair, rng);
             }
             Some(Message::Probe(state)) => {
-                if let Some(pair) = self.explorer.probe(turn, now, &self.config, rng) {
+                if let Some(pair) = self.explorer.probe(state, turn, now, &self.config, rng) {
                     self.send_probe(state, pair, rng);
                 }
             }

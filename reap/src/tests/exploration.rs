@@ -155,7 +155,7 @@ fn a_new_pair_is_probed_soon_and_the_pass_goes_on() {
     let mut more = pairs(1, 3);
     more.insert(0, pair(1, 0));
     reap.set_pairs(more);
-    assert_eq!(reap.pairs().count(), 4);
+    assert_eq!(reap.pairs().len(), 4);
     let next = alone(&mut reap, 1, 4)[0];
     assert_eq!((next.0, next.1), (last + secs(0.5), pair(1, 0)));
 }

@@ -9,6 +9,9 @@ use super::secs;
 use super::world::World;
 use crate::Config;
 
+/// The longest time between payload packets in a world.
+const SLOWEST_FLOW: Duration = Duration::from_secs(2);
+
 /// What a world looks like, apart from its seed.
 #[derive(Clone, Debug)]
 struct Plan {
@@ -21,7 +24,7 @@ struct Plan {
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
-    let flow = || prop::option::weighted(0.8, 20u16..2000);
+    let flow = || prop::option::weighted(0.8, 20..=SLOWEST_FLOW.as_millis() as u16);
     (1usize..=3, 1usize..=3, flow(), flow(), any::<u64>())
         .prop_flat_map(|(ours, theirs, first, second, seed)| {
             let n = ours * theirs;
@@ -65,13 +68,21 @@ fn build(plan: &Plan, config: Config) -> World {
 
 /// The time by which a failure must be over.
 ///
-/// It takes a Send Timeout to notice it, and one more when the peer had been heard just before the failure. Then within
-/// one pass over the pairs a probe of one host gets through, and within one more pass, which begins at the shortest
-/// interval again, the other host's answer does. If by then a Send Timeout has passed, the first host has to be heard
-/// once more. Jitter and a round trip come on top.
+/// It takes a packet, and a Send Timeout, to notice it, and both once more when the peer had been heard just before the
+/// failure. Then within
+/// one pass over the pairs a probe of one host gets through, and within one more, which begins at the shortest interval
+/// again, the other host's answer does, if the pass fits into the Send Timeout for which the first one counts as heard.
+/// If it does not, that host has to be heard a second time, by which time intervals may be at their longest, and again
+/// if the other one was heard in between.
 fn bound(config: &Config, pairs: u32) -> Duration {
-    let pass: Duration = (1..=pairs).map(|count| config.probe_interval(count)).sum();
-    config.send_timeout * 3 + (pass * 3).mul_f64(1.15) + secs(0.1)
+    let pass: Duration = (1..=pairs + 1).map(|count| config.probe_interval(count)).sum();
+    let pass = pass.mul_f64(1.15);
+    let noticed = (config.send_timeout + SLOWEST_FLOW) * 2;
+    if pass <= config.send_timeout {
+        noticed + pass * 2
+    } else {
+        noticed * 2 + pass * 2 + config.max_probe_timeout.mul_f64(1.15) * pairs * 2
+    }
 }
 
 fn quick() -> Config {
@@ -89,8 +100,13 @@ fn recovers(plan: &Plan, config: Config, loss_per_mille: u32, bounds: u32) -> Wo
     let mut world = build(plan, config);
     world.loss_per_mille = loss_per_mille;
     let end = world.now + bound(&config, pairs_of(plan)) * bounds;
-    let label = |world: &World| std::format!("{plan:?}: {:?}, {:?}", world.reap(0).state(), world.reap(1).state());
-    assert!(world.run_until(end, World::is_well), "{}", label(&world));
+    let is_well = world.run_until(end, World::is_well);
+    assert!(
+        is_well,
+        "{plan:?}: {:?}, {:?}",
+        world.reap(0).state(),
+        world.reap(1).state()
+    );
     world
 }
 
@@ -113,6 +129,25 @@ proptest! {
     #[test]
     fn every_world_recovers_although_packets_get_lost(plan in plan()) {
         recovers(&plan, quick(), 100, 20);
+    }
+
+    #[test]
+    fn two_locators_each_recover_in_two_passes(mut plan in plan(), alive in (0usize..4, 0usize..4)) {
+        plan.locators = [2, 2];
+        plan.dead = [alive.0, alive.1].map(|alive| (0..4).map(|index| index != alive).collect());
+        recovers(&plan, Config::default(), 0, 1);
+        recovers(&plan, quick(), 0, 1);
+    }
+
+    #[test]
+    fn three_locators_each_recover_by_the_only_pair_of_each_direction(
+        mut plan in plan(),
+        alive in (0usize..9, 0usize..9),
+    ) {
+        plan.locators = [3, 3];
+        plan.dead = [alive.0, alive.1].map(|alive| (0..9).map(|index| index != alive).collect());
+        recovers(&plan, Config::default(), 0, 1);
+        recovers(&plan, quick(), 0, 1);
     }
 
     #[test]
