@@ -21,7 +21,11 @@ pub fn shim6() -> &'static Path {
     BUILT.get_or_init(|| build().unwrap_or_else(|error| panic!("no shim6 to test: {error:#}")))
 }
 
-fn build() -> anyhow::Result<PathBuf> {
+/// Builds the `shim6` program, for programs that are no tests.
+///
+/// # Errors
+/// What Cargo said.
+pub fn build() -> anyhow::Result<PathBuf> {
     let running = env::current_exe().context("cannot find the running program")?;
     let place =
         Place::of(&running).with_context(|| format!("{} is in no target directory of Cargo", running.display()))?;

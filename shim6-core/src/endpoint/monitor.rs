@@ -54,6 +54,8 @@ impl Announced {
             let keepalive_timeout = clamp(Duration::from_millis(u64::from(milliseconds)));
             return ReapConfig {
                 keepalive_timeout,
+                // What suits our own Send Timeout may be too slow for the peer's (RFC 5534 section 7: half of it at most).
+                keepalive_interval: ours.keepalive_interval.map(|own| own.min(keepalive_timeout / 2)),
                 ..*ours
             };
         }

@@ -70,13 +70,13 @@ fn main() -> anyhow::Result<ExitCode> {
         command: Command::Throughput(args),
     } = Cli::parse();
     // Outside of the namespaces, where Cargo may need the network.
-    let shim6 = binary::shim6();
+    let shim6 = binary::build()?;
     lab::enter_user_namespace()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let result = runtime.block_on(throughput(shim6, args))?;
+    let result = runtime.block_on(throughput(&shim6, args))?;
     if args.json {
         println!("{}", serde_json::to_string(&result)?);
     } else {

@@ -154,3 +154,16 @@ fn timeouts_of_zero_do_not_stop_time() {
     world.cut_both_ways(world.pair(A, B));
     world.run(secs(1));
 }
+
+#[test]
+fn keepalives_are_in_time_for_a_peer_that_is_faster_than_their_configured_interval() {
+    let slow = EndpointConfig {
+        reap: ReapConfig {
+            keepalive_interval: Some(secs(5)),
+            ..ReapConfig::default()
+        },
+        ..EndpointConfig::default()
+    };
+    assert_eq!(told(&slow, None, Some(300)).keepalive_interval, Some(ms(150)));
+    assert_eq!(told(&slow, None, Some(60_000)).keepalive_interval, Some(secs(5)));
+}

@@ -31,12 +31,13 @@ use super::{IPV6_HEADER_OCTETS, socket_option, while_doing, while_opening};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TapOptions {
     /// Size of the ring in octets, rounded up to whole blocks of 64 KiB, two at least. A packet takes about 150
-    /// octets of it, and each block timeout uses up a block: the default of 4 MiB lets the reader be a quarter of a
+    /// octets of it, and each block timeout uses up a block: the default of 4 MiB lets the reader be more than a
     /// second late. Default 4 MiB.
     pub ring_octets: usize,
     /// The longest time for which a packet waits in a block that is not full, in whole
     /// milliseconds, at least one. The kernel's timer runs at this interval even without traffic.
-    /// Default 4 ms.
+    /// Each block wakes the reader, which is most of what a tap costs on a busy machine: hence not
+    /// shorter than failure detection needs. Default 20 ms.
     pub block_timeout: Duration,
     /// How many octets of each packet are shown, from its IPv6 header on: 40 to 256. Default 64.
     pub snap_octets: usize,
@@ -46,7 +47,7 @@ impl Default for TapOptions {
     fn default() -> Self {
         Self {
             ring_octets: 4 * 1024 * 1024,
-            block_timeout: Duration::from_millis(4),
+            block_timeout: Duration::from_millis(20),
             snap_octets: 64,
         }
     }
