@@ -9,7 +9,7 @@ use crate::netlink::{AddressSpec, Netlink, NetlinkError, RouteSpec, RuleSpec, un
 /// Shim6's protocol number).
 pub const TAG: u8 = 140;
 
-/// Removes the addresses and routes that an earlier run left because it was killed. Only for a
+/// Removes the addresses, routes and rules that an earlier run left because it was killed. Only for a
 /// daemon that knows itself to be the only one in its network namespace.
 ///
 /// Returns how many there were.

@@ -294,6 +294,14 @@ pub(super) fn rule(message: &RuleMessage) -> Option<RuleSpec> {
     Some(spec)
 }
 
+/// The tag that a rule carries.
+pub(super) fn rule_tag(message: &RuleMessage) -> Option<u8> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        RuleAttribute::Protocol(protocol) => Some(u8::from(*protocol)),
+        _ => None,
+    })
+}
+
 pub(super) fn rule_message(spec: &RuleSpec, tag: Option<u8>) -> RuleMessage {
     let mut message = RuleMessage::default();
     message.header.family = AddressFamily::Inet6;

@@ -197,15 +197,7 @@ impl Netlink {
 
     /// The rules that lead to a table and select by nothing but the mark.
     pub async fn rules(&self) -> Result<Vec<RuleSpec>, NetlinkError> {
-        let mut message = RuleMessage::default();
-        message.header.family = AddressFamily::Inet6;
-        let request = RouteNetlinkMessage::GetRule(message);
-        let messages = self.dump(request, "list the routing rules").await?;
-        let rules = messages.iter().filter_map(|m| match m {
-            RouteNetlinkMessage::NewRule(m) => message::rule(m),
-            _ => None,
-        });
-        Ok(rules.collect())
+        Ok(self.rule_messages().await?.iter().filter_map(message::rule).collect())
     }
 
     /// Adds a rule. [`NetlinkError::is_exists`] if there is an identical one.
@@ -241,7 +233,7 @@ impl Netlink {
         Ok(())
     }
 
-    /// Deletes the addresses and the routes that carry `tag`, as an earlier run left them.
+    /// Deletes the addresses, routes and rules that carry `tag`, as an earlier run left them.
     /// Returns how many there were.
     pub async fn remove_tagged(&self, tag: u8) -> Result<usize, NetlinkError> {
         let mut removed = 0;
@@ -261,6 +253,15 @@ impl Netlink {
                 removed += 1;
             }
         }
+        let ours = self.tagged(tag);
+        for listed in self.rule_messages().await? {
+            if let Some(found) = message::rule(&listed)
+                && message::rule_tag(&listed) == Some(tag)
+            {
+                unless_missing(ours.delete_rule(&found).await)?;
+                removed += 1;
+            }
+        }
         Ok(removed)
     }
 
@@ -268,6 +269,18 @@ impl Netlink {
     /// of the calling thread and on its Tokio runtime.
     pub fn monitor() -> Result<Monitor, NetlinkError> {
         Monitor::subscribe()
+    }
+
+    async fn rule_messages(&self) -> Result<Vec<RuleMessage>, NetlinkError> {
+        let mut message = RuleMessage::default();
+        message.header.family = AddressFamily::Inet6;
+        let request = RouteNetlinkMessage::GetRule(message);
+        let messages = self.dump(request, "list the routing rules").await?;
+        let rules = messages.into_iter().filter_map(|message| match message {
+            RouteNetlinkMessage::NewRule(rule) => Some(rule),
+            _ => None,
+        });
+        Ok(rules.collect())
     }
 
     async fn delete_listed_route(&self, listed: &RouteMessage) -> Result<(), NetlinkError> {

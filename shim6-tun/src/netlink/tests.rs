@@ -324,9 +324,16 @@ fn only_what_carries_the_tag_is_removed_by_it() {
         };
         ours.add_address(&address).await.unwrap();
         ours.add_route(&route).await.unwrap();
+        let rule = RuleSpec {
+            priority: 140,
+            table: 21_302,
+            fwmark: Some(0x5336),
+            invert: true,
+        };
+        ours.add_rule(&rule).await.unwrap();
         let foreign = ours.delete_route(&default_route(eth0)).await;
         assert!(foreign.unwrap_err().is_not_found());
-        assert_eq!(netlink.remove_tagged(140).await.unwrap(), 2);
+        assert_eq!(netlink.remove_tagged(140).await.unwrap(), 3);
         assert_eq!(netlink.snapshot().await, before);
     });
 }
