@@ -17,8 +17,7 @@ use alloc::vec::Vec;
 
 use crate::wire::header::{Control, put_tag, put_u32, tag_of, u32_at};
 use crate::wire::option::{
-    LocatorList, OptionSet, OptionWriter, UlidPair, cga_parameters, forked_instance, keepalive_timeout,
-    keepalive_timeout_ms, responder_validator, ulid_pair,
+    Announcement, LocatorList, OptionSet, OptionWriter, UlidPair, forked_instance, responder_validator, ulid_pair,
 };
 use crate::wire::{ContextTag, OptionType, ParseError};
 
@@ -127,12 +126,7 @@ impl I2 {
         LEN + responder_validator::buffer_len(&self.validator)
             + self.ulid_pair.map_or(0, |_| ulid_pair::BUFFER_LEN)
             + self.forked_instance.map_or(0, |_| forked_instance::BUFFER_LEN)
-            + self.locators.as_ref().map_or(0, LocatorList::buffer_len)
-            + self.cga_parameters.as_deref().map_or(0, cga_parameters::buffer_len)
-            + self.keepalive_timeout.map_or(0, |_| keepalive_timeout::BUFFER_LEN)
-            + self
-                .keepalive_timeout_ms
-                .map_or(0, |_| keepalive_timeout_ms::BUFFER_LEN)
+            + self.announcement().buffer_len()
     }
 
     pub(super) fn write(&self, out: &mut [u8]) {
@@ -147,17 +141,15 @@ impl I2 {
         if let Some(instance) = self.forked_instance {
             forked_instance::emit(instance, &mut writer);
         }
-        if let Some(list) = &self.locators {
-            list.emit(&mut writer);
-        }
-        if let Some(parameters) = &self.cga_parameters {
-            cga_parameters::emit(parameters, &mut writer);
-        }
-        if let Some(seconds) = self.keepalive_timeout {
-            keepalive_timeout::emit(seconds, &mut writer);
-        }
-        if let Some(milliseconds) = self.keepalive_timeout_ms {
-            keepalive_timeout_ms::emit(milliseconds, &mut writer);
+        self.announcement().emit(&mut writer);
+    }
+
+    fn announcement(&self) -> Announcement<'_> {
+        Announcement {
+            locators: self.locators.as_ref(),
+            cga_parameters: self.cga_parameters.as_deref(),
+            keepalive_timeout: self.keepalive_timeout,
+            keepalive_timeout_ms: self.keepalive_timeout_ms,
         }
     }
 }

@@ -14,9 +14,7 @@
 use alloc::vec::Vec;
 
 use crate::wire::header::{Control, put_tag, put_u32, tag_of, u32_at};
-use crate::wire::option::{
-    LocatorList, OptionSet, OptionWriter, cga_parameters, keepalive_timeout, keepalive_timeout_ms,
-};
+use crate::wire::option::{Announcement, LocatorList, OptionSet, OptionWriter};
 use crate::wire::{ContextTag, OptionType, ParseError};
 
 const INITIATOR_NONCE: usize = 12;
@@ -90,29 +88,22 @@ pub struct R2 {
 
 impl R2 {
     pub(super) fn buffer_len(&self) -> usize {
-        LEN + self.locators.as_ref().map_or(0, LocatorList::buffer_len)
-            + self.cga_parameters.as_deref().map_or(0, cga_parameters::buffer_len)
-            + self.keepalive_timeout.map_or(0, |_| keepalive_timeout::BUFFER_LEN)
-            + self
-                .keepalive_timeout_ms
-                .map_or(0, |_| keepalive_timeout_ms::BUFFER_LEN)
+        LEN + self.announcement().buffer_len()
     }
 
     pub(super) fn write(&self, out: &mut [u8]) {
         put_tag(out, self.responder_context_tag);
         put_u32(out, INITIATOR_NONCE, self.initiator_nonce);
         let mut writer = OptionWriter::new(&mut out[LEN..]);
-        if let Some(list) = &self.locators {
-            list.emit(&mut writer);
-        }
-        if let Some(parameters) = &self.cga_parameters {
-            cga_parameters::emit(parameters, &mut writer);
-        }
-        if let Some(seconds) = self.keepalive_timeout {
-            keepalive_timeout::emit(seconds, &mut writer);
-        }
-        if let Some(milliseconds) = self.keepalive_timeout_ms {
-            keepalive_timeout_ms::emit(milliseconds, &mut writer);
+        self.announcement().emit(&mut writer);
+    }
+
+    fn announcement(&self) -> Announcement<'_> {
+        Announcement {
+            locators: self.locators.as_ref(),
+            cga_parameters: self.cga_parameters.as_deref(),
+            keepalive_timeout: self.keepalive_timeout,
+            keepalive_timeout_ms: self.keepalive_timeout_ms,
         }
     }
 }

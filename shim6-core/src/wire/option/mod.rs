@@ -7,6 +7,7 @@
 //!
 //! Length counts the contents only. Padding is written as zero and not looked at when read.
 
+mod announcement;
 pub mod cga_parameters;
 pub mod forked_instance;
 pub mod keepalive_timeout;
@@ -16,6 +17,7 @@ pub mod responder_validator;
 mod set;
 pub mod ulid_pair;
 
+pub(in crate::wire) use announcement::Announcement;
 pub use locator_list::{LocatorList, LocatorListView};
 pub use set::OptionSet;
 pub use ulid_pair::UlidPair;
