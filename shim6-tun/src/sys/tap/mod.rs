@@ -36,8 +36,7 @@ pub struct TapOptions {
     pub ring_octets: usize,
     /// The longest time for which a packet waits in a block that is not full, in whole
     /// milliseconds, at least one. The kernel's timer runs at this interval even without traffic.
-    /// Each block wakes the reader, which is most of what a tap costs on a busy machine: hence not
-    /// shorter than failure detection needs. Default 20 ms.
+    /// Each block wakes the reader: hence not shorter than failure detection needs. Default 20 ms.
     pub block_timeout: Duration,
     /// How many octets of each packet are shown, from its IPv6 header on: 40 to 256. Default 64.
     pub snap_octets: usize,
