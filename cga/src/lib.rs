@@ -43,6 +43,8 @@ mod error;
 mod extension;
 mod hash;
 mod hba;
+#[cfg(feature = "signatures")]
+mod key;
 mod parameters;
 mod prefix;
 mod search;
@@ -50,9 +52,12 @@ mod sec;
 mod verify;
 
 pub use cga::{Cga, CgaSearch};
+pub use der::DerError;
 pub use error::{Field, GenerateError, ParseError, UnsupportedSec, VerifyError};
 pub use extension::{Extension, ExtensionType, Extensions, MultiPrefix};
 pub use hba::{HbaSearch, HbaSet, MAX_PREFIXES, max_prefixes};
+#[cfg(feature = "signatures")]
+pub use key::{KeyError, KeyField, KeySizes, PrivateKey, PublicKey};
 pub use parameters::{CgaParameters, CgaParametersRef, MAX_COLLISION_COUNT, Modifier, PARAMETERS_HEAD_LEN};
 pub use prefix::SubnetPrefix;
 pub use search::ModifierSearch;
