@@ -7,5 +7,6 @@ pub mod daemon;
 pub mod demo;
 pub mod lab;
 pub mod netlink;
+pub mod search;
 pub mod status;
 pub mod sys;
