@@ -5,6 +5,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod demo;
+pub mod identity;
 pub mod lab;
 pub mod netlink;
 pub mod search;
