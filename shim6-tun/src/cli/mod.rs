@@ -1,5 +1,6 @@
 //! The `shim6` command line: one file per subcommand.
 
+pub mod address;
 pub mod demo;
 pub mod events;
 mod output;
@@ -52,6 +53,9 @@ pub enum Command {
     /// Cut the uplink of a download in a network made for the purpose, with and without Shim6
     #[command(after_help = EXIT_CODES)]
     Demo(demo::DemoArgs),
+    /// Make, show, verify and renew this host's addresses
+    #[command(after_help = EXIT_CODES, subcommand)]
+    Address(address::AddressCommand),
 }
 
 /// A command line that is understood by itself but not in what it says.
@@ -86,6 +90,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Status(args) => status::run(args),
         Command::Events(args) => events::run(args),
+        Command::Address(command) => address::run(command),
     };
     done.unwrap_or_else(|error| {
         if prints && is_closed_pipe(&error) {
