@@ -4,6 +4,7 @@
 //! tools. Where user namespaces are not allowed the tests say `skipped`; `SHIM6_REQUIRE_LAB=1`
 //! makes that a failure.
 
+mod address;
 mod bad_input;
 mod configuration;
 mod demo;
