@@ -20,11 +20,19 @@ pub struct Identity {
 impl Identity {
     /// The identity that an HBA set gives. The Locator List Generation is drawn at random (RFC 5533 section 10.1).
     pub fn from_hba_set(set: &HbaSet, rng: &mut dyn Rng) -> Self {
-        let locators: Vec<_> = set.addresses().to_vec();
-        let parameters = (0..locators.len())
-            .filter_map(|index| set.parameters_for(index))
-            .map(|own| own.to_vec())
-            .collect();
+        Self::from_hba_subset(set, |_| true, rng)
+    }
+
+    /// The identity over those addresses of a set that this host has now: a set may list prefixes of uplinks that are
+    /// not there at present.
+    pub fn from_hba_subset(set: &HbaSet, is_present: impl Fn(Ipv6Addr) -> bool, rng: &mut dyn Rng) -> Self {
+        let (locators, parameters) = set
+            .addresses()
+            .iter()
+            .enumerate()
+            .filter(|&(_, &address)| is_present(address))
+            .filter_map(|(index, &address)| Some((address, set.parameters_for(index)?.to_vec())))
+            .unzip();
         Self {
             locators,
             parameters,
@@ -57,6 +65,31 @@ impl Identity {
                 .iter()
                 .map(|&locator| (VerificationMethod::HBA, locator))
                 .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha12Rng;
+    use rand_chacha::rand_core::SeedableRng;
+    use shim6_cga::{CgaParameters, Sec, SubnetPrefix};
+
+    use super::*;
+
+    #[test]
+    fn subset_announces_only_the_addresses_that_are_there_with_parameters_of_their_own() {
+        let mut rng = ChaCha12Rng::seed_from_u64(1);
+        let prefixes = [1, 2, 3].map(|last| SubnetPrefix::new([0x20, 1, 0xd, 0xb8, 0, 0, 0, last]));
+        let set = HbaSet::generate(&prefixes, Sec::ZERO, &mut rng).expect("a set");
+        let absent = set.addresses()[1];
+        let identity = Identity::from_hba_subset(&set, |address| address != absent, &mut rng);
+        assert_eq!(identity.locators(), [set.addresses()[0], set.addresses()[2]]);
+        assert_eq!(identity.parameters(absent), None);
+        for &locator in identity.locators() {
+            let parameters = identity.parameters(locator).expect("parameters of each locator");
+            let parameters = CgaParameters::parse(parameters).expect("well-formed parameters");
+            assert_eq!(parameters.verify_cga(&locator), Ok(Sec::ZERO));
         }
     }
 }

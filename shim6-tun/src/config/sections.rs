@@ -18,6 +18,7 @@ const MAX_UPLINKS: usize = 16;
 const MAX_SOCKET_PATH: usize = 107;
 
 const SOCKET_EXPECTED: &str = "expected an absolute path of at most 107 octets, such as \"/run/shim6/shim6.sock\"";
+const IDENTITY_EXPECTED: &str = "expected an absolute path such as \"/var/lib/shim6/identity\", or \"none\"";
 const INTERFACE_EXPECTED: &str = "expected the name of a network interface, 1 to 15 octets, such as \"eth0\"";
 const GATEWAY_EXPECTED: &str = "expected the router's unicast IPv6 address, such as \"fe80::1\"";
 
@@ -93,6 +94,9 @@ fn addresses(section: Section<'_>) -> AddressConfig {
     let addresses = AddressConfig {
         dad: section.boolean("dad").unwrap_or(defaults.dad),
         sec: section.integer("sec", 0, 1).unwrap_or(defaults.sec),
+        identity: section
+            .parsed("identity", IDENTITY_EXPECTED, identity)
+            .unwrap_or(defaults.identity),
     };
     section.finish();
     addresses
@@ -223,6 +227,20 @@ fn socket_path(text: &str) -> Result<PathBuf, String> {
         return Err(format!("{text:?} is not an absolute path of a file"));
     }
     Ok(path)
+}
+
+fn identity(text: &str) -> Result<Option<PathBuf>, String> {
+    if text == "none" {
+        return Ok(None);
+    }
+    if text.contains('\0') {
+        return Err("has a zero octet in it".to_owned());
+    }
+    let path = PathBuf::from(text);
+    if !path.is_absolute() {
+        return Err(format!("{text:?} is not an absolute path"));
+    }
+    Ok(Some(path))
 }
 
 fn interface_name(text: &str) -> Result<String, String> {

@@ -130,7 +130,7 @@ fn an_unknown_key_names_the_nearest_one() {
     );
     assert_eq!(
         refused("[addresses]\nsec = 1\nprivacy = true\n"),
-        "shim6.toml:3: addresses.privacy: unknown key; expected one of dad, sec"
+        "shim6.toml:3: addresses.privacy: unknown key; expected one of dad, sec, identity"
     );
     assert_eq!(
         refused("\"a\\nb\" = 1\n").lines().count(),

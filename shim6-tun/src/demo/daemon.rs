@@ -176,10 +176,11 @@ pub fn configuration(socket: &Path, host: &Host) -> String {
     format!(
         "control_socket = {socket:?}\n\n\
          {uplinks}\
-         [addresses]\ndad = false\n\n\
+         [addresses]\ndad = false\nidentity = {identity:?}\n\n\
          [trigger]\npackets = 10\n\n\
          [reap]\nsend_timeout = \"300ms\"\ninitial_probe_timeout = \"100ms\"\n",
-        socket = socket.display().to_string()
+        socket = socket.display().to_string(),
+        identity = socket.with_file_name("identity").display().to_string()
     )
 }
 

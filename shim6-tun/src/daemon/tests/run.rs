@@ -18,6 +18,7 @@ fn config(directory: &Path, dad: bool) -> Config {
         control_socket: directory.join("control.sock"),
         addresses: AddressConfig {
             dad,
+            identity: Some(directory.join("identity")),
             ..AddressConfig::default()
         },
         ..Config::default()
