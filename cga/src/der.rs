@@ -70,6 +70,14 @@ pub(crate) fn sequence_len(octets: &[u8]) -> Result<usize, ParseError> {
     Ok(total)
 }
 
+/// Checks that `octets` are one SEQUENCE and nothing else, so that they are the public key field that is read back.
+pub(crate) fn check_public_key(octets: &[u8]) -> Result<(), ParseError> {
+    match octets.len() - sequence_len(octets)? {
+        0 => Ok(()),
+        trailing => Err(ParseError::PublicKeyTrailing { octets: trailing }),
+    }
+}
+
 /// Encodes the extended modifier of an HBA-only set in the form of a public key: a SubjectPublicKeyInfo of
 /// rsaEncryption whose RSAPublicKey has the nonce as modulus and the exponent 65537 (RFC 5535 section 6, step 2).
 pub(crate) fn encode_nonce(nonce: &[u8; NONCE_LEN]) -> Vec<u8> {

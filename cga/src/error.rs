@@ -1,10 +1,8 @@
 //! Errors: malformed octets, failed verification, refused generation.
 
-use core::fmt;
+use core::{fmt, net::Ipv6Addr};
 
-use crate::{
-    extension::ExtensionType, hba::MAX_PREFIXES, parameters::MAX_COLLISION_COUNT, prefix::SubnetPrefix, sec::Sec,
-};
+use crate::{extension::ExtensionType, parameters::MAX_COLLISION_COUNT, prefix::SubnetPrefix, sec::Sec};
 
 /// A Sec value that has no registered meaning (RFC 4982 section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -132,17 +130,27 @@ pub enum VerifyError {
     },
 }
 
-/// Why a set of addresses is not generated.
+/// Why an address or a set of addresses is not generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GenerateError {
+    /// The public key or the extension fields given are not well-formed.
+    #[error(transparent)]
+    Malformed(#[from] ParseError),
     /// The list of prefixes is empty.
-    #[error("no prefixes: expected 1 to {MAX_PREFIXES}")]
+    #[error("no prefixes: expected at least one")]
     NoPrefixes,
-    /// More prefixes than fit a message, see [`MAX_PREFIXES`].
-    #[error("{given} prefixes: expected at most {MAX_PREFIXES}, more do not fit a message of 1280 octets")]
+    /// More prefixes than fit a message, see [`max_prefixes`](crate::max_prefixes).
+    #[error(
+        "{given} prefixes: expected at most {most} beside a public key field of {public_key_len} octets, \
+         more do not fit a message of 1280 octets"
+    )]
     TooManyPrefixes {
         /// How many were given.
         given: usize,
+        /// How many fit.
+        most: usize,
+        /// Length of the public key field in octets.
+        public_key_len: usize,
     },
     /// A prefix is listed twice.
     #[error("prefix {prefix} is given more than once")]
@@ -150,10 +158,25 @@ pub enum GenerateError {
         /// The prefix.
         prefix: SubnetPrefix,
     },
-    /// The addresses collided three times (RFC 3972 section 4, step 8).
-    #[error("collision count: expected at most {MAX_COLLISION_COUNT}, found {given}; generate a new set")]
+    /// A prefix under which no host has an address, see [`SubnetPrefix::is_assignable`].
+    #[error("prefix {prefix}: expected one that a host can have an address under, not multicast and not ::/64")]
+    UnassignablePrefix {
+        /// The prefix.
+        prefix: SubnetPrefix,
+    },
+    /// The collision count asked for does not verify.
+    #[error("collision count: expected at most {MAX_COLLISION_COUNT}, found {given}")]
     CollisionCount {
         /// The count asked for.
         given: u8,
+    },
+    /// Addresses were in use at each collision count (RFC 3972 section 4, step 8; RFC 5535 section 6, step 6.4).
+    #[error(
+        "{address} is in use, as were those before it: expected no duplicate at some collision count up to \
+         {MAX_COLLISION_COUNT}; look for another host with the same parameters, or generate anew"
+    )]
+    TooManyCollisions {
+        /// The last address found in use.
+        address: Ipv6Addr,
     },
 }

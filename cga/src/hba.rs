@@ -15,17 +15,29 @@ use crate::{
     sec::Sec,
 };
 
-/// The most prefixes that an HBA set is generated for.
+/// The most prefixes that an HBA-only set is generated for, see [`max_prefixes`].
+pub const MAX_PREFIXES: usize = max_prefixes(der::MAX_ENCODED_NONCE_LEN);
+
+/// The most prefixes that a set is generated for whose public key field takes `public_key_len` octets; 0 if none.
 ///
 /// So that the largest Shim6 message of the set's owner, an I2bis (RFC 5533 section 5.9) with the parameters, all
 /// addresses as locators and their preferences, fits the 1280 octets that every IPv6 link carries, with 104 octets
-/// left for the responder's validator and other options.
-pub const MAX_PREFIXES: usize = 32;
+/// left for the responder's validator and other options. A CGA Signature option (RFC 5533 section 5.15.5) is counted
+/// too, because whoever adds a prefix to the set later has to sign its locators. A field that is no longer than the
+/// nonce of an HBA-only set is counted without it, since a key as short as that is no protection.
+pub const fn max_prefixes(public_key_len: usize) -> usize {
+    let mut prefixes = 0;
+    // The length first, so that no sum overflows.
+    while public_key_len <= LINK_MTU && largest_message_len(prefixes + 1, public_key_len) <= LINK_MTU {
+        prefixes += 1;
+    }
+    prefixes
+}
 
-const _: () = assert!(largest_message_len(MAX_PREFIXES) <= 1280);
-const _: () = assert!(largest_message_len(MAX_PREFIXES + 1) > 1280);
-
-/// An HBA-only set: one address under each prefix, bound to each other without a public key.
+/// An HBA set: one address under each prefix, bound to each other.
+///
+/// HBA-only, with a nonce in the place of a public key, or CGA/HBA, with a key that can sign for further locators (RFC
+/// 5535 section 4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HbaSet {
     /// Those of the first address; the others differ in the subnet prefix only.
@@ -36,11 +48,11 @@ pub struct HbaSet {
 }
 
 impl HbaSet {
-    /// Generates a set (RFC 5535 section 6) for 1 to [`MAX_PREFIXES`] different prefixes.
+    /// Generates an HBA-only set (RFC 5535 section 6) for 1 to [`MAX_PREFIXES`] different prefixes.
     ///
     /// The modifier and the extended modifier come from `rng`, which should be unpredictable for the sake of privacy;
     /// the same octets give the same set. Returns only when the modifier is found: see [`Sec`] for how long that
-    /// takes, and [`HbaSearch`] for doing it in steps.
+    /// takes, and [`HbaSearch`] for doing it in steps, and for CGA/HBA sets.
     pub fn generate(prefixes: &[SubnetPrefix], sec: Sec, rng: &mut dyn Rng) -> Result<Self, GenerateError> {
         let mut search = HbaSearch::new(prefixes, sec, rng)?;
         loop {
@@ -50,16 +62,15 @@ impl HbaSet {
         }
     }
 
-    /// The set that stored parameters stand for, those of any of its addresses.
+    /// The set that stored parameters stand for, those of any of its addresses. Of a CGA/HBA set too.
     ///
     /// Checks what does not depend on the prefix: that they have a Multi-Prefix extension, the collision count and
     /// Hash2 for this Sec.
     pub fn from_parameters(parameters: &CgaParameters, sec: Sec) -> Result<Self, VerifyError> {
         let view = parameters.view();
-        let multi_prefix = view.multi_prefix().ok_or(VerifyError::NoMultiPrefix)?;
+        let prefixes = listed_prefixes(parameters)?;
         view.check_collision_count()?;
         view.check_hash2(sec)?;
-        let prefixes = multi_prefix.prefixes().collect();
         Ok(Self::assemble(parameters.clone(), sec, prefixes))
     }
 
@@ -68,13 +79,36 @@ impl HbaSet {
     ///
     /// # Errors
     ///
-    /// [`GenerateError::CollisionCount`] for more than 2: after three collisions something else is wrong.
+    /// [`GenerateError::CollisionCount`] for more than 2: it would not verify.
     pub fn with_collision_count(&self, collision_count: u8) -> Result<Self, GenerateError> {
         if collision_count > MAX_COLLISION_COUNT {
             return Err(GenerateError::CollisionCount { given: collision_count });
         }
         let parameters = self.parameters.clone().with_collision_count(collision_count);
         Ok(Self::assemble(parameters, self.sec, self.prefixes.clone()))
+    }
+
+    /// The set, or that of the next collision count up to 2, of which no address is in use (RFC 5535 section 6, step
+    /// 6.4). `is_duplicate` performs duplicate address detection; all addresses of a set are asked for until one is in
+    /// use.
+    ///
+    /// # Errors
+    ///
+    /// [`GenerateError::TooManyCollisions`] if none of the collision counts will do.
+    pub fn without_duplicates(self, mut is_duplicate: impl FnMut(Ipv6Addr) -> bool) -> Result<Self, GenerateError> {
+        let mut set = self;
+        while let Some(&address) = set.addresses.iter().find(|address| is_duplicate(**address)) {
+            let next = set.with_collision_count(set.collision_count() + 1);
+            set = next.map_err(|_| GenerateError::TooManyCollisions { address })?;
+        }
+        Ok(set)
+    }
+
+    /// Whether the parameters have a public key: a CGA/HBA set, not an HBA-only one.
+    pub fn has_public_key(&self) -> bool {
+        self.parameters
+            .multi_prefix()
+            .is_some_and(|extension| extension.has_public_key())
     }
 
     /// The addresses, in the order of the prefixes.
@@ -126,7 +160,9 @@ impl HbaSet {
     }
 }
 
-/// The generation of an [`HbaSet`] in steps, for a caller that has other things to do or shows its progress.
+/// The generation of an [`HbaSet`] in steps, for a caller that has other things to do or shows its progress, or that
+/// searches with several threads: each [`step`](ModifierSearch::step)s through a part of
+/// [`modifier_search`](Self::modifier_search), and [`finish`](Self::finish) takes what is found.
 #[derive(Clone, Debug)]
 pub struct HbaSearch {
     search: ModifierSearch,
@@ -136,52 +172,143 @@ pub struct HbaSearch {
 }
 
 impl HbaSearch {
-    /// Checks the prefixes and draws the random values, but does not search yet. See [`HbaSet::generate`].
+    /// For an HBA-only set: checks the prefixes and draws the random values, but does not search yet. See
+    /// [`HbaSet::generate`].
     pub fn new(prefixes: &[SubnetPrefix], sec: Sec, rng: &mut dyn Rng) -> Result<Self, GenerateError> {
-        check_prefixes(prefixes)?;
-        let mut modifier = Modifier::default();
-        rng.fill_bytes(&mut modifier);
+        check_prefixes(prefixes, der::MAX_ENCODED_NONCE_LEN)?;
+        let modifier = random_modifier(rng);
         let mut nonce = [0; NONCE_LEN];
         rng.fill_bytes(&mut nonce);
-        let key = der::encode_nonce(&nonce);
-        let extensions = encode_multi_prefix(prefixes, false);
-        Ok(Self {
-            search: ModifierSearch::new(modifier, sec, &key, &extensions),
-            parameters: CgaParameters::from_checked(modifier, &key, &extensions),
-            prefixes: prefixes.to_vec(),
-        })
+        let extension = encode_multi_prefix(prefixes, false);
+        let parameters = CgaParameters::from_checked(modifier, &der::encode_nonce(&nonce), &extension);
+        Ok(Self::of(parameters, sec, prefixes.to_vec()))
+    }
+
+    /// For a CGA/HBA set, whose owner has the private key of `public_key`, the DER octets of a SubjectPublicKeyInfo:
+    /// checks prefixes and key and draws the modifier, but does not search yet.
+    ///
+    /// # Errors
+    ///
+    /// [`GenerateError::Malformed`] if the key is not one DER SEQUENCE, [`GenerateError::TooManyPrefixes`] for more than
+    /// [`max_prefixes`].
+    pub fn with_public_key(
+        prefixes: &[SubnetPrefix],
+        public_key: &[u8],
+        sec: Sec,
+        rng: &mut dyn Rng,
+    ) -> Result<Self, GenerateError> {
+        der::check_public_key(public_key)?;
+        check_prefixes(prefixes, public_key.len())?;
+        let extension = encode_multi_prefix(prefixes, true);
+        let parameters = CgaParameters::from_checked(random_modifier(rng), public_key, &extension);
+        Ok(Self::of(parameters, sec, prefixes.to_vec()))
+    }
+
+    /// Continues a search that was left, from its [`parameters`](Self::parameters); gives the set that it would have
+    /// given. Also starts one for parameters with further extension fields.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::NoMultiPrefix`] if the parameters are those of no set.
+    pub fn resume(parameters: &CgaParameters, sec: Sec) -> Result<Self, VerifyError> {
+        let prefixes = listed_prefixes(parameters)?;
+        Ok(Self::of(parameters.clone(), sec, prefixes))
     }
 
     /// Tries at most `budget` modifiers, one hash each; gives the set once a modifier is found.
     pub fn step(&mut self, budget: u64) -> Option<HbaSet> {
         let modifier = self.search.step(budget)?;
-        let parameters = self.parameters.clone().with_modifier(modifier);
-        Some(HbaSet::assemble(parameters, self.search.sec(), self.prefixes.clone()))
+        Some(self.assemble(modifier))
     }
 
-    /// Hashes computed so far; 2^(16 * Sec) are expected in all.
+    /// The set with this modifier, found by a part of [`modifier_search`](Self::modifier_search).
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::Hash2NotZero`] if it is no modifier for these parameters.
+    pub fn finish(&self, modifier: Modifier) -> Result<HbaSet, VerifyError> {
+        let parameters = self.parameters.clone().with_modifier(modifier);
+        parameters.view().check_hash2(self.search.sec())?;
+        Ok(self.assemble(modifier))
+    }
+
+    /// The parameters with the modifier that is tried next: what [`resume`](Self::resume) takes. With threads, give them
+    /// the [`candidate`](ModifierSearch::candidate) of the earliest part that is not searched to its end.
+    pub fn parameters(&self) -> CgaParameters {
+        self.parameters.clone().with_modifier(self.search.candidate())
+    }
+
+    /// The search for the modifier, of which a copy can be split.
+    pub fn modifier_search(&self) -> &ModifierSearch {
+        &self.search
+    }
+
+    /// Hashes computed so far; [`Sec::expected_hashes`] are expected in all.
     pub fn tried(&self) -> u64 {
         self.search.tried()
     }
+
+    fn of(parameters: CgaParameters, sec: Sec, prefixes: Vec<SubnetPrefix>) -> Self {
+        let search = ModifierSearch::from_parameters(&parameters, sec);
+        // Step 5, and the first of the prefixes as in the set that comes of it.
+        let mut parameters = parameters.with_collision_count(0);
+        if let Some(first) = prefixes.first() {
+            parameters = parameters.with_subnet_prefix(*first);
+        }
+        Self {
+            search,
+            parameters,
+            prefixes,
+        }
+    }
+
+    fn assemble(&self, modifier: Modifier) -> HbaSet {
+        let parameters = self.parameters.clone().with_modifier(modifier);
+        HbaSet::assemble(parameters, self.search.sec(), self.prefixes.clone())
+    }
 }
 
-fn check_prefixes(prefixes: &[SubnetPrefix]) -> Result<(), GenerateError> {
-    let given = prefixes.len();
-    match given {
+/// Step 1 of RFC 3972 section 4.
+pub(crate) fn random_modifier(rng: &mut dyn Rng) -> Modifier {
+    let mut modifier = Modifier::default();
+    rng.fill_bytes(&mut modifier);
+    modifier
+}
+
+fn listed_prefixes(parameters: &CgaParameters) -> Result<Vec<SubnetPrefix>, VerifyError> {
+    let multi_prefix = parameters.multi_prefix().ok_or(VerifyError::NoMultiPrefix)?;
+    Ok(multi_prefix.prefixes().collect())
+}
+
+fn check_prefixes(prefixes: &[SubnetPrefix], public_key_len: usize) -> Result<(), GenerateError> {
+    let most = max_prefixes(public_key_len);
+    match prefixes.len() {
         0 => return Err(GenerateError::NoPrefixes),
-        1..=MAX_PREFIXES => {}
-        _ => return Err(GenerateError::TooManyPrefixes { given }),
+        given if given > most => {
+            return Err(GenerateError::TooManyPrefixes {
+                given,
+                most,
+                public_key_len,
+            });
+        }
+        _ => {}
     }
-    for (index, prefix) in prefixes.iter().enumerate() {
-        if prefixes[..index].contains(prefix) {
-            return Err(GenerateError::DuplicatePrefix { prefix: *prefix });
+    for (index, &prefix) in prefixes.iter().enumerate() {
+        if !prefix.is_assignable() {
+            return Err(GenerateError::UnassignablePrefix { prefix });
+        }
+        if prefixes[..index].contains(&prefix) {
+            return Err(GenerateError::DuplicatePrefix { prefix });
         }
     }
     Ok(())
 }
 
-/// Octets of the message that [`MAX_PREFIXES`] is about, IPv6 header included.
-const fn largest_message_len(prefixes: usize) -> usize {
+/// What every IPv6 link carries in one packet, in octets (RFC 8200 section 5).
+const LINK_MTU: usize = 1280;
+
+/// Octets of the message that [`max_prefixes`] is about, IPv6 header included.
+const fn largest_message_len(prefixes: usize, public_key_len: usize) -> usize {
     const IPV6_HEADER: usize = 40;
     const I2BIS_FIXED_PART: usize = 32;
     const ULID_PAIR: usize = 40;
@@ -190,8 +317,13 @@ const fn largest_message_len(prefixes: usize) -> usize {
     let locator_list = (4 + 4 + 1 + prefixes).next_multiple_of(8) + 16 * prefixes;
     // Option header, generation, element length, elements of 3 octets.
     let locator_preferences = (4 + 4 + 1 + 3 * prefixes).next_multiple_of(8);
-    let parameters = PARAMETERS_HEAD_LEN + der::MAX_ENCODED_NONCE_LEN + multi_prefix_len(prefixes);
+    let parameters = PARAMETERS_HEAD_LEN + public_key_len + multi_prefix_len(prefixes);
     let parameters_option = (4 + parameters).next_multiple_of(8);
+    let signature_option = if public_key_len > der::MAX_ENCODED_NONCE_LEN {
+        (4 + max_signature_len(public_key_len)).next_multiple_of(8)
+    } else {
+        0
+    };
     IPV6_HEADER
         + I2BIS_FIXED_PART
         + ULID_PAIR
@@ -199,6 +331,20 @@ const fn largest_message_len(prefixes: usize) -> usize {
         + locator_list
         + locator_preferences
         + parameters_option
+        + signature_option
+}
+
+/// The most octets that a signature takes by an RSA key whose SubjectPublicKeyInfo takes `public_key_len`: those of its
+/// modulus.
+const fn max_signature_len(public_key_len: usize) -> usize {
+    // Tags, lengths, algorithm and an exponent of one octet. From 128 octets of modulus on, four lengths take one octet
+    // more, from 256 on another.
+    let around_modulus = match public_key_len {
+        0..159 => 27,
+        159..291 => 31,
+        _ => 35,
+    };
+    public_key_len.saturating_sub(around_modulus)
 }
 
 #[cfg(test)]

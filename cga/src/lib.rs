@@ -37,6 +37,7 @@
 
 extern crate alloc;
 
+mod cga;
 mod der;
 mod error;
 mod extension;
@@ -46,11 +47,14 @@ mod parameters;
 mod prefix;
 mod search;
 mod sec;
+mod verify;
 
+pub use cga::{Cga, CgaSearch};
 pub use error::{Field, GenerateError, ParseError, UnsupportedSec, VerifyError};
 pub use extension::{Extension, ExtensionType, Extensions, MultiPrefix};
-pub use hba::{HbaSearch, HbaSet, MAX_PREFIXES};
+pub use hba::{HbaSearch, HbaSet, MAX_PREFIXES, max_prefixes};
 pub use parameters::{CgaParameters, CgaParametersRef, MAX_COLLISION_COUNT, Modifier, PARAMETERS_HEAD_LEN};
 pub use prefix::SubnetPrefix;
 pub use search::ModifierSearch;
 pub use sec::Sec;
+pub use verify::HbaVerifier;

@@ -1,4 +1,4 @@
-//! The CGA Parameters data structure (RFC 3972 section 3) and the verification of addresses against it.
+//! The CGA Parameters data structure (RFC 3972 section 3).
 //!
 //! ```text
 //! offset  0        modifier, 16 octets
@@ -17,6 +17,7 @@ use crate::{
     extension::{Extensions, MultiPrefix},
     prefix::SubnetPrefix,
     sec::Sec,
+    verify::HbaVerifier,
 };
 
 /// A modifier (RFC 3972 section 3): 128 bits in network order.
@@ -28,20 +29,17 @@ pub const MAX_COLLISION_COUNT: u8 = 2;
 /// Length in octets of the fields before the public key.
 pub const PARAMETERS_HEAD_LEN: usize = 25;
 
-const PREFIX_AT: usize = 16;
-const COLLISION_COUNT_AT: usize = 24;
-
-/// The bits of an interface identifier that no hash decides: Sec (the three leftmost) and "u" and "g" (6 and 7).
-const IGNORED_BITS: u64 = 0xe300_0000_0000_0000;
+pub(crate) const PREFIX_AT: usize = 16;
+pub(crate) const COLLISION_COUNT_AT: usize = 24;
 
 /// A checked view of received octets as CGA Parameters; verification through it allocates nothing.
 ///
 /// The collision count is not checked on parsing, because that is the verification's first step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CgaParametersRef<'a> {
-    head: &'a [u8; PARAMETERS_HEAD_LEN],
+    pub(crate) head: &'a [u8; PARAMETERS_HEAD_LEN],
     /// Public key and extension fields.
-    tail: &'a [u8],
+    pub(crate) tail: &'a [u8],
     key_len: usize,
 }
 
@@ -100,36 +98,6 @@ impl<'a> CgaParametersRef<'a> {
         self.address_under(self.subnet_prefix(), sec)
     }
 
-    /// Verifies that the address was made from these parameters (RFC 3972 section 5); gives the address's Sec.
-    ///
-    /// Steps in the RFC's order, but Sec is read before Hash1, since it decides the hash function (RFC 4982).
-    pub fn verify_cga(&self, address: &Ipv6Addr) -> Result<Sec, VerifyError> {
-        self.check_collision_count()?;
-        let prefix = SubnetPrefix::from(*address);
-        let expected = self.subnet_prefix();
-        if prefix != expected {
-            return Err(VerifyError::PrefixMismatch {
-                address: prefix,
-                parameters: expected,
-            });
-        }
-        self.check_hashes(address, prefix)
-    }
-
-    /// Verifies that the address belongs to the HBA set of these parameters, under any of its prefixes (RFC 5535
-    /// section 7.2); gives the address's Sec.
-    ///
-    /// The subnet prefix in the parameters does not matter: that of the address takes its place.
-    pub fn verify_hba(&self, address: &Ipv6Addr) -> Result<Sec, VerifyError> {
-        let multi_prefix = self.multi_prefix().ok_or(VerifyError::NoMultiPrefix)?;
-        let prefix = SubnetPrefix::from(*address);
-        if !multi_prefix.contains(&prefix) {
-            return Err(VerifyError::PrefixNotInSet { prefix });
-        }
-        self.check_collision_count()?;
-        self.check_hashes(address, prefix)
-    }
-
     /// Length of the whole structure in octets.
     pub const fn buffer_len(&self) -> usize {
         PARAMETERS_HEAD_LEN + self.tail.len()
@@ -154,46 +122,6 @@ impl<'a> CgaParametersRef<'a> {
             key_len: self.key_len,
         }
     }
-
-    /// The address under another prefix than that in the parameters (RFC 5535 section 6, steps 6.1 to 6.3).
-    pub(crate) fn address_under(&self, prefix: SubnetPrefix, sec: Sec) -> Ipv6Addr {
-        let hash = self.hash1(prefix, sec) & !IGNORED_BITS;
-        prefix.to_address(hash | sec.to_interface_identifier())
-    }
-
-    pub(crate) fn check_collision_count(&self) -> Result<(), VerifyError> {
-        match self.collision_count() {
-            0..=MAX_COLLISION_COUNT => Ok(()),
-            found => Err(VerifyError::CollisionCount { found }),
-        }
-    }
-
-    /// Steps 6 and 7 of RFC 3972 section 5.
-    pub(crate) fn check_hash2(&self, sec: Sec) -> Result<(), VerifyError> {
-        if sec == Sec::ZERO || hash2_fits(sec, &hash2_head(self.modifier()), self.tail) {
-            Ok(())
-        } else {
-            Err(VerifyError::Hash2NotZero { sec })
-        }
-    }
-
-    /// Steps 3 to 7 of RFC 3972 section 5, with `prefix` as subnet prefix.
-    fn check_hashes(&self, address: &Ipv6Addr, prefix: SubnetPrefix) -> Result<Sec, VerifyError> {
-        let interface_identifier = address.to_bits() as u64;
-        let sec = Sec::from_interface_identifier(interface_identifier)?;
-        if (self.hash1(prefix, sec) ^ interface_identifier) & !IGNORED_BITS != 0 {
-            return Err(VerifyError::Hash1Mismatch);
-        }
-        self.check_hash2(sec)?;
-        Ok(sec)
-    }
-
-    /// Hash1 with `prefix` in the place of the subnet prefix.
-    fn hash1(&self, prefix: SubnetPrefix, sec: Sec) -> u64 {
-        let mut head = *self.head;
-        head[PREFIX_AT..COLLISION_COUNT_AT].copy_from_slice(prefix.octets());
-        sec.hash_function().leftmost_bits(&head, self.tail)
-    }
 }
 
 /// The CGA Parameters data structure (RFC 3972 section 3), owned.
@@ -216,12 +144,7 @@ impl CgaParameters {
         public_key: &[u8],
         extensions: &[u8],
     ) -> Result<Self, ParseError> {
-        let key_len = der::sequence_len(public_key)?;
-        if key_len != public_key.len() {
-            return Err(ParseError::PublicKeyTrailing {
-                octets: public_key.len() - key_len,
-            });
-        }
+        der::check_public_key(public_key)?;
         Extensions::parse(extensions)?;
         Ok(Self::from_checked(modifier, public_key, extensions)
             .with_subnet_prefix(subnet_prefix)
@@ -244,8 +167,10 @@ impl CgaParameters {
 
     /// For a public key and extension fields that are well-formed; subnet prefix and collision count are zero.
     pub(crate) fn from_checked(modifier: Modifier, public_key: &[u8], extensions: &[u8]) -> Self {
+        let mut head = [0; PARAMETERS_HEAD_LEN];
+        head[..PREFIX_AT].copy_from_slice(&modifier);
         Self {
-            head: hash2_head(modifier),
+            head,
             tail: [public_key, extensions].concat().into(),
             key_len: public_key.len(),
         }
@@ -319,6 +244,11 @@ impl CgaParameters {
         self.view().verify_hba(address)
     }
 
+    /// See [`CgaParametersRef::hba_verifier`].
+    pub fn hba_verifier(&self) -> Result<HbaVerifier<'_>, VerifyError> {
+        self.view().hba_verifier()
+    }
+
     /// Length of the whole structure in octets.
     pub const fn buffer_len(&self) -> usize {
         self.view().buffer_len()
@@ -337,19 +267,6 @@ impl CgaParameters {
     pub fn to_vec(&self) -> Vec<u8> {
         [&self.head[..], &self.tail].concat()
     }
-}
-
-/// What precedes the public key in Hash2's input: the modifier and 9 zero octets.
-pub(crate) fn hash2_head(modifier: Modifier) -> [u8; PARAMETERS_HEAD_LEN] {
-    let mut head = [0; PARAMETERS_HEAD_LEN];
-    head[..PREFIX_AT].copy_from_slice(&modifier);
-    head
-}
-
-/// Whether the Hash2 over `head` and `tail` starts with the zero bits that Sec asks for.
-pub(crate) fn hash2_fits(sec: Sec, head: &[u8], tail: &[u8]) -> bool {
-    let hash2 = sec.hash_function().leftmost_bits(head, tail);
-    hash2.leading_zeros() >= sec.hash2_zero_bits()
 }
 
 /// The error for a structure of fewer than [`PARAMETERS_HEAD_LEN`] octets.

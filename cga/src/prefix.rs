@@ -25,6 +25,12 @@ impl SubnetPrefix {
         Self::from(*address) == *self
     }
 
+    /// Whether a host can have an address under this prefix: neither multicast (ff00::/8), nor ::/64, whose addresses
+    /// are the unspecified one, the loopback one and those that stand for IPv4 (RFC 4291 section 2.4).
+    pub const fn is_assignable(&self) -> bool {
+        self.0[0] != 0xff && u64::from_be_bytes(self.0) != 0
+    }
+
     /// The address with this prefix and the 64-bit interface identifier.
     pub fn to_address(self, interface_identifier: u64) -> Ipv6Addr {
         let upper = u128::from(u64::from_be_bytes(self.0)) << 64;
@@ -68,6 +74,24 @@ mod tests {
         assert_eq!(prefix.to_address(0x0003_0004_0005_0006), address);
         assert!(prefix.contains(&address));
         assert!(!prefix.contains(&"2001:db8:a1:3:3:4:5:6".parse().unwrap()));
+    }
+
+    #[test]
+    fn multicast_and_loopback_prefixes_are_not_assignable() {
+        let is_assignable = |text: &str| SubnetPrefix::from(text.parse::<Ipv6Addr>().unwrap()).is_assignable();
+        for text in [
+            "::",
+            "::1",
+            "::ffff:192.0.2.1",
+            "ff00::",
+            "ff02::1",
+            "ffff:ffff:ffff:ffff::",
+        ] {
+            assert!(!is_assignable(text), "{text}");
+        }
+        for text in ["0:0:0:1::", "1::", "2001:db8::", "fd00::1", "fe80::1", "feff:ffff::"] {
+            assert!(is_assignable(text), "{text}");
+        }
     }
 
     #[test]

@@ -3,21 +3,24 @@
 use alloc::vec::Vec;
 
 use crate::{
-    parameters::{Modifier, hash2_fits, hash2_head},
+    parameters::{CgaParameters, Modifier},
     sec::Sec,
+    verify::{hash2_fits, hash2_head},
 };
 
 /// A resumable search for the first modifier, counting up from a start, whose Hash2 starts with 16 times Sec zero
 /// bits.
 ///
-/// Parts of the range can be searched at once by searches with different starts; the lowest modifier found in the
-/// earliest part is the one that a single search would have found. To resume in another process, keep
-/// [`candidate`](Self::candidate) and start from it.
+/// To search with several threads, [`split_off`](Self::split_off) a part of the range for each; the modifier found in
+/// the earliest part is the one that a single search would have found. To resume in another process, keep
+/// [`candidate`](Self::candidate), of the earliest part that is not searched to its end, and start from it.
 #[derive(Clone, Debug)]
 pub struct ModifierSearch {
     /// Hash2's whole input, the candidate at its start.
     input: Vec<u8>,
     candidate: u128,
+    /// How many candidates are left, of a part that was split off.
+    remaining: Option<u64>,
     sec: Sec,
     tried: u64,
 }
@@ -28,16 +31,24 @@ impl ModifierSearch {
         Self {
             input: [&hash2_head(start)[..], public_key, extensions].concat(),
             candidate: u128::from_be_bytes(start),
+            remaining: None,
             sec,
             tried: 0,
         }
     }
 
+    /// A search from the modifier of these parameters.
+    pub(crate) fn from_parameters(parameters: &CgaParameters, sec: Sec) -> Self {
+        let view = parameters.view();
+        Self::new(view.modifier(), sec, view.public_key(), view.extension_octets())
+    }
+
     /// Tries at most `budget` modifiers, one hash each; gives the modifier once it is found.
     ///
-    /// `None`: not found yet, call again. After the modifier was found, it is given again.
+    /// `None`: not found yet, call again, unless this is a part that [is exhausted](Self::is_exhausted). After the
+    /// modifier was found, it is given again.
     pub fn step(&mut self, budget: u64) -> Option<Modifier> {
-        for _ in 0..budget {
+        for _ in 0..budget.min(self.remaining.unwrap_or(u64::MAX)) {
             let modifier = self.candidate.to_be_bytes();
             // Sec 0 asks for no bits: RFC 3972 lets the hash be skipped.
             if self.sec == Sec::ZERO {
@@ -48,12 +59,32 @@ impl ModifierSearch {
             if hash2_fits(self.sec, &self.input, &[]) {
                 return Some(modifier);
             }
-            self.candidate = self.candidate.wrapping_add(1);
+            self.advance(1);
         }
         None
     }
 
-    /// The modifier that is tried next, or that was found.
+    /// Makes a search of its own over the next `count` candidates, or as many as are left of a part; this one continues
+    /// behind them.
+    ///
+    /// The part counts [`tried`](Self::tried) from zero. It may be split further.
+    pub fn split_off(&mut self, count: u64) -> Self {
+        let count = count.min(self.remaining.unwrap_or(u64::MAX));
+        let part = Self {
+            remaining: Some(count),
+            tried: 0,
+            ..self.clone()
+        };
+        self.advance(count);
+        part
+    }
+
+    /// Whether this is a part that was split off, and no candidate is left in it.
+    pub fn is_exhausted(&self) -> bool {
+        self.remaining == Some(0)
+    }
+
+    /// The modifier that is tried next, or that was found; of an exhausted part, the one behind its last.
     pub fn candidate(&self) -> Modifier {
         self.candidate.to_be_bytes()
     }
@@ -63,9 +94,15 @@ impl ModifierSearch {
         self.sec
     }
 
-    /// Hashes computed so far; 2^(16 * Sec) are expected in all.
+    /// Hashes computed so far; [`Sec::expected_hashes`] are expected in all.
     pub fn tried(&self) -> u64 {
         self.tried
+    }
+
+    /// Goes past `count` candidates; no more than are left.
+    fn advance(&mut self, count: u64) {
+        self.candidate = self.candidate.wrapping_add(u128::from(count));
+        self.remaining = self.remaining.map(|remaining| remaining - count);
     }
 }
 

@@ -127,6 +127,37 @@ fn search_in_steps_gives_the_same_set() {
 }
 
 #[test]
+fn search_resumes_from_its_parameters() {
+    let at_once = generate(9, 2, Sec::ONE);
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let mut search = HbaSearch::new(&prefixes(2), Sec::ONE, &mut rng).unwrap();
+    assert_eq!(search.step(500), None);
+    let stored = search.parameters().to_vec();
+    let mut resumed = HbaSearch::resume(&CgaParameters::parse(&stored).unwrap(), Sec::ONE).unwrap();
+    assert_eq!(resumed.step(u64::MAX), Some(at_once));
+}
+
+#[test]
+fn parts_of_a_search_find_what_one_search_finds() {
+    let at_once = generate(9, 2, Sec::ONE);
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let search = HbaSearch::new(&prefixes(2), Sec::ONE, &mut rng).unwrap();
+    let mut rest = search.modifier_search().clone();
+    let found = loop {
+        let mut part = rest.split_off(1000);
+        if let Some(modifier) = part.step(u64::MAX) {
+            break modifier;
+        }
+        assert!(part.is_exhausted());
+    };
+    assert_eq!(search.finish(found), Ok(at_once));
+    assert_eq!(
+        search.finish(rest.candidate()),
+        Err(VerifyError::Hash2NotZero { sec: Sec::ONE })
+    );
+}
+
+#[test]
 fn collision_changes_all_addresses_and_three_are_an_error() {
     let set = generate(1, 3, Sec::ONE);
     assert_eq!(set.collision_count(), 0);
@@ -157,7 +188,17 @@ fn prefixes_that_make_no_set_are_refused() {
     let mut twice = prefixes(3);
     twice.push(twice[1]);
     assert_eq!(error(&twice), GenerateError::DuplicatePrefix { prefix: twice[1] });
-    assert_eq!(error(&prefixes(33)), GenerateError::TooManyPrefixes { given: 33 });
+    let too_many = GenerateError::TooManyPrefixes {
+        given: 33,
+        most: 32,
+        public_key_len: 78,
+    };
+    assert_eq!(error(&prefixes(33)), too_many);
+    for octets in [[0; 8], [0xff; 8], [0xff, 0x02, 0, 0, 0, 0, 0, 0]] {
+        let prefix = SubnetPrefix::new(octets);
+        let refused = GenerateError::UnassignablePrefix { prefix };
+        assert_eq!(error(&[prefixes(1)[0], prefix]), refused);
+    }
     assert_verifies(&generate(1, 32, Sec::ZERO));
 }
 
@@ -247,8 +288,11 @@ fn octets_after_the_extension_fail() {
 }
 
 fn any_set() -> impl Strategy<Value = HbaSet> {
-    let prefixes = prop::collection::btree_set(any::<[u8; 8]>(), 1..8)
-        .prop_map(|set| set.into_iter().map(SubnetPrefix::new).collect::<Vec<_>>())
+    let prefix = any::<[u8; 8]>()
+        .prop_map(SubnetPrefix::new)
+        .prop_filter("assignable", SubnetPrefix::is_assignable);
+    let prefixes = prop::collection::btree_set(prefix, 1..8)
+        .prop_map(|set| set.into_iter().collect::<Vec<_>>())
         .prop_shuffle();
     (prefixes, any::<u64>(), 0..=2_u8).prop_map(|(prefixes, seed, collisions)| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -8,6 +8,7 @@ use crate::{
     error::UnsupportedSec,
     extension::{ExtensionType, encode_multi_prefix},
     search::ModifierSearch,
+    verify::{hash2_fits, hash2_head},
 };
 
 /// The public key of RFC 3972 appendix A.

@@ -19,8 +19,13 @@ const MODIFIER: usize = 16;
 const HEAD: usize = 16 + 8 + 1;
 
 fn prefixes() -> impl Strategy<Value = Vec<SubnetPrefix>> {
-    proptest::collection::btree_set(any::<[u8; 8]>(), 1..8)
-        .prop_map(|prefixes| prefixes.into_iter().map(SubnetPrefix::new).collect())
+    // Not those of multicast and loopback, which generation refuses.
+    let prefix = any::<[u8; 8]>()
+        .prop_map(SubnetPrefix::new)
+        .prop_filter("a host's prefix", |prefix| {
+            prefix.octets()[0] != 0xff && *prefix.octets() != [0; 8]
+        });
+    proptest::collection::btree_set(prefix, 1..8).prop_map(|prefixes| prefixes.into_iter().collect())
 }
 
 /// RFC 3972 section 5, over parameters taken apart by hand.
