@@ -13,6 +13,8 @@ use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use shim6_cga::KeySizes;
+
 pub use error::{ConfigError, Problem};
 pub(crate) use nearest::nearest;
 pub use prefix::{Prefix64, PrefixError};
@@ -137,6 +139,9 @@ pub struct LimitsConfig {
     pub contexts_per_peer: usize,
     /// `candidates`: pairs of addresses watched before they have a context, 1 to 1000000. Default 4096.
     pub candidates: usize,
+    /// `min_key_bits` and `max_key_bits`: which RSA keys of peers are accepted, 1024 to 4096 bits. Default 1024 to 3072;
+    /// see [`KeySizes`] for why.
+    pub peer_key_sizes: KeySizes,
 }
 
 impl Config {
@@ -245,6 +250,7 @@ impl Default for LimitsConfig {
             contexts: 10_000,
             contexts_per_peer: 16,
             candidates: 4096,
+            peer_key_sizes: KeySizes::default(),
         }
     }
 }

@@ -5,6 +5,8 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shim6_cga::KeySizes;
+
 use super::read::{self, Section};
 use super::{
     AddressConfig, Config, LimitsConfig, Prefix64, PrefixError, ReapConfig, SteeringConfig, TriggerConfig, TunConfig,
@@ -203,6 +205,7 @@ fn limits(section: Section<'_>) -> LimitsConfig {
         candidates: section
             .integer("candidates", 1, 1_000_000)
             .unwrap_or(defaults.candidates),
+        peer_key_sizes: key_sizes(&section, defaults.peer_key_sizes),
     };
     if limits.contexts_per_peer > limits.contexts {
         section.problem_at(
@@ -213,6 +216,22 @@ fn limits(section: Section<'_>) -> LimitsConfig {
     }
     section.finish();
     limits
+}
+
+fn key_sizes(section: &Section<'_>, default: KeySizes) -> KeySizes {
+    let (floor, ceiling) = (KeySizes::FLOOR as u64, KeySizes::CEILING as u64);
+    let min = section.integer("min_key_bits", floor, ceiling).unwrap_or(default.min());
+    let max = section.integer("max_key_bits", floor, ceiling);
+    // A lower bound that was raised past the default upper one takes that with it.
+    let max = max.unwrap_or(default.max().max(min));
+    KeySizes::new(min, max).unwrap_or_else(|_| {
+        section.problem_at(
+            "max_key_bits",
+            &format!("{max} is below the least size"),
+            &format!("expected at least limits.min_key_bits, {min}"),
+        );
+        default
+    })
 }
 
 fn socket_path(text: &str) -> Result<PathBuf, String> {

@@ -6,7 +6,8 @@
 //! made by the daemon      all                              the stored set
 //!                         not all                          a new set over all uplinks, stored in its place
 //! made by a person        all                              the stored set
-//!                         some                             the stored set, on those uplinks only
+//!                         some                             the stored set; on the other uplinks addresses that are
+//!                                                          signed with its key, or none if it has no key
 //!                         none                             a new set, for this run only
 //! ```
 //!
@@ -14,7 +15,9 @@
 
 use std::time::SystemTime;
 
-use shim6_cga::{HbaSearch, HbaSet, Sec, SubnetPrefix};
+use anyhow::Context as _;
+use shim6_cga::{Cga, HbaSearch, HbaSet, PrivateKey, Sec, SubnetPrefix};
+use shim6_core::Identity;
 
 use super::uplink::Uplink;
 use crate::config::AddressConfig;
@@ -27,7 +30,9 @@ const SEARCH_STEP: u64 = 4_096;
 #[derive(Debug)]
 pub(super) struct HostAddresses {
     /// One address for each prefix of the set, which may have more prefixes than there are uplinks.
-    pub(super) set: HbaSet,
+    set: HbaSet,
+    /// Addresses under prefixes that the set does not have (RFC 5535 section 8.1).
+    later: Vec<Cga>,
     kept: Option<Kept>,
 }
 
@@ -53,6 +58,7 @@ impl HostAddresses {
         };
         let covers = |uplink: &Uplink| identity.set.prefixes().contains(&SubnetPrefix::from(uplink.prefix));
         let missing: Vec<&Uplink> = uplinks.iter().filter(|uplink| !covers(uplink)).collect();
+        let mut later = Vec::new();
         if missing.is_empty() {
             tracing::info!(directory = %directory.display(), "taking the addresses of the stored identity");
         } else if identity.automatic {
@@ -68,6 +74,15 @@ impl HostAddresses {
                  `shim6 address generate --force` makes lasting ones"
             );
             return Ok(Self::passing(generate(config, uplinks).await?));
+        } else if let Some(key) = &identity.key {
+            tracing::info!(
+                uplinks = %names(&missing),
+                "the stored identity has no address for these uplinks: sessions can move to them, with addresses that are \
+                 signed with its key, but not start on them"
+            );
+            for uplink in missing {
+                later.push(signed_later(uplink, key)?);
+            }
         } else {
             tracing::warn!(
                 uplinks = %names(&missing),
@@ -78,6 +93,7 @@ impl HostAddresses {
         }
         Ok(Self {
             set: identity.set.clone(),
+            later,
             kept: Some(Kept { store, identity }),
         })
     }
@@ -86,20 +102,37 @@ impl HostAddresses {
     pub(super) fn on<'a>(&'a self, uplinks: &'a [Uplink]) -> impl Iterator<Item = (&'a Uplink, core::net::Ipv6Addr)> {
         uplinks.iter().filter_map(|uplink| {
             let prefix = SubnetPrefix::from(uplink.prefix);
-            let address = self.set.addresses().iter().find(|address| prefix.contains(address))?;
-            Some((uplink, *address))
+            let later = self.later.iter().map(Cga::address);
+            let mut all = self.set.addresses().iter().copied().chain(later);
+            Some((uplink, all.find(|address| prefix.contains(address))?))
         })
+    }
+
+    /// What peers are told of these uplinks.
+    pub(super) fn identity(&self, uplinks: &[Uplink]) -> anyhow::Result<Identity> {
+        let mut rng = rand::rng();
+        let is_present = |address| self.on(uplinks).any(|(_, present)| present == address);
+        let identity = Identity::from_hba_subset(&self.set, is_present, &mut rng);
+        let key = self.kept.as_ref().and_then(|kept| kept.identity.key.as_ref());
+        let later: Vec<_> = self.later.iter().map(Cga::address).collect();
+        match key {
+            Some(key) if !later.is_empty() => identity
+                .with_signed_locators(key, &later, &mut rng)
+                .context("signing the addresses that are not in the set"),
+            _ => Ok(identity),
+        }
     }
 
     /// Goes on to the next collision count after a duplicate (RFC 5535 section 6, step 6.4); false after the last one.
     pub(super) fn avoid_duplicate(&mut self) -> bool {
         let next = self.set.collision_count() + 1;
-        match self.set.with_collision_count(next) {
-            Ok(set) => {
-                self.set = set;
+        let later = self.later.iter().map(|address| address.with_collision_count(next));
+        match (self.set.with_collision_count(next), later.collect()) {
+            (Ok(set), Ok(later)) => {
+                (self.set, self.later) = (set, later);
                 true
             }
-            Err(_) => false,
+            _ => false,
         }
     }
 
@@ -123,12 +156,17 @@ impl HostAddresses {
         save(&store, &identity);
         Ok(Self {
             set,
+            later: Vec::new(),
             kept: Some(Kept { store, identity }),
         })
     }
 
     fn passing(set: HbaSet) -> Self {
-        Self { set, kept: None }
+        Self {
+            set,
+            later: Vec::new(),
+            kept: None,
+        }
     }
 }
 
@@ -149,6 +187,13 @@ async fn generate(config: &AddressConfig, uplinks: &[Uplink]) -> anyhow::Result<
         }
         tokio::task::yield_now().await;
     }
+}
+
+/// An address for an uplink whose prefix the set does not have. New at each start, as nobody knows it by name.
+fn signed_later(uplink: &Uplink, key: &PrivateKey) -> anyhow::Result<Cga> {
+    let prefix = SubnetPrefix::from(uplink.prefix);
+    Cga::generate(prefix, key.public_key().spki(), &[], Sec::ZERO, &mut rand::rng())
+        .with_context(|| format!("making an address for {}", uplink.interface))
 }
 
 fn names(uplinks: &[&Uplink]) -> String {

@@ -31,7 +31,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use rand::Rng as _;
-use shim6_cga::HbaSet;
 use shim6_core::{Endpoint, EndpointConfig, Identity, LimitsConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
@@ -104,9 +103,7 @@ struct Start {
     monitor: Monitor,
     uplinks: Vec<Uplink>,
     tun: Arc<Tun>,
-    set: HbaSet,
-    /// Those addresses of the set that the uplinks have.
-    locators: Vec<Ipv6Addr>,
+    identity: Identity,
 }
 
 async fn start(config: &Config, netlink: &Netlink, addresses: &mut Addresses) -> anyhow::Result<Start> {
@@ -115,17 +112,15 @@ async fn start(config: &Config, netlink: &Netlink, addresses: &mut Addresses) ->
     let mut host = HostAddresses::obtain(&config.addresses, &mut uplinks).await?;
     let tun = Arc::new(Tun::create(&config.tun.name, config.tun.mtu)?);
     assign(&mut host, &uplinks, addresses, &mut monitor).await?;
-    let mut locators = Vec::with_capacity(uplinks.len());
     for (uplink, address) in host.on(&uplinks) {
         tracing::info!(interface = uplink.interface, %address, "locator");
-        locators.push(address);
     }
+    let identity = host.identity(&uplinks)?;
     Ok(Start {
         monitor,
         uplinks,
         tun,
-        set: host.set,
-        locators,
+        identity,
     })
 }
 
@@ -142,11 +137,10 @@ async fn serve(
         monitor,
         uplinks,
         tun,
-        set,
-        locators,
+        identity,
     } = start;
     let clock = Clock::start();
-    let (shared, inputs) = Shared::new(clock, senders(config, &locators)?);
+    let (shared, inputs) = Shared::new(clock, senders(config, identity.locators())?);
     let shared = Arc::new(shared);
     let trigger = Trigger::new(config.trigger.clone(), config.limits.candidates);
     let mut observers = Observers::new(trigger, shared.clone());
@@ -168,7 +162,7 @@ async fn serve(
         control.serve(to_requests, control_events).await;
         anyhow::bail!("the control socket has closed")
     });
-    let endpoint = endpoint(config, &set, &locators);
+    let endpoint = endpoint(config, identity);
     let host = Host {
         steering: &mut steering,
         addresses,
@@ -235,11 +229,9 @@ fn senders(config: &Config, locators: &[Ipv6Addr]) -> anyhow::Result<HashMap<Ipv
     locators.iter().map(open).collect()
 }
 
-fn endpoint(config: &Config, set: &HbaSet, locators: &[Ipv6Addr]) -> Endpoint {
-    let mut rng = rand::rng();
+fn endpoint(config: &Config, identity: Identity) -> Endpoint {
     let mut seed = [0; 32];
-    rng.fill_bytes(&mut seed);
-    let identity = Identity::from_hba_subset(set, |address| locators.contains(&address), &mut rng);
+    rand::rng().fill_bytes(&mut seed);
     Endpoint::new(endpoint_config(config), identity, seed)
 }
 
@@ -257,6 +249,7 @@ fn endpoint_config(config: &Config) -> EndpointConfig {
         limits: LimitsConfig {
             contexts: config.limits.contexts,
             contexts_per_peer: config.limits.contexts_per_peer,
+            peer_key_sizes: config.limits.peer_key_sizes,
             ..Default::default()
         },
         ..Default::default()
