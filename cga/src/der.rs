@@ -1,12 +1,12 @@
-//! As much DER as the public key field needs: where it ends, and how to write a nonce in its form.
+//! As much DER as the public key field needs: an element, where it ends, and how to write a nonce in the field's form.
 
 use alloc::vec::Vec;
 
 use crate::error::{Field, ParseError};
 
-const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-const SEQUENCE: u8 = 0x30;
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const BIT_STRING: u8 = 0x03;
+pub(crate) const SEQUENCE: u8 = 0x30;
 
 /// AlgorithmIdentifier of rsaEncryption (1.2.840.113549.1.1.1) with NULL parameters.
 const RSA_ENCRYPTION: [u8; 15] = [
@@ -26,48 +26,94 @@ pub(crate) const MAX_ENCODED_NONCE_LEN: usize =
 // All lengths in an encoded nonce are then of the short form.
 const _: () = assert!(MAX_ENCODED_NONCE_LEN - 2 < 0x80);
 
-/// Length in octets, tag and length included, of the SEQUENCE that `octets` start with.
-///
-/// What is inside is not looked at: a verifier only hashes it.
-pub(crate) fn sequence_len(octets: &[u8]) -> Result<usize, ParseError> {
-    let truncated = |needed| ParseError::Truncated {
-        field: Field::PublicKey,
+/// Why octets do not start with the element of DER that is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DerError {
+    /// The octets end inside the element.
+    #[error("expected {needed} octets, found {available}")]
+    Truncated {
+        /// Octets that the element, or as much of it as is known, takes.
+        needed: usize,
+        /// Octets that are left for it.
+        available: usize,
+    },
+    /// An element of another type.
+    #[error("expected the DER tag {expected:#04x}, found {found:#04x}")]
+    Tag {
+        /// The tag expected.
+        expected: u8,
+        /// The tag found.
+        found: u8,
+    },
+    /// A length in the indefinite form.
+    #[error("expected a definite DER length, found the indefinite form")]
+    IndefiniteLength,
+    /// A length that takes more octets than it needs.
+    #[error("expected the shortest form of the DER length, found a longer one")]
+    LengthNotMinimal,
+    /// A length that takes more than two octets.
+    #[error("expected a DER length of at most 2 octets, found one of {length_octets} octets")]
+    TooLong {
+        /// Octets that the length says it takes.
+        length_octets: u8,
+    },
+}
+
+/// Cuts the first element off: its content, and what follows it.
+pub(crate) fn split(octets: &[u8], expected: u8) -> Result<(&[u8], &[u8]), DerError> {
+    let truncated = |needed| DerError::Truncated {
         needed,
         available: octets.len(),
     };
-    let (&tag, rest) = octets.split_first().ok_or(truncated(2))?;
-    if tag != SEQUENCE {
-        return Err(ParseError::PublicKeyTag { found: tag });
+    let (&found, rest) = octets.split_first().ok_or(truncated(2))?;
+    if found != expected {
+        return Err(DerError::Tag { expected, found });
     }
     let (&first, rest) = rest.split_first().ok_or(truncated(2))?;
     let (header, content) = match first {
         0..=0x7f => (2, usize::from(first)),
-        0x80 => return Err(ParseError::PublicKeyIndefiniteLength),
+        0x80 => return Err(DerError::IndefiniteLength),
         0x81 => {
             let &[length] = rest.first_chunk().ok_or(truncated(3))?;
             if length < 0x80 {
-                return Err(ParseError::PublicKeyLengthNotMinimal);
+                return Err(DerError::LengthNotMinimal);
             }
             (3, usize::from(length))
         }
         0x82 => {
             let length = u16::from_be_bytes(*rest.first_chunk().ok_or(truncated(4))?);
             if length < 0x100 {
-                return Err(ParseError::PublicKeyLengthNotMinimal);
+                return Err(DerError::LengthNotMinimal);
             }
             (4, usize::from(length))
         }
         longer => {
-            return Err(ParseError::PublicKeyTooLong {
+            return Err(DerError::TooLong {
                 length_octets: longer & 0x7f,
             });
         }
     };
     let total = header + content;
-    if octets.len() < total {
-        return Err(truncated(total));
+    let (element, rest) = octets.split_at_checked(total).ok_or(truncated(total))?;
+    Ok((&element[header..], rest))
+}
+
+/// Length in octets, tag and length included, of the SEQUENCE that `octets` start with.
+///
+/// What is inside is not looked at: a verifier only hashes it.
+pub(crate) fn sequence_len(octets: &[u8]) -> Result<usize, ParseError> {
+    match split(octets, SEQUENCE) {
+        Ok((_, rest)) => Ok(octets.len() - rest.len()),
+        Err(DerError::Truncated { needed, available }) => Err(ParseError::Truncated {
+            field: Field::PublicKey,
+            needed,
+            available,
+        }),
+        Err(DerError::Tag { found, .. }) => Err(ParseError::PublicKeyTag { found }),
+        Err(DerError::IndefiniteLength) => Err(ParseError::PublicKeyIndefiniteLength),
+        Err(DerError::LengthNotMinimal) => Err(ParseError::PublicKeyLengthNotMinimal),
+        Err(DerError::TooLong { length_octets }) => Err(ParseError::PublicKeyTooLong { length_octets }),
     }
-    Ok(total)
 }
 
 /// Checks that `octets` are one SEQUENCE and nothing else, so that they are the public key field that is read back.

@@ -9,7 +9,7 @@
 //! and it needs no public key.
 //!
 //! No I/O, clock or randomness of its own: `no_std` with `alloc`, and the same seed gives the same set.
-//! Verification allocates nothing.
+//! Verification of an address allocates nothing.
 //!
 //! ```
 //! use shim6_cga::{CgaParametersRef, HbaSet, Sec, SubnetPrefix};
@@ -34,6 +34,11 @@
 //! - [`HbaSet`] generates a set at once, [`HbaSearch`] in steps for `Sec` 1 and 2, where the search for a modifier
 //!   takes about 2^16 and 2^32 hashes.
 //! - [`ModifierSearch`] is the bare search, for parameters with any public key and extensions.
+#![cfg_attr(
+    feature = "signatures",
+    doc = "- [`PrivateKey`] signs locators that belong to no set, [`CgaParametersRef::verify_signed_locators`] verifies them with \
+           the [`PublicKey`] in the parameters (feature `signatures`, on by default)."
+)]
 
 extern crate alloc;
 
@@ -43,18 +48,27 @@ mod error;
 mod extension;
 mod hash;
 mod hba;
+#[cfg(feature = "signatures")]
+mod key;
 mod parameters;
 mod prefix;
 mod search;
 mod sec;
+#[cfg(feature = "signatures")]
+mod signature;
 mod verify;
 
 pub use cga::{Cga, CgaSearch};
+pub use der::DerError;
 pub use error::{Field, GenerateError, ParseError, UnsupportedSec, VerifyError};
 pub use extension::{Extension, ExtensionType, Extensions, MultiPrefix};
 pub use hba::{HbaSearch, HbaSet, MAX_PREFIXES, max_prefixes};
+#[cfg(feature = "signatures")]
+pub use key::{KeyError, KeyField, KeySizes, PrivateKey, PublicKey};
 pub use parameters::{CgaParameters, CgaParametersRef, MAX_COLLISION_COUNT, Modifier, PARAMETERS_HEAD_LEN};
 pub use prefix::SubnetPrefix;
 pub use search::ModifierSearch;
 pub use sec::Sec;
+#[cfg(feature = "signatures")]
+pub use signature::{MessageTypeTag, SignatureError, SignedLocatorsError};
 pub use verify::HbaVerifier;
