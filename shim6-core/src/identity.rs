@@ -70,7 +70,10 @@ impl Identity {
         locators: &[Ipv6Addr],
         rng: &mut dyn CryptoRng,
     ) -> Result<Self, IdentityError> {
-        let own = self.parameters.first().and_then(|octets| CgaParametersRef::parse(octets).ok());
+        let own = self
+            .parameters
+            .first()
+            .and_then(|octets| CgaParametersRef::parse(octets).ok());
         if own.is_none_or(|own| own.public_key() != key.public_key().spki()) {
             return Err(IdentityError::ForeignKey);
         }

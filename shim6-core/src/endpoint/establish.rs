@@ -16,7 +16,7 @@ use crate::dataplane::{Activity, DataplaneUpdate, Flow};
 use crate::event::{CloseReason, Event};
 use crate::id::ContextId;
 use crate::validator::Exchange;
-use crate::wire::{ContextTag, Discard, ErrorCode, I1, I2, LocatorList, Message, R1, R2, UlidPair};
+use crate::wire::{ContextTag, Discard, ErrorCode, I1, I2, Message, R1, R2, UlidPair};
 
 /// What an I2 or R2 tells of its sender.
 struct PeerDescription {

@@ -51,10 +51,14 @@ impl Endpoint {
             None => parameters.verify_cga(&ulid),
         };
         of_ulid.map_err(|_| Refusal::Silent(Discard::ParametersNotOfUlid))?;
-        let Some(list) = claim.list else { return Ok(Vec::from([ulid])) };
+        let Some(list) = claim.list else {
+            return Ok(Vec::from([ulid]));
+        };
 
         // An HBA-only set has no key that could sign (RFC 5535 section 5, P flag).
-        let has_key = parameters.multi_prefix().is_none_or(|multi_prefix| multi_prefix.has_public_key());
+        let has_key = parameters
+            .multi_prefix()
+            .is_none_or(|multi_prefix| multi_prefix.has_public_key());
         let mut verified = Vec::with_capacity(list.locators.len().min(self.config.limits.peer_locators));
         for (index, &(method, locator)) in list.locators.iter().enumerate() {
             let is_member = match (method, &mut members) {
@@ -85,7 +89,10 @@ impl Endpoint {
         parameters: CgaParametersRef<'_>,
         signature: Option<&[u8]>,
     ) -> Result<(), Refusal> {
-        let signed = list.locators.iter().filter(|(method, _)| *method == VerificationMethod::CGA);
+        let signed = list
+            .locators
+            .iter()
+            .filter(|(method, _)| *method == VerificationMethod::CGA);
         let signed: Vec<_> = signed.map(|&(_, locator)| locator).collect();
         if signed.is_empty() {
             return Ok(());

@@ -421,10 +421,21 @@ proptest::proptest! {
 
 #[test]
 fn sizes_of_keys_are_a_range() {
-    let sizes = |text: &str| parse(&format!("[limits]\n{text}")).expect("sizes").limits.peer_key_sizes;
+    let sizes = |text: &str| {
+        parse(&format!("[limits]\n{text}"))
+            .expect("sizes")
+            .limits
+            .peer_key_sizes
+    };
     assert_eq!(sizes(""), shim6_cga::KeySizes::default());
-    assert_eq!((sizes("min_key_bits = 2048").min(), sizes("min_key_bits = 2048").max()), (2048, 3072));
-    assert_eq!((sizes("min_key_bits = 4096").min(), sizes("min_key_bits = 4096").max()), (4096, 4096));
+    assert_eq!(
+        (sizes("min_key_bits = 2048").min(), sizes("min_key_bits = 2048").max()),
+        (2048, 3072)
+    );
+    assert_eq!(
+        (sizes("min_key_bits = 4096").min(), sizes("min_key_bits = 4096").max()),
+        (4096, 4096)
+    );
     assert_eq!(
         refused("[limits]\nmin_key_bits = 2048\nmax_key_bits = 1024\n"),
         "shim6.toml:3: limits.max_key_bits: 1024 is below the least size; expected at least limits.min_key_bits, 2048"

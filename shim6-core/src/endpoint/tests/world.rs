@@ -185,7 +185,9 @@ impl World {
     }
 
     pub(super) fn with(configs: &[EndpointConfig], seed: u8) -> Self {
-        let hosts = (0..).zip(configs).map(|(number, config)| (config.clone(), identity(number)));
+        let hosts = (0..)
+            .zip(configs)
+            .map(|(number, config)| (config.clone(), identity(number)));
         Self::of(hosts, seed)
     }
 
