@@ -11,4 +11,5 @@ mod downloads;
 mod plans;
 mod requests;
 mod shutdown;
+mod signed;
 mod unprotected;

@@ -43,7 +43,7 @@ impl Daemon {
     pub async fn start(binary: &Path, host: &Host, directory: &Path, live: &Arc<Live>) -> anyhow::Result<Self> {
         let name = host.name.clone();
         // A daemon that starts locks the directory of its socket: two in one would get in each other's way.
-        let own = directory.join(&name);
+        let own = own_directory(directory, host);
         std::fs::create_dir_all(&own).with_context(|| format!("cannot make {}", own.display()))?;
         let [socket, config, log] = ["shim6.sock", "shim6.toml", "shim6.log"].map(|file| own.join(file));
         std::fs::write(&config, configuration(&socket, host))
@@ -76,6 +76,11 @@ impl Daemon {
         };
         daemon.ready(host.uplinks.len()).await?;
         Ok(daemon)
+    }
+
+    /// Where the daemon of `host` keeps its identity, if its files are below `directory`.
+    pub fn identity_directory(directory: &Path, host: &Host) -> PathBuf {
+        own_directory(directory, host).join("identity")
     }
 
     /// What the daemon says about itself.
@@ -164,6 +169,10 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.events.abort();
     }
+}
+
+fn own_directory(directory: &Path, host: &Host) -> PathBuf {
+    directory.join(&host.name)
 }
 
 /// The configuration of the daemon on `host`, with timeouts for a laboratory.
