@@ -45,6 +45,9 @@ extern crate alloc;
 mod der;
 mod error;
 mod extension;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod hash;
 mod hba;
 #[cfg(feature = "signatures")]
