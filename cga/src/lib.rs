@@ -46,6 +46,9 @@ mod cga;
 mod der;
 mod error;
 mod extension;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod hash;
 mod hba;
 #[cfg(feature = "signatures")]
