@@ -164,4 +164,64 @@ mod tests {
         assert_eq!(search.step(1), Some(42_u128.to_be_bytes()));
         assert_eq!(search.tried(), 0);
     }
+
+    #[test]
+    fn what_was_found_is_given_again_without_hashing() {
+        let mut search = search(7, Sec::ONE);
+        let found = search.step(u64::MAX);
+        let tried = search.tried();
+        assert_eq!(search.step(1000), found);
+        assert_eq!(search.tried(), tried);
+        assert_eq!(search.step(0), None);
+    }
+
+    #[test]
+    fn part_that_is_used_up_gives_nothing_forever() {
+        let mut whole = search(7, Sec::TWO);
+        let mut part = whole.split_off(10);
+        assert_eq!(part.step(9), None);
+        assert!(!part.is_exhausted());
+        for _ in 0..3 {
+            assert_eq!(part.step(u64::MAX), None);
+            assert!(part.is_exhausted());
+            assert_eq!(part.tried(), 10);
+        }
+        assert!(part.split_off(5).is_exhausted());
+        assert_eq!(part.candidate(), whole.candidate());
+        assert!(!whole.is_exhausted(), "endless");
+    }
+
+    #[test]
+    fn parts_follow_each_other() {
+        let mut whole = search(7, Sec::TWO);
+        assert_eq!(whole.step(3), None);
+        let mut first = whole.split_off(100);
+        let second = whole.split_off(50);
+        let third = first.split_off(60);
+        let starts = [&third, &first, &second, &whole].map(|part| u128::from_be_bytes(part.candidate()));
+        assert_eq!(starts, [10, 70, 110, 160]);
+        // No more than a part has left.
+        let all = first.split_off(u64::MAX);
+        assert!(first.is_exhausted() && !all.is_exhausted());
+        assert_eq!(first.candidate(), second.candidate());
+        assert_eq!([whole.tried(), second.tried()], [3, 0]);
+    }
+
+    #[test]
+    fn parts_of_sec_0_each_take_their_start() {
+        let mut whole = search(42, Sec::ZERO);
+        let mut part = whole.split_off(5);
+        assert_eq!(part.step(1), Some(42_u128.to_be_bytes()));
+        assert_eq!(whole.step(1), Some(47_u128.to_be_bytes()));
+        assert_eq!(whole.split_off(0).step(1), None);
+    }
+
+    #[test]
+    fn search_that_has_found_goes_on_behind_a_part() {
+        let mut search = search(7, Sec::ONE);
+        let found = search.step(u64::MAX).unwrap();
+        let mut part = search.split_off(1);
+        assert_eq!(part.step(1), Some(found));
+        assert_eq!(search.step(1), None, "the seed makes no two in a row");
+    }
 }
