@@ -148,11 +148,16 @@ fn list_with_an_address_that_cannot_be_a_locator_sets_up_nothing() {
 
 #[test]
 fn hba_under_a_prefix_that_cannot_be_routed_sets_up_nothing() {
-    // The set is genuine: its owner chose the prefixes.
+    // The set is genuine: its owner chose the prefixes. Our own generation would refuse some of them.
     let mut rng = <rand_chacha::ChaCha12Rng as rand_core::SeedableRng>::seed_from_u64(9);
+    let prefixes = ["2001:db8:77::", "2001:db8:78::"].map(|text| shim6_cga::SubnetPrefix::from(address(text)));
+    let sound = shim6_cga::HbaSet::generate(&prefixes, Sec::ZERO, &mut rng).expect("a set");
     for text in ["ff0e::", "fe80::", "::"] {
-        let prefixes = [address("2001:db8:77::"), address(text)].map(shim6_cga::SubnetPrefix::from);
-        let set = shim6_cga::HbaSet::generate(&prefixes, shim6_cga::Sec::ZERO, &mut rng).expect("a set");
+        let mut parameters = sound.parameters().to_vec();
+        let last_prefix = parameters.last_chunk_mut().expect("two prefixes");
+        *last_prefix = *shim6_cga::SubnetPrefix::from(address(text)).octets();
+        let parameters = CgaParameters::parse(&parameters).expect("parameters");
+        let set = shim6_cga::HbaSet::from_parameters(&parameters, Sec::ZERO).expect("a set");
         let mut stranger = Stranger::new();
         stranger.identity = crate::Identity::from_hba_set(&set, &mut rng);
         (stranger.ulid, stranger.set) = (set.addresses()[0], set);
