@@ -40,8 +40,14 @@ pub fn parameters(octets: &[u8]) {
         }
     }
     if let Some(set) = view.multi_prefix() {
+        let mut verifier = view.hba_verifier().expect("has the extension");
         for prefix in set.prefixes().take(8) {
             let member = view.to_owned().with_subnet_prefix(prefix).view().address(Sec::ZERO);
+            assert_eq!(verifier.verify(&member), view.verify_hba(&member));
+            assert_eq!(
+                verifier.verify(&without_bit(member)),
+                view.verify_hba(&without_bit(member))
+            );
             check_verdict(&view, Sec::ZERO, view.verify_hba(&member));
             assert!(view.verify_hba(&without_bit(member)).is_err());
         }

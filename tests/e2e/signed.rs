@@ -32,21 +32,28 @@ fn identity(prefix: Ipv6Addr) -> StoredIdentity {
 
 #[test]
 fn requests_survive_on_an_uplink_that_the_identity_does_not_know() {
-    isolated("signed::requests_survive_on_an_uplink_that_the_identity_does_not_know", || async {
-        let live = Arc::new(Live::default());
-        let stage = Stage::build(binary::shim6(), live).await.expect("a lab");
-        let host = &stage.topology().a;
-        let identity = identity(host.uplinks[0].address);
-        let ulid = identity.set.addresses()[0];
-        Store::new(stage.identity_directory(host)).save(&identity).expect("a place");
+    isolated(
+        "signed::requests_survive_on_an_uplink_that_the_identity_does_not_know",
+        || async {
+            let live = Arc::new(Live::default());
+            let stage = Stage::build(binary::shim6(), live).await.expect("a lab");
+            let host = &stage.topology().a;
+            let identity = identity(host.uplinks[0].address);
+            let ulid = identity.set.addresses()[0];
+            Store::new(stage.identity_directory(host))
+                .save(&identity)
+                .expect("a place");
 
-        let plan = plans::requests(Failure::Blackhole);
-        let outcome = run_requests_on(stage, &plan).await.unwrap_or_else(|error| panic!("{error:#}"));
-        let (exchange, logs) = (&outcome.exchange, &outcome.logs);
-        assert!(exchange.completed, "{exchange:?}\n{logs}");
-        assert!(exchange.digest_matches, "{exchange:?}\n{logs}");
-        assert_eq!(outcome.locators_before[0], ulid);
-        assert_moved(outcome.locators_before, outcome.locators_after);
-        assert_clean(&outcome.shutdown);
-    });
+            let plan = plans::requests(Failure::Blackhole);
+            let outcome = run_requests_on(stage, &plan)
+                .await
+                .unwrap_or_else(|error| panic!("{error:#}"));
+            let (exchange, logs) = (&outcome.exchange, &outcome.logs);
+            assert!(exchange.completed, "{exchange:?}\n{logs}");
+            assert!(exchange.digest_matches, "{exchange:?}\n{logs}");
+            assert_eq!(outcome.locators_before[0], ulid);
+            assert_moved(outcome.locators_before, outcome.locators_after);
+            assert_clean(&outcome.shutdown);
+        },
+    );
 }

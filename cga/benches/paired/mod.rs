@@ -23,8 +23,8 @@ impl Effort {
         let is_given = |name: &str| std::env::args().any(|argument| argument == name);
         if is_given("--bench") && !is_given("--test") {
             Self {
-                rounds: 101,
-                share: Duration::from_millis(4),
+                rounds: 301,
+                share: Duration::from_millis(1),
             }
         } else {
             Self {

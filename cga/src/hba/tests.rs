@@ -194,36 +194,3 @@ fn octets_after_the_extension_fail() {
         Err(VerifyError::Hash1Mismatch)
     );
 }
-
-/// The field of RSA keys of 512 to 4096 bits, with the usual exponent and with the shortest.
-#[test]
-fn signature_is_never_longer_than_what_is_counted() {
-    for (public_key_len, modulus_len) in [
-        (94, 64),
-        (162, 128),
-        (294, 256),
-        (422, 384),
-        (550, 512),
-        (92, 64),
-        (160, 128),
-        (292, 256),
-        (420, 384),
-        (548, 512),
-    ] {
-        let counted = max_signature_len(public_key_len);
-        assert!(
-            (modulus_len..modulus_len + 4).contains(&counted),
-            "{counted} for {modulus_len}"
-        );
-    }
-    assert_eq!(max_signature_len(0), 0);
-}
-
-#[test]
-fn most_prefixes_fill_the_largest_message() {
-    for public_key_len in [der::MAX_ENCODED_NONCE_LEN, 94, 162, 294, 422] {
-        let most = max_prefixes(public_key_len);
-        assert!(largest_message_len(most, public_key_len) <= LINK_MTU);
-        assert!(largest_message_len(most + 1, public_key_len) > LINK_MTU);
-    }
-}
