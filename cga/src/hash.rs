@@ -70,7 +70,6 @@ impl ShortInput {
     const MAX_BLOCKS: usize = 4;
 
     /// `None` if they are not short enough.
-    #[inline]
     pub(crate) fn new(parameters: &[u8]) -> Option<Self> {
         let mut blocks = [[0; BLOCK_LEN]; Self::MAX_BLOCKS];
         let octets = blocks.as_flattened_mut();
@@ -178,7 +177,6 @@ impl LastBlocks {
 
 /// Pads the first `len` octets (FIPS 180-4 section 5.1.1), which zeros follow; gives the length with the padding, unless
 /// there is no room for it.
-#[inline]
 fn pad(octets: &mut [u8], len: usize, message_len: usize) -> Option<usize> {
     let bits = (8 * message_len as u64).to_be_bytes();
     let end = (len + 1 + bits.len()).next_multiple_of(BLOCK_LEN);

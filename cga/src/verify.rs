@@ -6,7 +6,7 @@ use crate::{
     error::VerifyError,
     extension::MultiPrefix,
     hash::{HashFunction, REGISTERED, ShortInput},
-    parameters::{CgaParametersRef, MAX_COLLISION_COUNT, Varying},
+    parameters::{CgaParametersRef, MAX_COLLISION_COUNT, PARAMETERS_HEAD_LEN, PREFIX_AT, Varying},
     prefix::SubnetPrefix,
     sec::Sec,
 };
@@ -54,13 +54,11 @@ impl<'a> CgaParametersRef<'a> {
     /// # Errors
     ///
     /// [`VerifyError::NoMultiPrefix`] if the parameters define no set; all else is found out for each address.
-    // Inlined, so that what is prepared is not copied on return.
-    #[inline]
     pub fn hba_verifier(&self) -> Result<HbaVerifier<'a>, VerifyError> {
         Ok(HbaVerifier {
             parameters: *self,
             multi_prefix: self.multi_prefix().ok_or(VerifyError::NoMultiPrefix)?,
-            short: ShortInput::new(self.octets()),
+            short: None,
             hash2: [None; REGISTERED.len()],
         })
     }
@@ -132,9 +130,17 @@ impl HbaVerifier<'_> {
     }
 
     fn leftmost_bits(&mut self, function: HashFunction, varying: &Varying) -> u64 {
+        let octets = self.parameters.octets();
+        // The one address that the parameters are those of: nothing has to be replaced.
+        if octets[PREFIX_AT..PARAMETERS_HEAD_LEN] == *varying {
+            return function.leftmost_bits(octets);
+        }
+        if self.short.is_none() {
+            self.short = ShortInput::new(octets);
+        }
         match &mut self.short {
             Some(short) => short.leftmost_bits_with(function, varying),
-            None => function.leftmost_bits_with(self.parameters.octets(), varying),
+            None => function.leftmost_bits_with(octets, varying),
         }
     }
 }

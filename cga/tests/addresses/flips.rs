@@ -148,6 +148,22 @@ proptest! {
         }
     }
 
+    /// Whatever it was asked before: addresses of the set, with a bit flipped or (at 128) none.
+    #[test]
+    fn verifier_agrees_with_the_verification_of_one_address(
+        recipe in any_recipe(),
+        asked in prop::collection::vec((any::<Index>(), prop_oneof![64..67_u32, 0..129_u32]), 1..20),
+    ) {
+        let Generated::Set(set) = recipe.generate() else { return Ok(()) };
+        let parameters = set.parameters();
+        let mut verifier = parameters.hba_verifier().unwrap();
+        for (which, bit) in asked {
+            let flip = 1_u128.checked_shl(127_u32.wrapping_sub(bit)).unwrap_or(0);
+            let address = Ipv6Addr::from_bits(which.get(set.addresses()).to_bits() ^ flip);
+            prop_assert_eq!(verifier.verify(&address), parameters.verify_hba(&address));
+        }
+    }
+
     #[test]
     fn addresses_of_other_parameters_fail(recipe in any_recipe(), seed in any::<u64>()) {
         prop_assume!(seed != recipe.seed);
