@@ -130,6 +130,20 @@ pub enum VerifyError {
     },
 }
 
+impl VerifyError {
+    /// The step of the RFC's procedure that failed: in RFC 3972 section 5, or for what only HBAs have in RFC 5535 section 7.2.
+    pub const fn step(&self) -> &'static str {
+        match self {
+            Self::NoMultiPrefix | Self::PrefixNotInSet { .. } => "RFC 5535 section 7.2 step 1",
+            Self::CollisionCount { .. } => "RFC 3972 section 5 step 1",
+            Self::PrefixMismatch { .. } => "RFC 3972 section 5 step 2",
+            Self::Hash1Mismatch => "RFC 3972 section 5 step 4",
+            Self::UnsupportedSec(_) => "RFC 3972 section 5 step 5",
+            Self::Hash2NotZero { .. } => "RFC 3972 section 5 step 7",
+        }
+    }
+}
+
 /// Why an address or a set of addresses is not generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GenerateError {

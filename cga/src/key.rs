@@ -16,10 +16,11 @@ pub use public::PublicKey;
 
 /// The sizes of RSA keys that are accepted, in bits of the modulus.
 ///
-/// By default 1024 to 3072. RFC 3972 section 5 says that an implementation of SEND should process 384 to 2048 bits, and
-/// may more. Below 1024 bits a key binds nothing: RSA-768 was factored in 2009. Above 3072 bits a message of 1280 octets
-/// has no room left: of 4096 bits the public key takes 550 octets and the signature 512. A peer chooses the size, and the
-/// time to verify its signature grows with the square of it.
+/// By default 1024 to 3072. RFC 3972 section 5 says that an implementation for SEND should process 384 to 2048 bits, and
+/// may more. Below 1024 bits a key binds nothing: RSA-768 was factored in 2009. 3072 bits are the largest usual size with
+/// which an I2bis (RFC 5533 section 5.9) of a set of two prefixes fits 1280 octets with parameters and signature: those
+/// take 471 and 384 octets, and with 4096 bits 599 and 512. A peer chooses the size, and the time to verify its signature
+/// grows with the square of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeySizes {
     min: usize,
@@ -29,7 +30,7 @@ pub struct KeySizes {
 impl KeySizes {
     /// No lower bound is below this, in bits.
     pub const FLOOR: usize = 1024;
-    /// No upper bound is above this, in bits: a larger key and its signature do not fit a message of 1280 octets.
+    /// No upper bound is above this, in bits: beyond it key and signature leave a message of 1280 octets next to no room.
     pub const CEILING: usize = 4096;
 
     /// From `min` to `max` bits, both included.

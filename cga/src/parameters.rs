@@ -23,6 +23,9 @@ use crate::{
 /// A modifier (RFC 3972 section 3): 128 bits in network order.
 pub type Modifier = [u8; 16];
 
+/// Subnet prefix and collision count: what the hashes of one set differ in.
+pub(crate) type Varying = [u8; PARAMETERS_HEAD_LEN - PREFIX_AT];
+
 /// The highest collision count that verifies (RFC 3972 section 5, step 1).
 pub const MAX_COLLISION_COUNT: u8 = 2;
 
@@ -37,43 +40,51 @@ pub(crate) const COLLISION_COUNT_AT: usize = 24;
 /// The collision count is not checked on parsing, because that is the verification's first step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CgaParametersRef<'a> {
-    pub(crate) head: &'a [u8; PARAMETERS_HEAD_LEN],
-    /// Public key and extension fields.
-    pub(crate) tail: &'a [u8],
-    key_len: usize,
+    /// At least as many as the head and the public key take.
+    octets: &'a [u8],
+    /// Where the extension fields start.
+    key_end: usize,
 }
 
 impl<'a> CgaParametersRef<'a> {
     /// Takes all of `octets`: what follows the public key has to be extension fields.
     pub fn parse(octets: &'a [u8]) -> Result<Self, ParseError> {
-        let (head, tail) = octets.split_first_chunk().ok_or_else(|| truncated_head(octets.len()))?;
+        let (_, tail) = octets
+            .split_at_checked(PARAMETERS_HEAD_LEN)
+            .ok_or_else(|| truncated_head(octets.len()))?;
         let key_len = der::sequence_len(tail)?;
         Extensions::parse(&tail[key_len..])?;
-        Ok(Self { head, tail, key_len })
+        let key_end = PARAMETERS_HEAD_LEN + key_len;
+        Ok(Self { octets, key_end })
+    }
+
+    /// The whole structure in its wire form.
+    pub const fn octets(&self) -> &'a [u8] {
+        self.octets
     }
 
     /// The modifier.
     pub fn modifier(&self) -> Modifier {
         let mut modifier = Modifier::default();
-        modifier.copy_from_slice(&self.head[..PREFIX_AT]);
+        modifier.copy_from_slice(&self.octets[..PREFIX_AT]);
         modifier
     }
 
     /// The subnet prefix of the one address that these parameters are those of.
     pub fn subnet_prefix(&self) -> SubnetPrefix {
         let mut octets = [0; SubnetPrefix::LEN];
-        octets.copy_from_slice(&self.head[PREFIX_AT..COLLISION_COUNT_AT]);
+        octets.copy_from_slice(&self.octets[PREFIX_AT..COLLISION_COUNT_AT]);
         SubnetPrefix::new(octets)
     }
 
     /// The collision count, as found: only 0 to 2 verify.
     pub const fn collision_count(&self) -> u8 {
-        self.head[COLLISION_COUNT_AT]
+        self.octets[COLLISION_COUNT_AT]
     }
 
     /// The octets of the public key field, whose inside was not looked at.
     pub fn public_key(&self) -> &'a [u8] {
-        &self.tail[..self.key_len]
+        &self.octets[PARAMETERS_HEAD_LEN..self.key_end]
     }
 
     /// The extension fields, unknown ones included.
@@ -83,7 +94,7 @@ impl<'a> CgaParametersRef<'a> {
 
     /// The octets of all extension fields.
     pub fn extension_octets(&self) -> &'a [u8] {
-        &self.tail[self.key_len..]
+        &self.octets[self.key_end..]
     }
 
     /// The Multi-Prefix extension, when there is one.
@@ -100,7 +111,7 @@ impl<'a> CgaParametersRef<'a> {
 
     /// Length of the whole structure in octets.
     pub const fn buffer_len(&self) -> usize {
-        PARAMETERS_HEAD_LEN + self.tail.len()
+        self.octets.len()
     }
 
     /// Writes the structure to the start of `buffer`.
@@ -109,17 +120,14 @@ impl<'a> CgaParametersRef<'a> {
     ///
     /// If `buffer` is shorter than [`buffer_len`](Self::buffer_len).
     pub fn emit(&self, buffer: &mut [u8]) {
-        let (head, tail) = buffer[..self.buffer_len()].split_at_mut(PARAMETERS_HEAD_LEN);
-        head.copy_from_slice(self.head);
-        tail.copy_from_slice(self.tail);
+        buffer[..self.buffer_len()].copy_from_slice(self.octets);
     }
 
     /// An owned copy.
     pub fn to_owned(&self) -> CgaParameters {
         CgaParameters {
-            head: *self.head,
-            tail: self.tail.into(),
-            key_len: self.key_len,
+            octets: self.octets.into(),
+            key_end: self.key_end,
         }
     }
 }
@@ -129,9 +137,8 @@ impl<'a> CgaParametersRef<'a> {
 /// The public key and the extension fields are kept octet for octet, because they are hashed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CgaParameters {
-    head: [u8; PARAMETERS_HEAD_LEN],
-    tail: Box<[u8]>,
-    key_len: usize,
+    octets: Box<[u8]>,
+    key_end: usize,
 }
 
 impl CgaParameters {
@@ -159,38 +166,34 @@ impl CgaParameters {
     /// The borrowed view.
     pub const fn view(&self) -> CgaParametersRef<'_> {
         CgaParametersRef {
-            head: &self.head,
-            tail: &self.tail,
-            key_len: self.key_len,
+            octets: &self.octets,
+            key_end: self.key_end,
         }
     }
 
     /// For a public key and extension fields that are well-formed; subnet prefix and collision count are zero.
     pub(crate) fn from_checked(modifier: Modifier, public_key: &[u8], extensions: &[u8]) -> Self {
-        let mut head = [0; PARAMETERS_HEAD_LEN];
-        head[..PREFIX_AT].copy_from_slice(&modifier);
-        Self {
-            head,
-            tail: [public_key, extensions].concat().into(),
-            key_len: public_key.len(),
-        }
+        let head = [0; PARAMETERS_HEAD_LEN];
+        let octets = [&head, public_key, extensions].concat().into();
+        let key_end = PARAMETERS_HEAD_LEN + public_key.len();
+        Self { octets, key_end }.with_modifier(modifier)
     }
 
     /// The same parameters with another modifier; they give another address.
     pub fn with_modifier(mut self, modifier: Modifier) -> Self {
-        self.head[..PREFIX_AT].copy_from_slice(&modifier);
+        self.octets[..PREFIX_AT].copy_from_slice(&modifier);
         self
     }
 
     /// The same parameters for another subnet prefix; they give another address.
     pub fn with_subnet_prefix(mut self, prefix: SubnetPrefix) -> Self {
-        self.head[PREFIX_AT..COLLISION_COUNT_AT].copy_from_slice(prefix.octets());
+        self.octets[PREFIX_AT..COLLISION_COUNT_AT].copy_from_slice(prefix.octets());
         self
     }
 
     /// The same parameters with another collision count; they give another address.
     pub fn with_collision_count(mut self, collision_count: u8) -> Self {
-        self.head[COLLISION_COUNT_AT] = collision_count;
+        self.octets[COLLISION_COUNT_AT] = collision_count;
         self
     }
 
@@ -264,8 +267,13 @@ impl CgaParameters {
     }
 
     /// The whole structure in its wire form.
+    pub const fn octets(&self) -> &[u8] {
+        self.view().octets()
+    }
+
+    /// The whole structure in its wire form, owned.
     pub fn to_vec(&self) -> Vec<u8> {
-        [&self.head[..], &self.tail].concat()
+        self.octets.to_vec()
     }
 }
 

@@ -30,14 +30,17 @@ impl Sec {
 
     /// How many of Hash2's leftmost bits have to be zero (RFC 3972 section 4, step 3): 16 times Sec.
     pub const fn hash2_zero_bits(self) -> u32 {
-        16 * self.0 as u32
+        REGISTERED[self.0 as usize].hash2_zero_bits
     }
 
     /// How many hashes the search for a modifier takes on average: 2^(16 * Sec), and 0 for Sec 0, which needs no search.
     ///
     /// The number varies as that of throws of a die until the first six: one search in 20 takes three times as many.
     pub const fn expected_hashes(self) -> u64 {
-        if self.0 == 0 { 0 } else { 1 << self.hash2_zero_bits() }
+        match self.hash2_zero_bits() {
+            0 => 0,
+            bits => 1 << bits,
+        }
     }
 
     /// Reads Sec from the three leftmost bits of an interface identifier (RFC 3972 section 5, step 5).
@@ -50,9 +53,14 @@ impl Sec {
         (self.0 as u64) << Self::SHIFT
     }
 
+    /// Whether a Hash2 with these leftmost bits starts with the zero bits that this Sec asks for.
+    pub(crate) const fn accepts_hash2(self, leftmost_bits: u64) -> bool {
+        leftmost_bits.leading_zeros() >= self.hash2_zero_bits()
+    }
+
     /// The hash function of Hash1 and Hash2.
     pub(crate) const fn hash_function(self) -> HashFunction {
-        REGISTERED[self.0 as usize]
+        REGISTERED[self.0 as usize].function
     }
 
     const SHIFT: u32 = 61;

@@ -5,14 +5,17 @@ use core::net::Ipv6Addr;
 use crate::{
     error::VerifyError,
     extension::MultiPrefix,
-    hash::REGISTERED,
-    parameters::{COLLISION_COUNT_AT, CgaParametersRef, MAX_COLLISION_COUNT, Modifier, PARAMETERS_HEAD_LEN, PREFIX_AT},
+    hash::{HashFunction, REGISTERED, ShortInput},
+    parameters::{CgaParametersRef, MAX_COLLISION_COUNT, PARAMETERS_HEAD_LEN, PREFIX_AT, Varying},
     prefix::SubnetPrefix,
     sec::Sec,
 };
 
 /// The bits of an interface identifier that no hash decides: Sec (the three leftmost) and "u" and "g" (6 and 7).
 const IGNORED_BITS: u64 = 0xe300_0000_0000_0000;
+
+/// What Hash2 has in the place of subnet prefix and collision count (RFC 3972 section 3).
+const HASH2_VARYING: Varying = [0; 9];
 
 impl<'a> CgaParametersRef<'a> {
     /// Verifies that the address was made from these parameters (RFC 3972 section 5); gives the address's Sec.
@@ -28,7 +31,7 @@ impl<'a> CgaParametersRef<'a> {
                 parameters: expected,
             });
         }
-        let sec = self.check_hash1(address, prefix)?;
+        let sec = check_hash1(address, |function| function.leftmost_bits(self.octets()))?;
         self.check_hash2(sec)?;
         Ok(sec)
     }
@@ -39,7 +42,11 @@ impl<'a> CgaParametersRef<'a> {
     /// The subnet prefix in the parameters does not matter: that of the address takes its place. For several addresses
     /// see [`hba_verifier`](Self::hba_verifier).
     pub fn verify_hba(&self, address: &Ipv6Addr) -> Result<Sec, VerifyError> {
-        self.hba_verifier()?.verify(address)
+        let multi_prefix = self.multi_prefix().ok_or(VerifyError::NoMultiPrefix)?;
+        let varying = self.check_prefix(address, multi_prefix)?;
+        let sec = check_hash1(address, |function| function.leftmost_bits_with(self.octets(), &varying))?;
+        self.check_hash2(sec)?;
+        Ok(sec)
     }
 
     /// For the verification of several addresses of the HBA set of these parameters.
@@ -51,14 +58,16 @@ impl<'a> CgaParametersRef<'a> {
         Ok(HbaVerifier {
             parameters: *self,
             multi_prefix: self.multi_prefix().ok_or(VerifyError::NoMultiPrefix)?,
+            short: None,
             hash2: [None; REGISTERED.len()],
         })
     }
 
     /// The address under another prefix than that in the parameters (RFC 5535 section 6, steps 6.1 to 6.3).
     pub(crate) fn address_under(&self, prefix: SubnetPrefix, sec: Sec) -> Ipv6Addr {
-        let hash = self.hash1(prefix, sec) & !IGNORED_BITS;
-        prefix.to_address(hash | sec.to_interface_identifier())
+        let varying = self.hash1_varying(prefix);
+        let hash1 = sec.hash_function().leftmost_bits_with(self.octets(), &varying);
+        prefix.to_address(hash1 & !IGNORED_BITS | sec.to_interface_identifier())
     }
 
     /// Step 1 of RFC 3972 section 5.
@@ -71,28 +80,24 @@ impl<'a> CgaParametersRef<'a> {
 
     /// Steps 6 and 7 of RFC 3972 section 5.
     pub(crate) fn check_hash2(&self, sec: Sec) -> Result<(), VerifyError> {
-        if sec == Sec::ZERO || hash2_fits(sec, &hash2_head(self.modifier()), self.tail) {
-            Ok(())
-        } else {
-            Err(VerifyError::Hash2NotZero { sec })
-        }
+        check_hash2(sec, |function| {
+            function.leftmost_bits_with(self.octets(), &HASH2_VARYING)
+        })
     }
 
-    /// Steps 3 to 5 of RFC 3972 section 5, with `prefix` as subnet prefix; gives the address's Sec.
-    fn check_hash1(&self, address: &Ipv6Addr, prefix: SubnetPrefix) -> Result<Sec, VerifyError> {
-        let interface_identifier = address.to_bits() as u64;
-        let sec = Sec::from_interface_identifier(interface_identifier)?;
-        if (self.hash1(prefix, sec) ^ interface_identifier) & !IGNORED_BITS != 0 {
-            return Err(VerifyError::Hash1Mismatch);
+    /// Steps 1 to 2.2 of RFC 5535 section 7.2; gives what Hash1 has in the place of subnet prefix and collision count.
+    fn check_prefix(&self, address: &Ipv6Addr, multi_prefix: MultiPrefix<'_>) -> Result<Varying, VerifyError> {
+        let prefix = SubnetPrefix::from(*address);
+        if !multi_prefix.contains(&prefix) {
+            return Err(VerifyError::PrefixNotInSet { prefix });
         }
-        Ok(sec)
+        self.check_collision_count()?;
+        Ok(self.hash1_varying(prefix))
     }
 
-    /// Hash1 with `prefix` in the place of the subnet prefix.
-    pub(crate) fn hash1(&self, prefix: SubnetPrefix, sec: Sec) -> u64 {
-        let mut head = *self.head;
-        head[PREFIX_AT..COLLISION_COUNT_AT].copy_from_slice(prefix.octets());
-        sec.hash_function().leftmost_bits(&head, self.tail)
+    fn hash1_varying(&self, prefix: SubnetPrefix) -> Varying {
+        let [a, b, c, d, e, f, g, h] = *prefix.octets();
+        [a, b, c, d, e, f, g, h, self.collision_count()]
     }
 }
 
@@ -104,6 +109,8 @@ impl<'a> CgaParametersRef<'a> {
 pub struct HbaVerifier<'a> {
     parameters: CgaParametersRef<'a>,
     multi_prefix: MultiPrefix<'a>,
+    /// The parameters once more, if there is room.
+    short: Option<ShortInput>,
     /// The verdict on Hash2 at each Sec that an address had.
     hash2: [Option<Result<(), VerifyError>>; REGISTERED.len()],
 }
@@ -111,26 +118,49 @@ pub struct HbaVerifier<'a> {
 impl HbaVerifier<'_> {
     /// Verifies one address; gives its Sec. A failure says nothing about other addresses.
     pub fn verify(&mut self, address: &Ipv6Addr) -> Result<Sec, VerifyError> {
-        let prefix = SubnetPrefix::from(*address);
-        if !self.multi_prefix.contains(&prefix) {
-            return Err(VerifyError::PrefixNotInSet { prefix });
+        let varying = self.parameters.check_prefix(address, self.multi_prefix)?;
+        let sec = check_hash1(address, |function| self.leftmost_bits(function, &varying))?;
+        let slot = usize::from(sec.value());
+        let verdict = match self.hash2[slot] {
+            Some(verdict) => verdict,
+            None => check_hash2(sec, |function| self.leftmost_bits(function, &HASH2_VARYING)),
+        };
+        self.hash2[slot] = Some(verdict);
+        verdict.map(|()| sec)
+    }
+
+    fn leftmost_bits(&mut self, function: HashFunction, varying: &Varying) -> u64 {
+        let octets = self.parameters.octets();
+        // The one address that the parameters are those of: nothing has to be replaced.
+        if octets[PREFIX_AT..PARAMETERS_HEAD_LEN] == *varying {
+            return function.leftmost_bits(octets);
         }
-        self.parameters.check_collision_count()?;
-        let sec = self.parameters.check_hash1(address, prefix)?;
-        let verdict = &mut self.hash2[usize::from(sec.value())];
-        (*verdict.get_or_insert_with(|| self.parameters.check_hash2(sec))).map(|()| sec)
+        if self.short.is_none() {
+            self.short = ShortInput::new(octets);
+        }
+        match &mut self.short {
+            Some(short) => short.leftmost_bits_with(function, varying),
+            None => function.leftmost_bits_with(octets, varying),
+        }
     }
 }
 
-/// What precedes the public key in Hash2's input: the modifier and 9 zero octets.
-pub(crate) fn hash2_head(modifier: Modifier) -> [u8; PARAMETERS_HEAD_LEN] {
-    let mut head = [0; PARAMETERS_HEAD_LEN];
-    head[..PREFIX_AT].copy_from_slice(&modifier);
-    head
+/// Steps 3 to 5 of RFC 3972 section 5; gives the address's Sec.
+fn check_hash1(address: &Ipv6Addr, hash1: impl FnOnce(HashFunction) -> u64) -> Result<Sec, VerifyError> {
+    let interface_identifier = address.to_bits() as u64;
+    let sec = Sec::from_interface_identifier(interface_identifier)?;
+    if (hash1(sec.hash_function()) ^ interface_identifier) & !IGNORED_BITS != 0 {
+        return Err(VerifyError::Hash1Mismatch);
+    }
+    Ok(sec)
 }
 
-/// Whether the Hash2 over `head` and `tail` starts with the zero bits that Sec asks for.
-pub(crate) fn hash2_fits(sec: Sec, head: &[u8], tail: &[u8]) -> bool {
-    let hash2 = sec.hash_function().leftmost_bits(head, tail);
-    hash2.leading_zeros() >= sec.hash2_zero_bits()
+/// Steps 6 and 7 of RFC 3972 section 5.
+fn check_hash2(sec: Sec, hash2: impl FnOnce(HashFunction) -> u64) -> Result<(), VerifyError> {
+    // Where no bits are asked for, the RFC lets the hash be skipped.
+    if sec.hash2_zero_bits() == 0 || sec.accepts_hash2(hash2(sec.hash_function())) {
+        Ok(())
+    } else {
+        Err(VerifyError::Hash2NotZero { sec })
+    }
 }

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use shim6_cga::KeySizes;
 use shim6_reap::Config as ReapConfig;
 
 /// Configuration of an [`Endpoint`](crate::Endpoint).
@@ -69,6 +70,10 @@ pub struct LimitsConfig {
     pub errors_per_second: u32,
     /// Locator lists and parameters verified per second: each costs a few hashes. 20,000.
     pub verifications_per_second: u32,
+    /// Signatures verified per second, all peers together: each costs about a tenth of a millisecond. 1,000.
+    pub signatures_per_second: u32,
+    /// RSA keys accepted from peers, by the size of their modulus: see [`KeySizes`].
+    pub peer_key_sizes: KeySizes,
 }
 
 impl Default for LimitsConfig {
@@ -83,6 +88,8 @@ impl Default for LimitsConfig {
             r2_per_second: 10_000,
             errors_per_second: 10,
             verifications_per_second: 20_000,
+            signatures_per_second: 1_000,
+            peer_key_sizes: KeySizes::default(),
         }
     }
 }

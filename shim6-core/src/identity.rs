@@ -3,33 +3,90 @@
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
-use rand_core::Rng;
-use shim6_cga::HbaSet;
+use rand_core::{CryptoRng, Rng};
+use shim6_cga::{CgaParametersRef, HbaSet, PrivateKey, SignatureError};
 
 use crate::wire::{LocatorList, VerificationMethod};
 
-/// This host's locators, Ls(local), with the parameters that prove that they belong together (RFC 5535).
+/// This host's locators, Ls(local), with what proves that they belong together: they are addresses of one HBA set (RFC
+/// 5535), or signed with the set's key (RFC 5533 section 5.15.5).
 #[derive(Debug, Clone)]
 pub struct Identity {
+    /// The members of the set, which can be ULIDs, then those that are signed.
     locators: Vec<Ipv6Addr>,
-    /// The encoded CGA Parameters of each locator, in the order of `locators`.
+    /// The encoded CGA Parameters of each member, in the order of `locators`.
     parameters: Vec<Vec<u8>>,
+    /// Over the generation and the locators behind the members.
+    signature: Option<Vec<u8>>,
     generation: u32,
+}
+
+/// Why locators are not added to an [`Identity`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// The addresses prove nothing about that key: they have another one, or none.
+    #[error("the key is not the one that the addresses were made with")]
+    ForeignKey,
+    /// The key cannot sign.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
 }
 
 impl Identity {
     /// The identity that an HBA set gives. The Locator List Generation is drawn at random (RFC 5533 section 10.1).
     pub fn from_hba_set(set: &HbaSet, rng: &mut dyn Rng) -> Self {
-        let locators: Vec<_> = set.addresses().to_vec();
-        let parameters = (0..locators.len())
-            .filter_map(|index| set.parameters_for(index))
-            .map(|own| own.to_vec())
-            .collect();
+        Self::from_hba_subset(set, |_| true, rng)
+    }
+
+    /// The identity over those addresses of a set that this host has now: a set may list prefixes of uplinks that are
+    /// not there at present.
+    pub fn from_hba_subset(set: &HbaSet, is_present: impl Fn(Ipv6Addr) -> bool, rng: &mut dyn Rng) -> Self {
+        let (locators, parameters) = set
+            .addresses()
+            .iter()
+            .enumerate()
+            .filter(|&(_, &address)| is_present(address))
+            .filter_map(|(index, &address)| Some((address, set.parameters_for(index)?.to_vec())))
+            .unzip();
         Self {
             locators,
             parameters,
+            signature: None,
             generation: rng.next_u32(),
         }
+    }
+
+    /// Adds locators that are not in the set, such as an address under a prefix that came later (RFC 5535 section 8.1),
+    /// signed with the set's key. They are no ULIDs: no context can be set up for them.
+    ///
+    /// The signature holds for every peer, so the key is not needed any more.
+    ///
+    /// # Errors
+    ///
+    /// The key is not the set's, or cannot sign.
+    pub fn with_signed_locators(
+        mut self,
+        key: &PrivateKey,
+        locators: &[Ipv6Addr],
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self, IdentityError> {
+        let own = self
+            .parameters
+            .first()
+            .and_then(|octets| CgaParametersRef::parse(octets).ok());
+        if own.is_none_or(|own| own.public_key() != key.public_key().spki()) {
+            return Err(IdentityError::ForeignKey);
+        }
+        for &locator in locators {
+            if !self.contains(locator) {
+                self.locators.push(locator);
+            }
+        }
+        let signed = &self.locators[self.parameters.len()..];
+        if !signed.is_empty() {
+            self.signature = Some(key.sign_locators(self.generation, signed, rng)?);
+        }
+        Ok(self)
     }
 
     /// The locators, in order of preference.
@@ -42,6 +99,16 @@ impl Identity {
         self.locators.contains(&address)
     }
 
+    /// Whether `address` can be the ULID of a context: peers can verify that it is this host's.
+    pub(crate) fn is_ulid(&self, address: Ipv6Addr) -> bool {
+        self.parameters(address).is_some()
+    }
+
+    /// The CGA Signature option's contents, where there are locators that need it.
+    pub(crate) fn signature(&self) -> Option<&[u8]> {
+        self.signature.as_deref()
+    }
+
     /// The encoded CGA Parameters data structure that belongs to `ulid`.
     pub(crate) fn parameters(&self, ulid: Ipv6Addr) -> Option<&[u8]> {
         let index = self.locators.iter().position(|&locator| locator == ulid)?;
@@ -50,13 +117,37 @@ impl Identity {
 
     /// The Locator List option that tells a peer of these locators.
     pub(crate) fn locator_list(&self) -> LocatorList {
+        let (members, signed) = self.locators.split_at(self.parameters.len());
+        let members = members.iter().map(|&locator| (VerificationMethod::HBA, locator));
+        let signed = signed.iter().map(|&locator| (VerificationMethod::CGA, locator));
         LocatorList {
             generation: self.generation,
-            locators: self
-                .locators
-                .iter()
-                .map(|&locator| (VerificationMethod::HBA, locator))
-                .collect(),
+            locators: members.chain(signed).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha12Rng;
+    use rand_chacha::rand_core::SeedableRng;
+    use shim6_cga::{CgaParameters, Sec, SubnetPrefix};
+
+    use super::*;
+
+    #[test]
+    fn subset_announces_only_the_addresses_that_are_there_with_parameters_of_their_own() {
+        let mut rng = ChaCha12Rng::seed_from_u64(1);
+        let prefixes = [1, 2, 3].map(|last| SubnetPrefix::new([0x20, 1, 0xd, 0xb8, 0, 0, 0, last]));
+        let set = HbaSet::generate(&prefixes, Sec::ZERO, &mut rng).expect("a set");
+        let absent = set.addresses()[1];
+        let identity = Identity::from_hba_subset(&set, |address| address != absent, &mut rng);
+        assert_eq!(identity.locators(), [set.addresses()[0], set.addresses()[2]]);
+        assert_eq!(identity.parameters(absent), None);
+        for &locator in identity.locators() {
+            let parameters = identity.parameters(locator).expect("parameters of each locator");
+            let parameters = CgaParameters::parse(parameters).expect("well-formed parameters");
+            assert_eq!(parameters.verify_cga(&locator), Ok(Sec::ZERO));
         }
     }
 }

@@ -36,7 +36,7 @@ pub use dataplane::{Activity, Dataplane, DataplaneUpdate, Flow};
 pub use endpoint::{Endpoint, EstablishError, Transmit};
 pub use event::{CloseReason, Event};
 pub use id::ContextId;
-pub use identity::Identity;
+pub use identity::{Identity, IdentityError};
 pub use shim6_cga as cga;
 pub use shim6_reap as reap;
 pub use shim6_reap::{Cause, Config as ReapConfig, Instant, LocatorPair, State as ReapState};

@@ -12,4 +12,5 @@ mod downloads;
 mod plans;
 mod requests;
 mod shutdown;
+mod signed;
 mod unprotected;

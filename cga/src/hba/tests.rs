@@ -1,13 +1,9 @@
-//! Generate, then verify: what must hold for each set, and what any flipped bit does to it.
+//! HBA-only sets. What holds for all kinds of addresses is tested beside the crate, in `tests/`.
 
-use proptest::prelude::*;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use super::*;
-use crate::{
-    error::{ParseError, UnsupportedSec},
-    parameters::CgaParametersRef,
-};
+use crate::{error::ParseError, parameters::CgaParametersRef};
 
 fn prefixes(count: u16) -> Vec<SubnetPrefix> {
     (1..=count)
@@ -138,46 +134,6 @@ fn search_resumes_from_its_parameters() {
 }
 
 #[test]
-fn parts_of_a_search_find_what_one_search_finds() {
-    let at_once = generate(9, 2, Sec::ONE);
-    let mut rng = ChaCha8Rng::seed_from_u64(9);
-    let search = HbaSearch::new(&prefixes(2), Sec::ONE, &mut rng).unwrap();
-    let mut rest = search.modifier_search().clone();
-    let found = loop {
-        let mut part = rest.split_off(1000);
-        if let Some(modifier) = part.step(u64::MAX) {
-            break modifier;
-        }
-        assert!(part.is_exhausted());
-    };
-    assert_eq!(search.finish(found), Ok(at_once));
-    assert_eq!(
-        search.finish(rest.candidate()),
-        Err(VerifyError::Hash2NotZero { sec: Sec::ONE })
-    );
-}
-
-#[test]
-fn collision_changes_all_addresses_and_three_are_an_error() {
-    let set = generate(1, 3, Sec::ONE);
-    assert_eq!(set.collision_count(), 0);
-    assert_eq!(set.with_collision_count(0).as_ref(), Ok(&set));
-    for count in 1..=2 {
-        let changed = set.with_collision_count(count).unwrap();
-        assert_eq!(changed.collision_count(), count);
-        assert_verifies(&changed);
-        for (old, new) in set.addresses().iter().zip(changed.addresses()) {
-            assert_ne!(old, new);
-            assert!(set.parameters().verify_hba(new).is_err());
-        }
-    }
-    assert_eq!(
-        set.with_collision_count(3),
-        Err(GenerateError::CollisionCount { given: 3 })
-    );
-}
-
-#[test]
 fn prefixes_that_make_no_set_are_refused() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut error = |prefixes: &[SubnetPrefix]| {
@@ -221,54 +177,6 @@ fn stored_parameters_give_the_set_back() {
     );
 }
 
-/// Sec is not hashed: what a change of its bits in the address does.
-#[test]
-fn changed_sec_bits_are_another_sec() {
-    let set = generate(3, 2, Sec::ONE);
-    let with_sec = |value: u128| {
-        let bits = set.addresses()[1].to_bits();
-        Ipv6Addr::from_bits(bits & !(0b111 << 61) | (value << 61))
-    };
-    let verify = |value| set.parameters().verify_hba(&with_sec(value));
-    // Lower than the set's: the modifier is more than good enough.
-    assert_eq!(verify(0), Ok(Sec::ZERO));
-    assert_eq!(verify(1), Ok(Sec::ONE));
-    assert_eq!(verify(2), Err(VerifyError::Hash2NotZero { sec: Sec::TWO }));
-    for value in 3..=7_u8 {
-        assert_eq!(verify(u128::from(value)), Err(UnsupportedSec { value }.into()));
-    }
-}
-
-/// Every single bit of the parameters, at both Sec values: nothing verifies any more, but for the prefix field.
-#[test]
-fn any_flipped_bit_of_the_parameters_fails() {
-    for sec in [Sec::ZERO, Sec::ONE] {
-        let set = generate(4, 3, sec);
-        let octets = set.parameters().to_vec();
-        for bit in 0..octets.len() * 8 {
-            let mut flipped = octets.clone();
-            flipped[bit / 8] ^= 0x80 >> (bit % 8);
-            let verdict = |address| {
-                let received = CgaParametersRef::parse(&flipped).ok()?;
-                received.verify_hba(address).ok()
-            };
-            // The subnet prefix field gives way to the address's prefix.
-            let in_prefix_field = (16 * 8..24 * 8).contains(&bit);
-            for address in set.addresses() {
-                assert_eq!(
-                    verdict(address),
-                    in_prefix_field.then_some(sec),
-                    "Sec {sec}, bit {bit} of octet {}",
-                    bit / 8
-                );
-            }
-            let as_cga =
-                CgaParameters::parse(&flipped).map(|received| received.verify_cga(&set.addresses()[0]).is_ok());
-            assert_ne!(as_cga, Ok(true), "CGA, bit {bit}");
-        }
-    }
-}
-
 #[test]
 fn octets_after_the_extension_fail() {
     let set = generate(4, 2, Sec::ZERO);
@@ -285,62 +193,4 @@ fn octets_after_the_extension_fail() {
         received.verify_hba(&set.addresses()[0]),
         Err(VerifyError::Hash1Mismatch)
     );
-}
-
-fn any_set() -> impl Strategy<Value = HbaSet> {
-    let prefix = any::<[u8; 8]>()
-        .prop_map(SubnetPrefix::new)
-        .prop_filter("assignable", SubnetPrefix::is_assignable);
-    let prefixes = prop::collection::btree_set(prefix, 1..8)
-        .prop_map(|set| set.into_iter().collect::<Vec<_>>())
-        .prop_shuffle();
-    (prefixes, any::<u64>(), 0..=2_u8).prop_map(|(prefixes, seed, collisions)| {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let set = HbaSet::generate(&prefixes, Sec::ZERO, &mut rng).unwrap();
-        assert_eq!(set.prefixes(), prefixes, "in the order given");
-        set.with_collision_count(collisions).unwrap()
-    })
-}
-
-proptest! {
-    #[test]
-    fn generated_set_verifies(set in any_set()) {
-        assert_verifies(&set);
-    }
-
-    #[test]
-    fn flipped_bit_of_an_address_fails_unless_ignored(
-        set in any_set(),
-        which in any::<prop::sample::Index>(),
-        bit in 0..128_u32,
-    ) {
-        let address = which.get(set.addresses());
-        // Bit 0 is the leftmost, as in the RFCs.
-        let flipped = Ipv6Addr::from_bits(address.to_bits() ^ (1 << (127 - bit)));
-        let verdict = set.parameters().verify_hba(&flipped);
-        match bit {
-            0..64 => prop_assert!(verdict.is_err()),
-            64 => prop_assert_eq!(verdict, Err(UnsupportedSec { value: 4 }.into())),
-            // One set in 65536 has a modifier that is good for Sec 1 by chance.
-            65 | 66 => {
-                let lucky = verdict == Ok(Sec::ONE);
-                let refused = matches!(verdict, Err(VerifyError::Hash2NotZero { .. }));
-                prop_assert!(lucky || refused);
-            }
-            70 | 71 => prop_assert_eq!(verdict, Ok(Sec::ZERO)),
-            _ => prop_assert_eq!(verdict, Err(VerifyError::Hash1Mismatch)),
-        }
-    }
-
-    #[test]
-    fn address_of_another_set_fails(first in any_set(), seed in any::<u64>()) {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let second = HbaSet::generate(first.prefixes(), Sec::ZERO, &mut rng).unwrap();
-        for address in second.addresses() {
-            prop_assert_eq!(
-                first.parameters().verify_hba(address),
-                Err(VerifyError::Hash1Mismatch)
-            );
-        }
-    }
 }

@@ -136,7 +136,7 @@ pub enum KeyError {
         /// The number.
         field: KeyField,
     },
-    /// A key for something else than RSA signatures of any kind (RFC 3972 section 3).
+    /// A key of another algorithm (RFC 3972 section 3).
     #[error("algorithm: expected rsaEncryption (1.2.840.113549.1.1.1), found {found}")]
     Algorithm {
         /// The algorithm found, as dotted numbers.
@@ -164,7 +164,7 @@ pub enum KeyError {
     #[error("RSAPrivateKey: expected two primes, found a key of more")]
     MultiPrime,
     /// The numbers of the private key are not those of one key.
-    #[error("RSAPrivateKey: expected numbers that belong together, found others; the file is damaged")]
+    #[error("RSAPrivateKey: expected the numbers of one key, found others")]
     Inconsistent,
     /// Text without any PEM block.
     #[error("expected a PEM block \"PRIVATE KEY\", found no PEM block")]

@@ -26,7 +26,8 @@ const PEM_LABEL: &str = "PRIVATE KEY";
 
 /// An RSA private key of two primes, with its public key.
 ///
-/// Zeroized when dropped. Its `Debug` shows the size and nothing else.
+/// Its numbers are zeroized when it is dropped, and the encodings of it when they were used; what is left behind by
+/// computing with it is not. `Debug` shows the size and nothing else.
 pub struct PrivateKey {
     pub(crate) rsa: RsaPrivateKey,
     public: PublicKey,
@@ -35,7 +36,8 @@ pub struct PrivateKey {
 impl PrivateKey {
     /// Makes a key with a modulus of `bits` bits and the public exponent 65537.
     ///
-    /// Takes about a second for 2048 bits; the time varies widely. `rng` decides the key: it has to be unpredictable.
+    /// `rng` decides the key: it has to be unpredictable. How long it takes varies widely, about tenfold around a sixth of
+    /// a second for 2048 bits.
     pub fn generate(bits: usize, sizes: KeySizes, rng: &mut dyn CryptoRng) -> Result<Self, KeyError> {
         if !sizes.contains(bits) {
             return Err(KeyError::Size { found: bits, sizes });

@@ -105,8 +105,18 @@ fn modulus_outside_the_sizes_is_refused_with_its_size() {
 }
 
 #[test]
-fn largest_key_has_the_length_that_the_sizes_are_justified_with() {
-    assert_eq!(spki_of(&modulus(KeySizes::CEILING), EXPONENT).len(), 550);
+fn largest_default_size_leaves_room_for_two_locators() {
+    // The largest message with a signature, an I2bis: headers, ULID pair, and room for the responder's validator.
+    let fixed = 40 + 32 + 40 + 104;
+    let locators_and_preferences = (16 + 2 * 16) + 16;
+    let message_len = |bits| {
+        let multi_prefix = 4 + 4 + 2 * 8;
+        let parameters = 25 + spki_of(&modulus(bits), EXPONENT).len() + multi_prefix;
+        let option = |content: usize| (4 + content).next_multiple_of(8);
+        fixed + locators_and_preferences + option(parameters) + option(bits / 8)
+    };
+    assert!(message_len(KeySizes::default().max()) <= 1280);
+    assert!(message_len(4096) > 1280);
 }
 
 #[test]

@@ -8,7 +8,6 @@ use crate::{
     error::UnsupportedSec,
     extension::{ExtensionType, encode_multi_prefix},
     search::ModifierSearch,
-    verify::{hash2_fits, hash2_head},
 };
 
 /// The public key of RFC 3972 appendix A.
@@ -45,12 +44,16 @@ fn appendix_a_hash2_of_both_modifiers() {
         (INITIAL, hex!("436b 9a70 dbfd dbf1"), false),
         (FINAL, hex!("0000 01ca 680b 8388"), true),
     ] {
-        let head = hash2_head(modifier);
-        assert_eq!(head[16..], [0; 9], "9 zero octets after the modifier");
-        let leftmost = Sec::ONE.hash_function().leftmost_bits(&head, &KEY);
+        // Neither subnet prefix nor collision count are hashed.
+        let parameters = parameters().with_modifier(modifier).with_collision_count(2);
+        let zeroed = parameters
+            .clone()
+            .with_subnet_prefix(SubnetPrefix::new([0; 8]))
+            .with_collision_count(0);
+        let leftmost = Sec::ONE.hash_function().leftmost_bits(zeroed.octets());
         assert_eq!(leftmost.to_be_bytes(), hash2);
-        assert_eq!(hash2_fits(Sec::ONE, &head, &KEY), fits);
-        assert!(!hash2_fits(Sec::TWO, &head, &KEY));
+        assert_eq!(parameters.view().check_hash2(Sec::ONE).is_ok(), fits);
+        assert!(parameters.view().check_hash2(Sec::TWO).is_err());
     }
 }
 
@@ -70,7 +73,7 @@ fn appendix_a_structure_hash1_and_address() {
     ]
     .concat();
     assert_eq!(parameters().to_vec(), octets);
-    let hash1 = parameters().view().hash1(prefix(), Sec::ONE);
+    let hash1 = Sec::ONE.hash_function().leftmost_bits(&octets);
     assert_eq!(hash1, 0xfd4a_5bf6_ffb4_ca6c);
     assert_eq!(parameters().address(Sec::ONE), address());
 

@@ -48,6 +48,7 @@ fn fitting(option_type: u16, contents: &[u8]) -> Option<Vec<Field>> {
         1 => fields.push(("responder_validator", contents.into())),
         2 => return locator_list(contents),
         4 => fields.push(("cga_parameters", contents.into())),
+        5 => fields.push(("cga_signature", contents.into())),
         6 => {
             expect(36)?;
             let pair = UlidPairPacket::new(contents)?;

@@ -5,5 +5,6 @@ mod answers;
 mod captures;
 mod messages;
 mod packets;
+mod signatures;
 mod strategies;
 mod world;

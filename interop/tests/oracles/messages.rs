@@ -78,10 +78,16 @@ impl Expected {
         }
     }
 
-    fn proof_and_timeouts(&mut self, parameters: &Option<Vec<u8>>, seconds: Option<u16>, milliseconds: Option<u32>) {
+    fn proof(&mut self, parameters: &Option<Vec<u8>>, signature: &Option<Vec<u8>>) {
         if let Some(parameters) = parameters {
             self.octets(4, "cga_parameters", parameters);
         }
+        if let Some(signature) = signature {
+            self.octets(5, "cga_signature", signature);
+        }
+    }
+
+    fn timeouts(&mut self, seconds: Option<u16>, milliseconds: Option<u32>) {
         if let Some(seconds) = seconds {
             self.option(10, 4);
             self.add("keepalive_timeout.reserved", 0u8);
@@ -135,13 +141,15 @@ fn expected(message: &Message) -> Vec<Field> {
             all.ulid_pair(i2.ulid_pair);
             all.forked_instance(i2.forked_instance);
             all.locators(&i2.locators);
-            all.proof_and_timeouts(&i2.cga_parameters, i2.keepalive_timeout, i2.keepalive_timeout_ms);
+            all.proof(&i2.cga_parameters, &i2.cga_signature);
+            all.timeouts(i2.keepalive_timeout, i2.keepalive_timeout_ms);
         }
         Message::R2(r2) => {
             all.tag("responder_context_tag", r2.responder_context_tag);
             all.add("initiator_nonce", r2.initiator_nonce);
             all.locators(&r2.locators);
-            all.proof_and_timeouts(&r2.cga_parameters, r2.keepalive_timeout, r2.keepalive_timeout_ms);
+            all.proof(&r2.cga_parameters, &r2.cga_signature);
+            all.timeouts(r2.keepalive_timeout, r2.keepalive_timeout_ms);
         }
         Message::Keepalive(keepalive) => {
             all.tag("receiver_context_tag", keepalive.receiver_context_tag);

@@ -67,7 +67,7 @@ fn r1() -> impl Strategy<Value = Message> {
 fn i2() -> impl Strategy<Value = Message> {
     let fixed = (tag(), any::<u32>(), any::<u32>(), octets());
     let context = (of(ulid_pair()), any::<Option<u32>>());
-    let locators = (of(locator_list()), of(octets()));
+    let locators = (of(locator_list()), of(octets()), of(octets()));
     let timeouts = any::<(Option<u16>, Option<u32>)>();
     (fixed, context, locators, timeouts).prop_map(|(fixed, context, locators, timeouts)| {
         Message::I2(I2 {
@@ -79,6 +79,7 @@ fn i2() -> impl Strategy<Value = Message> {
             forked_instance: context.1,
             locators: locators.0,
             cga_parameters: locators.1,
+            cga_signature: locators.2,
             keepalive_timeout: timeouts.0,
             keepalive_timeout_ms: timeouts.1,
         })
@@ -86,7 +87,7 @@ fn i2() -> impl Strategy<Value = Message> {
 }
 
 fn r2() -> impl Strategy<Value = Message> {
-    let locators = (of(locator_list()), of(octets()));
+    let locators = (of(locator_list()), of(octets()), of(octets()));
     let timeouts = any::<(Option<u16>, Option<u32>)>();
     (tag(), any::<u32>(), locators, timeouts).prop_map(|(tag, initiator_nonce, locators, timeouts)| {
         Message::R2(R2 {
@@ -94,6 +95,7 @@ fn r2() -> impl Strategy<Value = Message> {
             initiator_nonce,
             locators: locators.0,
             cga_parameters: locators.1,
+            cga_signature: locators.2,
             keepalive_timeout: timeouts.0,
             keepalive_timeout_ms: timeouts.1,
         })

@@ -9,14 +9,14 @@ use core::time::Duration;
 use rand_core::Rng;
 use shim6_reap::{Cause, Instant, LocatorPair, Reap};
 
-use super::verify::{Refusal, is_locator, method_offset};
+use super::verify::{Claim, Refusal, is_locator, method_offset};
 use super::{Arrival, Endpoint, monitor};
 use crate::context::{Context, ContextState, Established, Initiation, Phase};
 use crate::dataplane::{Activity, DataplaneUpdate, Flow};
 use crate::event::{CloseReason, Event};
 use crate::id::ContextId;
 use crate::validator::Exchange;
-use crate::wire::{ContextTag, Discard, ErrorCode, I1, I2, LocatorList, Message, R1, R2, UlidPair};
+use crate::wire::{ContextTag, Discard, ErrorCode, I1, I2, Message, R1, R2, UlidPair};
 
 /// What an I2 or R2 tells of its sender.
 struct PeerDescription {
@@ -120,7 +120,15 @@ impl Endpoint {
         if existing.is_none() && !self.has_room_for(ulids.peer) {
             return Err(Discard::ContextLimit);
         }
-        let locators = self.accept_locators(arrival, ulids.peer, i2.locators.as_ref(), i2.cga_parameters.as_deref())?;
+        let locators = self.accept_locators(
+            arrival,
+            ulids.peer,
+            Claim {
+                list: i2.locators.as_ref(),
+                parameters: i2.cga_parameters.as_deref(),
+                signature: i2.cga_signature.as_deref(),
+            },
+        )?;
         let keepalive = monitor::Announced::new(i2.keepalive_timeout, i2.keepalive_timeout_ms);
         let peer = PeerDescription {
             tag,
@@ -139,7 +147,15 @@ impl Endpoint {
         let Arrival { now, on, .. } = arrival;
         let id = self.initiator(on, r2.initiator_nonce)?;
         let ulid = self.contexts.get(&id).ok_or(Discard::NoMatchingInitiator)?.ulids.peer;
-        let locators = self.accept_locators(arrival, ulid, r2.locators.as_ref(), r2.cga_parameters.as_deref())?;
+        let locators = self.accept_locators(
+            arrival,
+            ulid,
+            Claim {
+                list: r2.locators.as_ref(),
+                parameters: r2.cga_parameters.as_deref(),
+                signature: r2.cga_signature.as_deref(),
+            },
+        )?;
         let keepalive = monitor::Announced::new(r2.keepalive_timeout, r2.keepalive_timeout_ms);
         let peer = PeerDescription {
             tag: r2.responder_context_tag,
@@ -194,7 +210,7 @@ impl Endpoint {
             local: pair.receiver,
             peer: pair.sender,
         });
-        if !self.identity.contains(ulids.local) || self.identity.contains(ulids.peer) || !is_locator(ulids.peer) {
+        if !self.identity.is_ulid(ulids.local) || self.identity.contains(ulids.peer) || !is_locator(ulids.peer) {
             return Err(Discard::LocatorNotInSet);
         }
         Ok((ulids, forked_instance.unwrap_or(0)))
@@ -216,11 +232,10 @@ impl Endpoint {
         &mut self,
         arrival: Arrival<'_>,
         ulid: Ipv6Addr,
-        list: Option<&LocatorList>,
-        parameters: Option<&[u8]>,
+        claim: Claim<'_>,
     ) -> Result<Vec<Ipv6Addr>, Discard> {
         let on = arrival.on;
-        match self.verify_locators(arrival.now, ulid, list, parameters) {
+        match self.verify_locators(arrival.now, ulid, claim) {
             Ok(locators) if locators.contains(&on.peer) || ulid == on.peer => Ok(locators),
             Ok(_) => Err(Discard::LocatorNotInSet),
             Err(Refusal::Silent(reason)) => Err(reason),
@@ -287,6 +302,7 @@ impl Endpoint {
             forked_instance: (context.forked_instance != 0).then_some(context.forked_instance),
             locators: Some(self.identity.locator_list()),
             cga_parameters: self.identity.parameters(context.ulids.local).map(<[u8]>::to_vec),
+            cga_signature: self.identity.signature().map(<[u8]>::to_vec),
             keepalive_timeout: announced.seconds,
             keepalive_timeout_ms: announced.milliseconds,
         };
@@ -305,6 +321,7 @@ impl Endpoint {
             initiator_nonce: nonce,
             locators: Some(self.identity.locator_list()),
             cga_parameters: self.identity.parameters(context.ulids.local).map(<[u8]>::to_vec),
+            cga_signature: self.identity.signature().map(<[u8]>::to_vec),
             keepalive_timeout: announced.seconds,
             keepalive_timeout_ms: announced.milliseconds,
         };

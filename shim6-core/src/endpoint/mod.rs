@@ -77,6 +77,7 @@ struct RateLimits {
     r2: RateLimit,
     errors: RateLimit,
     verifications: RateLimit,
+    signatures: RateLimit,
 }
 
 /// A control message that is being handled.
@@ -117,6 +118,7 @@ impl Endpoint {
             r2: RateLimit::new(config.limits.r2_per_second),
             errors: RateLimit::new(config.limits.errors_per_second),
             verifications: RateLimit::new(config.limits.verifications_per_second),
+            signatures: RateLimit::new(config.limits.signatures_per_second),
         };
         Self {
             config,
@@ -164,7 +166,7 @@ impl Endpoint {
 
     /// Command: sets up a context for a ULID pair by sending an I1 (RFC 5533 section 7.7).
     pub fn establish(&mut self, now: Instant, ulids: LocatorPair) -> Result<ContextId, EstablishError> {
-        if !self.identity.contains(ulids.local) || self.identity.contains(ulids.peer) || !verify::is_locator(ulids.peer)
+        if !self.identity.is_ulid(ulids.local) || self.identity.contains(ulids.peer) || !verify::is_locator(ulids.peer)
         {
             return Err(EstablishError::NotOurs(ulids));
         }

@@ -3,13 +3,21 @@
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
-use shim6_cga::CgaParameters;
+use shim6_cga::CgaParametersRef;
 use shim6_reap::Instant;
 
 use super::Endpoint;
 use crate::event::Event;
 use crate::wire::message::View;
 use crate::wire::{Discard, LocatorList, VerificationMethod};
+
+/// What a message says of its sender's locators.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Claim<'a> {
+    pub(super) list: Option<&'a LocatorList>,
+    pub(super) parameters: Option<&'a [u8]>,
+    pub(super) signature: Option<&'a [u8]>,
+}
 
 /// Why a peer's locators are not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,40 +35,77 @@ impl Endpoint {
         &mut self,
         now: Instant,
         ulid: Ipv6Addr,
-        list: Option<&LocatorList>,
-        parameters: Option<&[u8]>,
+        claim: Claim<'_>,
     ) -> Result<Vec<Ipv6Addr>, Refusal> {
-        if list.is_none() && parameters.is_none() {
+        if claim.list.is_none() && claim.parameters.is_none() {
             return Ok(Vec::from([ulid]));
         }
         if !self.limits.verifications.allow(now) {
             return Err(Refusal::Silent(Discard::RateLimited));
         }
-        let parameters = parameters.and_then(|octets| CgaParameters::parse(octets).ok());
+        let parameters = claim.parameters.and_then(|octets| CgaParametersRef::parse(octets).ok());
         let parameters = parameters.ok_or(Refusal::Silent(Discard::ParametersNotOfUlid))?;
-        let has_prefixes = parameters.multi_prefix().is_some();
-        let of_ulid = if has_prefixes {
-            parameters.verify_hba(&ulid)
-        } else {
-            parameters.verify_cga(&ulid)
+        let mut members = parameters.hba_verifier().ok();
+        let of_ulid = match &mut members {
+            Some(members) => members.verify(&ulid),
+            None => parameters.verify_cga(&ulid),
         };
         of_ulid.map_err(|_| Refusal::Silent(Discard::ParametersNotOfUlid))?;
-        let Some(list) = list else { return Ok(Vec::from([ulid])) };
+        let Some(list) = claim.list else {
+            return Ok(Vec::from([ulid]));
+        };
 
+        // An HBA-only set has no key that could sign (RFC 5535 section 5, P flag).
+        let has_key = parameters
+            .multi_prefix()
+            .is_none_or(|multi_prefix| multi_prefix.has_public_key());
         let mut verified = Vec::with_capacity(list.locators.len().min(self.config.limits.peer_locators));
-        for (index, &(method, locator)) in list.locators.iter().take(self.config.limits.peer_locators).enumerate() {
-            if method != VerificationMethod::HBA || !has_prefixes {
-                return Err(Refusal::Method(index));
-            }
-            if !is_locator(locator) || self.identity.contains(locator) || parameters.verify_hba(&locator).is_err() {
+        for (index, &(method, locator)) in list.locators.iter().enumerate() {
+            let is_member = match (method, &mut members) {
+                // Only so many are kept, but the signature is over all that it is claimed for.
+                (VerificationMethod::CGA, _) if has_key => true,
+                (VerificationMethod::HBA, Some(_)) if index >= self.config.limits.peer_locators => continue,
+                (VerificationMethod::HBA, Some(members)) => members.verify(&locator).is_ok(),
+                _ => return Err(Refusal::Method(index)),
+            };
+            if !is_member || !is_locator(locator) || self.identity.contains(locator) {
                 self.events.push_back(Event::LocatorRefused { peer: ulid, locator });
                 return Err(Refusal::Silent(Discard::HbaVerificationFailed));
             }
-            if !verified.contains(&locator) {
+            if !verified.contains(&locator) && verified.len() < self.config.limits.peer_locators {
                 verified.push(locator);
             }
         }
+        self.verify_signature(now, ulid, list, parameters, claim.signature)?;
         Ok(verified)
+    }
+
+    /// Verifies the signature over the locators whose method is CGA, if there are any (RFC 5533 section 5.15.5).
+    fn verify_signature(
+        &mut self,
+        now: Instant,
+        ulid: Ipv6Addr,
+        list: &LocatorList,
+        parameters: CgaParametersRef<'_>,
+        signature: Option<&[u8]>,
+    ) -> Result<(), Refusal> {
+        let signed = list
+            .locators
+            .iter()
+            .filter(|(method, _)| *method == VerificationMethod::CGA);
+        let signed: Vec<_> = signed.map(|&(_, locator)| locator).collect();
+        if signed.is_empty() {
+            return Ok(());
+        }
+        let signature = signature.ok_or(Refusal::Silent(Discard::SignatureVerificationFailed))?;
+        if !self.limits.signatures.allow(now) {
+            return Err(Refusal::Silent(Discard::RateLimited));
+        }
+        let sizes = self.config.limits.peer_key_sizes;
+        parameters
+            .verify_signed_locators(&ulid, list.generation, &signed, signature, sizes)
+            .map_err(|_| Refusal::Silent(Discard::SignatureVerificationFailed))?;
+        Ok(())
     }
 }
 

@@ -83,6 +83,8 @@ discards! {
     NoMatchingInitiator = "no_matching_initiator",
     /// The locators do not belong to the HBA set.
     HbaVerificationFailed = "hba_verification_failed",
+    /// The locators whose method is CGA come without a signature by the key of the ULID.
+    SignatureVerificationFailed = "signature_verification_failed",
     /// The CGA parameters are not those of the peer's ULID.
     ParametersNotOfUlid = "parameters_not_of_ulid",
     /// A verification method that we do not support.

@@ -66,7 +66,7 @@ fn r1() -> impl Strategy<Value = Message> {
 fn i2() -> impl Strategy<Value = Message> {
     let fixed = (tag(), any::<u32>(), any::<u32>(), blob());
     let ulids = (of(ulid_pair()), any::<Option<u32>>());
-    let locators = (of(locator_list()), of(blob()));
+    let locators = (of(locator_list()), of(blob()), of(blob()));
     (fixed, ulids, locators, any::<Option<u16>>(), any::<Option<u32>>()).prop_map(
         |(fixed, ulids, locators, keepalive_timeout, keepalive_timeout_ms)| {
             let (initiator_context_tag, initiator_nonce, responder_nonce, validator) = fixed;
@@ -79,6 +79,7 @@ fn i2() -> impl Strategy<Value = Message> {
                 forked_instance: ulids.1,
                 locators: locators.0,
                 cga_parameters: locators.1,
+                cga_signature: locators.2,
                 keepalive_timeout,
                 keepalive_timeout_ms,
             })
@@ -88,7 +89,7 @@ fn i2() -> impl Strategy<Value = Message> {
 
 fn r2() -> impl Strategy<Value = Message> {
     let fixed = (tag(), any::<u32>());
-    let locators = (of(locator_list()), of(blob()));
+    let locators = (of(locator_list()), of(blob()), of(blob()));
     (fixed, locators, any::<Option<u16>>(), any::<Option<u32>>()).prop_map(
         |(fixed, locators, keepalive_timeout, keepalive_timeout_ms)| {
             Message::R2(R2 {
@@ -96,6 +97,7 @@ fn r2() -> impl Strategy<Value = Message> {
                 initiator_nonce: fixed.1,
                 locators: locators.0,
                 cga_parameters: locators.1,
+                cga_signature: locators.2,
                 keepalive_timeout,
                 keepalive_timeout_ms,
             })

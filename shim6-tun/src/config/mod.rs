@@ -13,6 +13,8 @@ use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use shim6_cga::KeySizes;
+
 pub use error::{ConfigError, Problem};
 pub(crate) use nearest::nearest;
 pub use prefix::{Prefix64, PrefixError};
@@ -23,6 +25,9 @@ pub const DEFAULT_PATH: &str = "/etc/shim6/shim6.toml";
 
 /// Where the daemon's control socket is when the configuration does not say.
 pub const DEFAULT_SOCKET: &str = "/run/shim6/shim6.sock";
+
+/// Where the addresses are kept when the configuration does not say.
+pub const DEFAULT_IDENTITY: &str = "/var/lib/shim6/identity";
 
 /// Largest configuration file read, in octets.
 const MAX_FILE: u64 = 1 << 20;
@@ -76,8 +81,11 @@ pub struct AddressConfig {
     /// Default true.
     pub dad: bool,
     /// `sec`: the security parameter of generated addresses (RFC 3972 section 2), 0 or 1. Default 0;
-    /// 1 costs some 65,000 hashes once.
+    /// 1 costs some 65,000 hashes once. An identity that is there keeps its own.
     pub sec: u8,
+    /// `identity`: absolute path of the directory in which the addresses are kept from one start to the next; `None`,
+    /// written `"none"`, for new addresses at each start. Default `/var/lib/shim6/identity`.
+    pub identity: Option<PathBuf>,
 }
 
 /// `[trigger]`: when a pair of addresses gets a context. Reaching either count is enough.
@@ -131,6 +139,9 @@ pub struct LimitsConfig {
     pub contexts_per_peer: usize,
     /// `candidates`: pairs of addresses watched before they have a context, 1 to 1000000. Default 4096.
     pub candidates: usize,
+    /// `min_key_bits` and `max_key_bits`: which RSA keys of peers are accepted, 1024 to 4096 bits. Default 1024 to 3072;
+    /// see [`KeySizes`] for why.
+    pub peer_key_sizes: KeySizes,
 }
 
 impl Config {
@@ -193,7 +204,11 @@ impl Default for TunConfig {
 
 impl Default for AddressConfig {
     fn default() -> Self {
-        Self { dad: true, sec: 0 }
+        Self {
+            dad: true,
+            sec: 0,
+            identity: Some(PathBuf::from(DEFAULT_IDENTITY)),
+        }
     }
 }
 
@@ -235,6 +250,7 @@ impl Default for LimitsConfig {
             contexts: 10_000,
             contexts_per_peer: 16,
             candidates: 4096,
+            peer_key_sizes: KeySizes::default(),
         }
     }
 }

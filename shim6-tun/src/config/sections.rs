@@ -5,6 +5,8 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shim6_cga::KeySizes;
+
 use super::read::{self, Section};
 use super::{
     AddressConfig, Config, LimitsConfig, Prefix64, PrefixError, ReapConfig, SteeringConfig, TriggerConfig, TunConfig,
@@ -18,6 +20,7 @@ const MAX_UPLINKS: usize = 16;
 const MAX_SOCKET_PATH: usize = 107;
 
 const SOCKET_EXPECTED: &str = "expected an absolute path of at most 107 octets, such as \"/run/shim6/shim6.sock\"";
+const IDENTITY_EXPECTED: &str = "expected an absolute path such as \"/var/lib/shim6/identity\", or \"none\"";
 const INTERFACE_EXPECTED: &str = "expected the name of a network interface, 1 to 15 octets, such as \"eth0\"";
 const GATEWAY_EXPECTED: &str = "expected the router's unicast IPv6 address, such as \"fe80::1\"";
 
@@ -93,6 +96,9 @@ fn addresses(section: Section<'_>) -> AddressConfig {
     let addresses = AddressConfig {
         dad: section.boolean("dad").unwrap_or(defaults.dad),
         sec: section.integer("sec", 0, 1).unwrap_or(defaults.sec),
+        identity: section
+            .parsed("identity", IDENTITY_EXPECTED, identity)
+            .unwrap_or(defaults.identity),
     };
     section.finish();
     addresses
@@ -199,6 +205,7 @@ fn limits(section: Section<'_>) -> LimitsConfig {
         candidates: section
             .integer("candidates", 1, 1_000_000)
             .unwrap_or(defaults.candidates),
+        peer_key_sizes: key_sizes(&section, defaults.peer_key_sizes),
     };
     if limits.contexts_per_peer > limits.contexts {
         section.problem_at(
@@ -209,6 +216,22 @@ fn limits(section: Section<'_>) -> LimitsConfig {
     }
     section.finish();
     limits
+}
+
+fn key_sizes(section: &Section<'_>, default: KeySizes) -> KeySizes {
+    let (floor, ceiling) = (KeySizes::FLOOR as u64, KeySizes::CEILING as u64);
+    let min = section.integer("min_key_bits", floor, ceiling).unwrap_or(default.min());
+    let max = section.integer("max_key_bits", floor, ceiling);
+    // A lower bound that was raised past the default upper one takes that with it.
+    let max = max.unwrap_or(default.max().max(min));
+    KeySizes::new(min, max).unwrap_or_else(|_| {
+        section.problem_at(
+            "max_key_bits",
+            &format!("{max} is below the least size"),
+            &format!("expected at least limits.min_key_bits, {min}"),
+        );
+        default
+    })
 }
 
 fn socket_path(text: &str) -> Result<PathBuf, String> {
@@ -223,6 +246,20 @@ fn socket_path(text: &str) -> Result<PathBuf, String> {
         return Err(format!("{text:?} is not an absolute path of a file"));
     }
     Ok(path)
+}
+
+fn identity(text: &str) -> Result<Option<PathBuf>, String> {
+    if text == "none" {
+        return Ok(None);
+    }
+    if text.contains('\0') {
+        return Err("has a zero octet in it".to_owned());
+    }
+    let path = PathBuf::from(text);
+    if !path.is_absolute() {
+        return Err(format!("{text:?} is not an absolute path"));
+    }
+    Ok(Some(path))
 }
 
 fn interface_name(text: &str) -> Result<String, String> {

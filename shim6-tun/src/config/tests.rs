@@ -130,7 +130,7 @@ fn an_unknown_key_names_the_nearest_one() {
     );
     assert_eq!(
         refused("[addresses]\nsec = 1\nprivacy = true\n"),
-        "shim6.toml:3: addresses.privacy: unknown key; expected one of dad, sec"
+        "shim6.toml:3: addresses.privacy: unknown key; expected one of dad, sec, identity"
     );
     assert_eq!(
         refused("\"a\\nb\" = 1\n").lines().count(),
@@ -417,4 +417,43 @@ proptest::proptest! {
             drop(parse(&format!("{key} = {value}")));
         }
     }
+}
+
+#[test]
+fn sizes_of_keys_are_a_range() {
+    let sizes = |text: &str| {
+        parse(&format!("[limits]\n{text}"))
+            .expect("sizes")
+            .limits
+            .peer_key_sizes
+    };
+    assert_eq!(sizes(""), shim6_cga::KeySizes::default());
+    assert_eq!(
+        (sizes("min_key_bits = 2048").min(), sizes("min_key_bits = 2048").max()),
+        (2048, 3072)
+    );
+    assert_eq!(
+        (sizes("min_key_bits = 4096").min(), sizes("min_key_bits = 4096").max()),
+        (4096, 4096)
+    );
+    assert_eq!(
+        refused("[limits]\nmin_key_bits = 2048\nmax_key_bits = 1024\n"),
+        "shim6.toml:3: limits.max_key_bits: 1024 is below the least size; expected at least limits.min_key_bits, 2048"
+    );
+    assert_eq!(
+        refused("[limits]\nmin_key_bits = 512\n"),
+        "shim6.toml:2: limits.min_key_bits: 512 is out of range; expected an integer from 1024 to 4096"
+    );
+}
+
+#[test]
+fn identity_is_a_directory_or_none() {
+    let identity = |text: &str| parse(&format!("[addresses]\nidentity = {text:?}")).map(|c| c.addresses.identity);
+    assert_eq!(identity("none").expect("none"), None);
+    assert_eq!(identity("/srv/shim6").expect("a path"), Some("/srv/shim6".into()));
+    assert_eq!(
+        refused("[addresses]\nidentity = \"keys\"\n"),
+        "shim6.toml:2: addresses.identity: \"keys\" is not an absolute path; \
+         expected an absolute path such as \"/var/lib/shim6/identity\", or \"none\""
+    );
 }

@@ -7,6 +7,7 @@
 pub mod addresses;
 mod clock;
 mod engine;
+mod identity;
 mod inbound;
 pub mod ledger;
 mod lock;
@@ -30,7 +31,6 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use rand::Rng as _;
-use shim6_cga::{HbaSearch, HbaSet, Sec, SubnetPrefix};
 use shim6_core::{Endpoint, EndpointConfig, Identity, LimitsConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
@@ -39,6 +39,7 @@ use tokio::task::JoinSet;
 use self::addresses::{AddressError, Addresses};
 use self::clock::Clock;
 use self::engine::{Engine, Host, Sources};
+use self::identity::HostAddresses;
 use self::lock::NamespaceLock;
 use self::observer::Observers;
 use self::shared::Shared;
@@ -55,9 +56,6 @@ use crate::sys::wire_socket::{WireReceiver, WireSender};
 const EVENT_QUEUE: usize = 1_024;
 /// Requests from control connections that wait for the engine.
 const REQUEST_QUEUE: usize = 64;
-
-/// Hashes of an address search between two looks at the stop signals: a few milliseconds.
-const SEARCH_STEP: u64 = 4_096;
 
 /// Runs the daemon until SIGINT or SIGTERM, and takes away all that it added to the host.
 ///
@@ -105,22 +103,24 @@ struct Start {
     monitor: Monitor,
     uplinks: Vec<Uplink>,
     tun: Arc<Tun>,
-    set: HbaSet,
+    identity: Identity,
 }
 
 async fn start(config: &Config, netlink: &Netlink, addresses: &mut Addresses) -> anyhow::Result<Start> {
     let mut monitor = Netlink::monitor()?;
-    let uplinks = uplink::discover(netlink, &hints(config)).await?;
+    let mut uplinks = uplink::discover(netlink, &hints(config)).await?;
+    let mut host = HostAddresses::obtain(&config.addresses, &mut uplinks).await?;
     let tun = Arc::new(Tun::create(&config.tun.name, config.tun.mtu)?);
-    let set = assign(config, &uplinks, addresses, &mut monitor).await?;
-    for (uplink, address) in uplinks.iter().zip(set.addresses()) {
+    assign(&mut host, &uplinks, addresses, &mut monitor).await?;
+    for (uplink, address) in host.on(&uplinks) {
         tracing::info!(interface = uplink.interface, %address, "locator");
     }
+    let identity = host.identity(&uplinks)?;
     Ok(Start {
         monitor,
         uplinks,
         tun,
-        set,
+        identity,
     })
 }
 
@@ -137,10 +137,10 @@ async fn serve(
         monitor,
         uplinks,
         tun,
-        set,
+        identity,
     } = start;
     let clock = Clock::start();
-    let (shared, inputs) = Shared::new(clock, senders(config, &set)?);
+    let (shared, inputs) = Shared::new(clock, senders(config, identity.locators())?);
     let shared = Arc::new(shared);
     let trigger = Trigger::new(config.trigger.clone(), config.limits.candidates);
     let mut observers = Observers::new(trigger, shared.clone());
@@ -162,7 +162,7 @@ async fn serve(
         control.serve(to_requests, control_events).await;
         anyhow::bail!("the control socket has closed")
     });
-    let endpoint = endpoint(config, &set);
+    let endpoint = endpoint(config, identity);
     let host = Host {
         steering: &mut steering,
         addresses,
@@ -197,50 +197,42 @@ fn hints(config: &Config) -> Vec<UplinkHint> {
     config.uplinks.iter().map(hint).collect()
 }
 
-/// Makes an HBA set over the uplinks' prefixes and assigns its addresses; where one of them is taken, the next collision
-/// count gives another set (RFC 5535 section 6, step 6.4).
+/// Assigns the addresses; where one of them is taken, the next collision count gives others (RFC 5535 section 6, step 6.4).
 async fn assign(
-    config: &Config,
+    host: &mut HostAddresses,
     uplinks: &[Uplink],
     addresses: &mut Addresses,
     monitor: &mut Monitor,
-) -> anyhow::Result<HbaSet> {
-    let prefixes: Vec<_> = uplinks.iter().map(|uplink| SubnetPrefix::from(uplink.prefix)).collect();
-    let sec = Sec::try_from(config.addresses.sec)?;
-    let mut search = HbaSearch::new(&prefixes, sec, &mut rand::rng())?;
-    let mut set = loop {
-        if let Some(set) = search.step(SEARCH_STEP) {
-            break set;
-        }
-        tokio::task::yield_now().await;
-    };
+) -> anyhow::Result<()> {
     loop {
-        for (uplink, &address) in uplinks.iter().zip(set.addresses()) {
+        for (uplink, address) in host.on(uplinks) {
             addresses.assign(uplink, address).await?;
         }
         match addresses.settle(monitor).await {
-            Ok(()) => return Ok(set),
+            Ok(()) => break,
             Err(error @ AddressError::Duplicate { .. }) => {
                 tracing::warn!(%error, "trying the next address");
                 report_undo(addresses.undo().await);
-                let next = set.collision_count() + 1;
-                set = set.with_collision_count(next).map_err(|_| error)?;
+                if !host.avoid_duplicate() {
+                    return Err(error.into());
+                }
             }
             Err(error) => return Err(error.into()),
         }
     }
+    host.keep();
+    Ok(())
 }
 
-fn senders(config: &Config, set: &HbaSet) -> anyhow::Result<HashMap<Ipv6Addr, WireSender>> {
+fn senders(config: &Config, locators: &[Ipv6Addr]) -> anyhow::Result<HashMap<Ipv6Addr, WireSender>> {
     let open = |&address: &Ipv6Addr| Ok((address, WireSender::open(address, config.steering.fwmark)?));
-    set.addresses().iter().map(open).collect()
+    locators.iter().map(open).collect()
 }
 
-fn endpoint(config: &Config, set: &HbaSet) -> Endpoint {
-    let mut rng = rand::rng();
+fn endpoint(config: &Config, identity: Identity) -> Endpoint {
     let mut seed = [0; 32];
-    rng.fill_bytes(&mut seed);
-    Endpoint::new(endpoint_config(config), Identity::from_hba_set(set, &mut rng), seed)
+    rand::rng().fill_bytes(&mut seed);
+    Endpoint::new(endpoint_config(config), identity, seed)
 }
 
 fn endpoint_config(config: &Config) -> EndpointConfig {
@@ -257,6 +249,7 @@ fn endpoint_config(config: &Config) -> EndpointConfig {
         limits: LimitsConfig {
             contexts: config.limits.contexts,
             contexts_per_peer: config.limits.contexts_per_peer,
+            peer_key_sizes: config.limits.peer_key_sizes,
             ..Default::default()
         },
         ..Default::default()

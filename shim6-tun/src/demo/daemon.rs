@@ -43,7 +43,7 @@ impl Daemon {
     pub async fn start(binary: &Path, host: &Host, directory: &Path, live: &Arc<Live>) -> anyhow::Result<Self> {
         let name = host.name.clone();
         // A daemon that starts locks the directory of its socket: two in one would get in each other's way.
-        let own = directory.join(&name);
+        let own = own_directory(directory, host);
         std::fs::create_dir_all(&own).with_context(|| format!("cannot make {}", own.display()))?;
         let [socket, config, log] = ["shim6.sock", "shim6.toml", "shim6.log"].map(|file| own.join(file));
         std::fs::write(&config, configuration(&socket, host))
@@ -76,6 +76,11 @@ impl Daemon {
         };
         daemon.ready(host.uplinks.len()).await?;
         Ok(daemon)
+    }
+
+    /// Where the daemon of `host` keeps its identity, if its files are below `directory`.
+    pub fn identity_directory(directory: &Path, host: &Host) -> PathBuf {
+        own_directory(directory, host).join("identity")
     }
 
     /// What the daemon says about itself.
@@ -166,6 +171,10 @@ impl Drop for Daemon {
     }
 }
 
+fn own_directory(directory: &Path, host: &Host) -> PathBuf {
+    directory.join(&host.name)
+}
+
 /// The configuration of the daemon on `host`, with timeouts for a laboratory.
 pub fn configuration(socket: &Path, host: &Host) -> String {
     let uplinks: String = host
@@ -176,10 +185,11 @@ pub fn configuration(socket: &Path, host: &Host) -> String {
     format!(
         "control_socket = {socket:?}\n\n\
          {uplinks}\
-         [addresses]\ndad = false\n\n\
+         [addresses]\ndad = false\nidentity = {identity:?}\n\n\
          [trigger]\npackets = 10\n\n\
          [reap]\nsend_timeout = \"300ms\"\ninitial_probe_timeout = \"100ms\"\n",
-        socket = socket.display().to_string()
+        socket = socket.display().to_string(),
+        identity = socket.with_file_name("identity").display().to_string()
     )
 }
 

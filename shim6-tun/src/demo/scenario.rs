@@ -146,7 +146,11 @@ async fn downloads(stage: &Stage, plan: &Plan) -> anyhow::Result<Outcome> {
 ///
 /// [`Plan::rate`] counts octets of answers. An error means that the play could not be given.
 pub async fn run_requests(binary: &Path, plan: &Plan, live: &Arc<Live>) -> anyhow::Result<RequestOutcome> {
-    let mut stage = Stage::build(binary, Arc::clone(live)).await?;
+    run_requests_on(Stage::build(binary, Arc::clone(live)).await?, plan).await
+}
+
+/// [`run_requests`] on a stage whose daemons do not run yet.
+pub async fn run_requests_on(mut stage: Stage, plan: &Plan) -> anyhow::Result<RequestOutcome> {
     stage.start().await?;
     let outcome = requests(&stage, plan).await;
     let logs = stage.logs();

@@ -138,6 +138,11 @@ impl Stage {
         Ok(&self.daemons()?.b)
     }
 
+    /// Where the daemon on this host keeps its identity: what is put there before the start is what it takes.
+    pub fn identity_directory(&self, host: &Host) -> PathBuf {
+        Daemon::identity_directory(self.directory.path(), host)
+    }
+
     /// The addresses to talk between: on uplink 0 of both hosts those that the daemons made.
     pub async fn ulids(&self) -> anyhow::Result<Locators> {
         let daemons = self.daemons()?;

@@ -7,6 +7,7 @@ mod forgery;
 mod limits;
 mod packets;
 mod robustness;
+mod signed;
 mod stranger;
 mod timeouts;
 mod traffic;

@@ -81,6 +81,7 @@ impl Stranger {
             forked_instance: i1.forked_instance,
             locators: Some(self.list()),
             cga_parameters: Some(self.parameters()),
+            cga_signature: None,
             keepalive_timeout: None,
             keepalive_timeout_ms: None,
         }
@@ -113,6 +114,7 @@ impl Stranger {
             initiator_nonce: i2.initiator_nonce,
             locators: Some(self.list()),
             cga_parameters: Some(self.parameters()),
+            cga_signature: None,
             keepalive_timeout: None,
             keepalive_timeout_ms: None,
         }

@@ -148,11 +148,17 @@ fn list_with_an_address_that_cannot_be_a_locator_sets_up_nothing() {
 
 #[test]
 fn hba_under_a_prefix_that_cannot_be_routed_sets_up_nothing() {
-    // The set is genuine: its owner chose the prefixes.
+    // The set is genuine: its owner chose the prefixes, and a generator of its own.
     let mut rng = <rand_chacha::ChaCha12Rng as rand_core::SeedableRng>::seed_from_u64(9);
+    let first = shim6_cga::SubnetPrefix::from(address("2001:db8:77::"));
     for text in ["ff0e::", "fe80::", "::"] {
-        let prefixes = [address("2001:db8:77::"), address(text)].map(shim6_cga::SubnetPrefix::from);
-        let set = shim6_cga::HbaSet::generate(&prefixes, shim6_cga::Sec::ZERO, &mut rng).expect("a set");
+        let second = shim6_cga::SubnetPrefix::from(address(text));
+        // RFC 5535 section 5: type, length, P flag and reserved bits, prefixes.
+        let head = [0, 0x12, 0, 20, 0, 0, 0, 0];
+        let extension = [&head[..], first.octets(), second.octets()].concat();
+        let nonce = Stranger::new().set.parameters().public_key().to_vec();
+        let parameters = CgaParameters::new([7; 16], first, 0, &nonce, &extension).expect("well-formed parameters");
+        let set = shim6_cga::HbaSet::from_parameters(&parameters, Sec::ZERO).expect("a set");
         let mut stranger = Stranger::new();
         stranger.identity = crate::Identity::from_hba_set(&set, &mut rng);
         (stranger.ulid, stranger.set) = (set.addresses()[0], set);

@@ -185,17 +185,25 @@ impl World {
     }
 
     pub(super) fn with(configs: &[EndpointConfig], seed: u8) -> Self {
-        let host = |(number, config): (u16, &EndpointConfig)| {
-            Host::new(
-                config.clone(),
-                identity(number),
-                seed.wrapping_mul(16).wrapping_add(number as u8),
-            )
+        let hosts = (0..)
+            .zip(configs)
+            .map(|(number, config)| (config.clone(), identity(number)));
+        Self::of(hosts, seed)
+    }
+
+    /// Two hosts with the same configuration and these identities.
+    pub(super) fn with_identities(config: &EndpointConfig, identities: [Identity; 2]) -> Self {
+        Self::of(identities.into_iter().map(|identity| (config.clone(), identity)), 1)
+    }
+
+    fn of(hosts: impl Iterator<Item = (EndpointConfig, Identity)>, seed: u8) -> Self {
+        let host = |(number, (config, identity)): (u8, (EndpointConfig, Identity))| {
+            Host::new(config, identity, seed.wrapping_mul(16).wrapping_add(number))
         };
         Self {
             // Not at the epoch, where mistakes about "never" hide.
             now: Instant::from_micros(1_000_000_000),
-            hosts: (0..).zip(configs).map(host).collect(),
+            hosts: (0..).zip(hosts).map(host).collect(),
             log: Vec::new(),
             queue: BTreeMap::new(),
             next_place: 0,

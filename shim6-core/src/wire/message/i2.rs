@@ -29,6 +29,7 @@ const OPTIONS: &[OptionType] = &[
     OptionType::RESPONDER_VALIDATOR,
     OptionType::LOCATOR_LIST,
     OptionType::CGA_PARAMETERS,
+    OptionType::CGA_SIGNATURE,
     OptionType::ULID_PAIR,
     OptionType::FORKED_INSTANCE,
     OptionType::KEEPALIVE_TIMEOUT,
@@ -90,6 +91,7 @@ impl<'a> I2View<'a> {
             forked_instance: self.options.forked_instance,
             locators: self.options.locators.map(|list| list.to_list()),
             cga_parameters: self.options.cga_parameters.map(<[u8]>::to_vec),
+            cga_signature: self.options.cga_signature.map(<[u8]>::to_vec),
             keepalive_timeout: self.options.keepalive_timeout,
             keepalive_timeout_ms: self.options.keepalive_timeout_ms,
         }
@@ -115,6 +117,8 @@ pub struct I2 {
     pub locators: Option<LocatorList>,
     /// CGA Parameter Data Structure with which the locators are verified.
     pub cga_parameters: Option<Vec<u8>>,
+    /// CGA Signature over the locators whose method is CGA.
+    pub cga_signature: Option<Vec<u8>>,
     /// The initiator's Send Timeout in seconds.
     pub keepalive_timeout: Option<u16>,
     /// The initiator's Send Timeout in milliseconds.
@@ -148,6 +152,7 @@ impl I2 {
         Announcement {
             locators: self.locators.as_ref(),
             cga_parameters: self.cga_parameters.as_deref(),
+            cga_signature: self.cga_signature.as_deref(),
             keepalive_timeout: self.keepalive_timeout,
             keepalive_timeout_ms: self.keepalive_timeout_ms,
         }
@@ -166,8 +171,8 @@ mod tests {
     use crate::wire::{EmitError, Message, VerificationMethod, View};
 
     /// Section 5.6 with every option that we know for it.
-    const GOLDEN: [u8; 176] = hex!(
-        "3b 15 03 00 bdad 123456789abc deadbeef c0ffee11 00000000"
+    const GOLDEN: [u8; 192] = hex!(
+        "3b 17 03 00 c39e 123456789abc deadbeef c0ffee11 00000000"
         "0002 0006 a1a2a3a4 a5a6 000000000000"
         "000c 0024 00000000"
         "20010db800a1000000000000000000aa"
@@ -177,6 +182,7 @@ mod tests {
         "20010db800a1000000000000000000aa"
         "20010db800b2000000000000000000bb"
         "0008 000d 01020304 05060708 090a0b0c 0d 00000000000000"
+        "000a 0006 51525354 5556 000000000000"
         "0014 0004 0000 012c"
         "a66c 0004 0000012c"
     );
@@ -196,6 +202,7 @@ mod tests {
                 locators: vec![(VerificationMethod::HBA, a), (VerificationMethod::CGA, b)],
             }),
             cga_parameters: Some((1..=13).collect()),
+            cga_signature: Some(hex!("515253545556").to_vec()),
             keepalive_timeout: Some(300),
             keepalive_timeout_ms: Some(300),
         }
@@ -237,7 +244,7 @@ mod tests {
         let mut message = message();
         let list = message.locators.as_mut().expect("it has a Locator List");
         list.locators.resize(100, list.locators[0]);
-        let octets = 176 - 48 + 112 + 1600;
+        let octets = 192 - 48 + 112 + 1600;
         let error = EmitError::TooLarge { octets };
         assert_eq!(Message::I2(message).emit(&mut [0; 4096]), Err(error));
     }

@@ -23,6 +23,7 @@ const LEN: usize = 16;
 const OPTIONS: &[OptionType] = &[
     OptionType::LOCATOR_LIST,
     OptionType::CGA_PARAMETERS,
+    OptionType::CGA_SIGNATURE,
     OptionType::KEEPALIVE_TIMEOUT,
     OptionType::KEEPALIVE_TIMEOUT_MS,
 ];
@@ -63,6 +64,7 @@ impl<'a> R2View<'a> {
             initiator_nonce: self.initiator_nonce(),
             locators: self.options.locators.map(|list| list.to_list()),
             cga_parameters: self.options.cga_parameters.map(<[u8]>::to_vec),
+            cga_signature: self.options.cga_signature.map(<[u8]>::to_vec),
             keepalive_timeout: self.options.keepalive_timeout,
             keepalive_timeout_ms: self.options.keepalive_timeout_ms,
         }
@@ -80,6 +82,8 @@ pub struct R2 {
     pub locators: Option<LocatorList>,
     /// CGA Parameter Data Structure with which the locators are verified.
     pub cga_parameters: Option<Vec<u8>>,
+    /// CGA Signature over the locators whose method is CGA.
+    pub cga_signature: Option<Vec<u8>>,
     /// The responder's Send Timeout in seconds.
     pub keepalive_timeout: Option<u16>,
     /// The responder's Send Timeout in milliseconds.
@@ -102,6 +106,7 @@ impl R2 {
         Announcement {
             locators: self.locators.as_ref(),
             cga_parameters: self.cga_parameters.as_deref(),
+            cga_signature: self.cga_signature.as_deref(),
             keepalive_timeout: self.keepalive_timeout,
             keepalive_timeout_ms: self.keepalive_timeout_ms,
         }
@@ -120,12 +125,13 @@ mod tests {
     use crate::wire::{Message, VerificationMethod};
 
     /// Section 5.7 with every option that we know for it.
-    const GOLDEN: [u8; 104] = hex!(
-        "3b 0c 04 00 df75 7edcba987654 deadbeef"
+    const GOLDEN: [u8; 120] = hex!(
+        "3b 0e 04 00 e566 7edcba987654 deadbeef"
         "0004 002c 89abcdef 02 01 02 0000000000"
         "20010db800a1000000000000000000aa"
         "20010db800b2000000000000000000bb"
         "0008 000d 01020304 05060708 090a0b0c 0d 00000000000000"
+        "000a 0006 51525354 5556 000000000000"
         "0014 0004 0000 012c"
         "a66c 0004 0000012c"
     );
@@ -143,6 +149,7 @@ mod tests {
                 ],
             }),
             cga_parameters: Some((1..=13).collect()),
+            cga_signature: Some(hex!("515253545556").to_vec()),
             keepalive_timeout: Some(300),
             keepalive_timeout_ms: Some(300),
         }

@@ -9,6 +9,7 @@
 
 mod announcement;
 pub mod cga_parameters;
+pub mod cga_signature;
 pub mod forked_instance;
 pub mod keepalive_timeout;
 pub mod keepalive_timeout_ms;

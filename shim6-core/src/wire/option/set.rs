@@ -14,6 +14,8 @@ pub struct OptionSet<'a> {
     pub locators: Option<LocatorListView<'a>>,
     /// CGA Parameter Data Structure.
     pub cga_parameters: Option<&'a [u8]>,
+    /// CGA Signature.
+    pub cga_signature: Option<&'a [u8]>,
     /// ULID Pair.
     pub ulid_pair: Option<UlidPair>,
     /// Forked Instance Identifier.
@@ -52,6 +54,9 @@ impl<'a> OptionSet<'a> {
             OptionType::LOCATOR_LIST => once(&mut self.locators, option, LocatorListView::parse)?,
             OptionType::CGA_PARAMETERS => {
                 once(&mut self.cga_parameters, option, |raw| Ok(raw.contents))?;
+            }
+            OptionType::CGA_SIGNATURE => {
+                once(&mut self.cga_signature, option, |raw| Ok(raw.contents))?;
             }
             OptionType::ULID_PAIR => once(&mut self.ulid_pair, option, UlidPair::parse)?,
             OptionType::FORKED_INSTANCE => {

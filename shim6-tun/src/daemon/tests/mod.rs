@@ -1,4 +1,5 @@
 //! The daemon against a kernel of its own.
 
+mod identity;
 mod run;
 mod taps;

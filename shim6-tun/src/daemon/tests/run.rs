@@ -13,11 +13,12 @@ use crate::netlink::{Change, Netlink};
 use crate::status::Status;
 use crate::sys::wire_socket::WireSender;
 
-fn config(directory: &Path, dad: bool) -> Config {
+pub(super) fn config(directory: &Path, dad: bool) -> Config {
     Config {
         control_socket: directory.join("control.sock"),
         addresses: AddressConfig {
             dad,
+            identity: Some(directory.join("identity")),
             ..AddressConfig::default()
         },
         ..Config::default()
@@ -25,7 +26,7 @@ fn config(directory: &Path, dad: bool) -> Config {
 }
 
 /// Waits until the daemon answers with a status that is as wanted.
-async fn status(socket: &Path, wanted: impl Fn(&Status) -> bool) {
+pub(super) async fn status(socket: &Path, wanted: impl Fn(&Status) -> bool) {
     let mut tick = tokio::time::interval(std::time::Duration::from_millis(5));
     let ask = async {
         loop {
@@ -41,7 +42,7 @@ async fn status(socket: &Path, wanted: impl Fn(&Status) -> bool) {
     timeout(LIMIT, ask).await.expect("the daemon does not answer as wanted");
 }
 
-async fn ends(daemon: JoinHandle<anyhow::Result<()>>) {
+pub(super) async fn ends(daemon: JoinHandle<anyhow::Result<()>>) {
     let ended = timeout(LIMIT, daemon).await.expect("the daemon does not end");
     ended.unwrap().unwrap();
 }
