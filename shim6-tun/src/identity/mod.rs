@@ -24,7 +24,7 @@ pub(crate) use record::timestamp;
 pub use store::{Saved, Store, Writer};
 
 /// The directory of the identity when nothing else is said.
-pub const DEFAULT_PATH: &str = "/var/lib/shim6/identity";
+pub const DEFAULT_PATH: &str = crate::config::DEFAULT_IDENTITY;
 
 /// An identity with all that the host needs to use it.
 #[derive(Debug)]

@@ -1,18 +1,20 @@
 //! Arguments that several subcommands take.
 
 use std::fmt;
+use std::io;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::thread;
 
+use anyhow::Context as _;
 use clap::Args;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use shim6_cga::{KeySizes, Sec, SubnetPrefix};
 
-use crate::config::Prefix64;
-use crate::identity::{DEFAULT_PATH, Store, hex};
+use crate::config::{self, Config, ConfigError, Prefix64};
+use crate::identity::{Store, hex};
 
 /// Hashes per second of one thread that times are told for: the order of magnitude of a processor of today.
 const TYPICAL_RATE: f64 = 5e6;
@@ -21,9 +23,9 @@ const SECONDS_PER_YEAR: f64 = 31_557_600.0;
 /// Where the identity is.
 #[derive(Debug, Args)]
 pub(super) struct IdentityArgs {
-    /// Directory of the identity
-    #[arg(long = "identity", value_name = "DIR", default_value = DEFAULT_PATH)]
-    directory: PathBuf,
+    /// Directory of the identity [default: that of the daemon: as in /etc/shim6/shim6.toml, else /var/lib/shim6/identity]
+    #[arg(long = "identity", value_name = "DIR")]
+    directory: Option<PathBuf>,
 }
 
 /// How the modifier is searched for.
@@ -45,8 +47,27 @@ pub(super) struct SearchArgs {
 pub(super) struct Seed([u8; 32]);
 
 impl IdentityArgs {
-    pub(super) fn store(&self) -> Store {
-        Store::new(&self.directory)
+    /// The directory asked for, else that of the daemon.
+    pub(super) fn store(&self) -> anyhow::Result<Store> {
+        if let Some(directory) = &self.directory {
+            return Ok(Store::new(directory));
+        }
+        let configured = configuration()?.addresses.identity;
+        configured.map(Store::new).with_context(|| {
+            format!(
+                "the daemon is to keep no identity: addresses.identity is \"none\" in {}; name a directory there, or with \
+                 --identity",
+                config::DEFAULT_PATH
+            )
+        })
+    }
+
+    /// What a next command has to be told about the directory.
+    pub(super) fn repeated(&self) -> String {
+        let directory = self.directory.as_ref();
+        directory.map_or(String::new(), |directory| {
+            format!(" --identity {}", directory.display())
+        })
     }
 }
 
@@ -68,6 +89,14 @@ impl Seed {
 impl fmt::Debug for Seed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Seed(..)")
+    }
+}
+
+/// The daemon's configuration; without its file, the built-in defaults.
+pub(super) fn configuration() -> Result<Config, ConfigError> {
+    match Config::load(Path::new(config::DEFAULT_PATH)) {
+        Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
+        loaded => loaded,
     }
 }
 

@@ -3,14 +3,13 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
 use std::net::Ipv6Addr;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use shim6_cga::{HbaSet, KeySizes, PublicKey, SubnetPrefix};
 
 use super::super::output::{Style, Table};
-use crate::identity::{hex, timestamp};
+use crate::identity::{PublicIdentity, hex, timestamp};
 
 /// What is told of a set.
 #[derive(Debug, Serialize)]
@@ -21,6 +20,8 @@ pub(super) struct Description {
     sec: u8,
     collision_count: u8,
     created: String,
+    /// Whether the daemon made it by itself.
+    automatic: bool,
     addresses: Vec<Entry>,
     /// Hexadecimal digits of the CGA Parameters data structure of the first address.
     parameters: String,
@@ -42,16 +43,18 @@ struct KeyFile {
 }
 
 impl Description {
-    pub(super) fn new(set: &HbaSet, created: SystemTime, key: Option<&Path>) -> Self {
+    pub(super) fn new(identity: &PublicIdentity) -> Self {
+        let set = &identity.set;
         Self {
             kind: if set.has_public_key() { "cga-hba" } else { "hba" },
             sec: set.sec().value(),
             collision_count: set.collision_count(),
-            created: timestamp(created),
+            created: timestamp(identity.created),
+            automatic: identity.automatic,
             addresses: Entry::all(set),
             parameters: hex::encode(&set.parameters().to_vec()),
-            key: key.map(|file| KeyFile {
-                file: file.to_owned(),
+            key: identity.key.as_ref().map(|file| KeyFile {
+                file: file.clone(),
                 bits: key_bits(set.parameters().public_key()),
             }),
         }
@@ -66,8 +69,11 @@ impl Description {
             (_, None) => "CGA/HBA".to_owned(),
         };
         let mut text = format!(
-            "type             {kind}\nSec              {}\ncollision count  {}\ncreated          {}\n\n",
-            self.sec, self.collision_count, self.created
+            "type             {kind}\nSec              {}\ncollision count  {}\ncreated          {}{}\n\n",
+            self.sec,
+            self.collision_count,
+            self.created,
+            if self.automatic { " by the daemon" } else { "" }
         );
         let mut table = Table::new(&["PREFIX", "ADDRESS"], style());
         for entry in &self.addresses {
@@ -118,17 +124,26 @@ mod tests {
         SubnetPrefix::new([0x20, 1, 0xd, 0xb8, 0, 0xb, 0, 0]),
     ];
 
+    fn identity(set: HbaSet, key: Option<&str>) -> PublicIdentity {
+        PublicIdentity {
+            set,
+            created: UNIX_EPOCH,
+            automatic: key.is_none(),
+            key: key.map(PathBuf::from),
+        }
+    }
+
     #[test]
     fn set_without_a_key_is_described_with_its_addresses() {
         let set = HbaSet::generate(&PREFIXES, Sec::ZERO, &mut rand::rng()).expect("a set");
-        let description = Description::new(&set, UNIX_EPOCH, None);
+        let description = Description::new(&identity(set.clone(), None));
         let text = description.text();
         assert!(
             text.starts_with("type             HBA-only\nSec              0\n"),
             "{text}"
         );
         assert!(
-            text.contains("created          1970-01-01T00:00:00Z\n\nPREFIX           ADDRESS\n"),
+            text.contains("created          1970-01-01T00:00:00Z by the daemon\n\nPREFIX           ADDRESS\n"),
             "{text}"
         );
         assert!(
@@ -136,7 +151,7 @@ mod tests {
             "{text}"
         );
         let json = serde_json::to_value(&description).expect("JSON");
-        assert_eq!(json["type"], "hba");
+        assert_eq!((&json["type"], &json["automatic"]), (&"hba".into(), &true.into()));
         assert_eq!(json["key"], serde_json::Value::Null);
         assert_eq!(json["addresses"][1]["prefix"], "2001:db8:b::/64");
         assert_eq!(json["addresses"][1]["address"], set.addresses()[1].to_string());
@@ -149,7 +164,7 @@ mod tests {
         let mut search =
             HbaSearch::with_public_key(&PREFIXES, key.public_key().spki(), Sec::ZERO, rng).expect("prefixes");
         let set = search.step(1).expect("Sec 0 takes the first");
-        let description = Description::new(&set, UNIX_EPOCH, Some(Path::new("/x/key.pem")));
+        let description = Description::new(&identity(set, Some("/x/key.pem")));
         assert!(
             description
                 .text()

@@ -72,7 +72,7 @@ struct Record {
 ///
 /// When there is no identity, or when the host has no name that can stand in DNS and none is given.
 pub fn run(args: &DnsArgs) -> anyhow::Result<ExitCode> {
-    let addresses = identity(&args.identity.store())?.set;
+    let addresses = identity(&args.identity.store()?)?.set;
     let name = args.name.clone().map_or_else(host_name, Ok)?;
     let addresses = addresses.addresses();
     let text = if args.json {

@@ -11,10 +11,10 @@ use shim6_cga::{MAX_PREFIXES, Sec, SubnetPrefix, max_prefixes};
 use super::super::output::{count, print};
 use super::super::{UsageError, block_on};
 use super::INTERRUPTED;
-use super::args::{IdentityArgs, SearchArgs, check_prefixes, key_bits, prefix, public_key_len, sec};
+use super::args::{IdentityArgs, SearchArgs, check_prefixes, configuration, key_bits, prefix, public_key_len, sec};
 use super::description::Description;
 use super::make::{KeyChoice, Made, Plan, make};
-use crate::config::{Config, ConfigError, DEFAULT_PATH, Prefix64};
+use crate::config::Prefix64;
 use crate::daemon::uplink::{self, UplinkHint};
 use crate::identity::{PublicIdentity, Store, load_key};
 use crate::netlink::Netlink;
@@ -81,7 +81,7 @@ struct Printed<'a> {
 ///
 /// When there can be no such set, when there is an identity already, or when it cannot be written.
 pub fn run(args: GenerateArgs) -> anyhow::Result<ExitCode> {
-    let store = args.identity.store();
+    let store = args.identity.store()?;
     let key = match (&args.key, args.new_key) {
         (Some(path), _) => KeyChoice::Given(Box::new(load_key(path)?)),
         (None, Some(bits)) => KeyChoice::New(bits),
@@ -112,7 +112,7 @@ pub fn run(args: GenerateArgs) -> anyhow::Result<ExitCode> {
     let text = if args.json {
         serde_json::to_string(&printed(&made, former_key.as_deref()))? + "\n"
     } else {
-        in_words(&made, former_key.as_deref(), &store)
+        in_words(&made, former_key.as_deref(), &args.identity.repeated())
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -131,10 +131,7 @@ impl KeyChoice {
 
 /// The prefixes of the uplinks that the daemon would use.
 fn of_uplinks() -> anyhow::Result<Vec<SubnetPrefix>> {
-    let config = match Config::load(Path::new(DEFAULT_PATH)) {
-        Err(ConfigError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Config::default(),
-        loaded => loaded?,
-    };
+    let config = configuration()?;
     let hints: Vec<UplinkHint> = config
         .uplinks
         .into_iter()
@@ -164,6 +161,10 @@ fn former(store: &Store, force: bool) -> anyhow::Result<Option<PublicIdentity>> 
     match store.load_public() {
         Ok(None) => Ok(None),
         Ok(Some(former)) if force => Ok(Some(former)),
+        Ok(Some(former)) if former.automatic => anyhow::bail!(
+            "the daemon has made an identity in {} already; to put another in its place: --force",
+            store.directory().display()
+        ),
         Ok(Some(_)) => anyhow::bail!(
             "there is an identity in {} already; for new addresses under its prefixes: shim6 address rotate; to put \
              another in its place: --force",
@@ -187,7 +188,7 @@ fn printed<'a>(made: &'a Made, former_key: Option<&'a Path>) -> Printed<'a> {
     }
 }
 
-fn in_words(made: &Made, former_key: Option<&Path>, store: &Store) -> String {
+fn in_words(made: &Made, former_key: Option<&Path>, option: &str) -> String {
     let mut text = made.description().text();
     let _ = write!(
         text,
@@ -197,25 +198,21 @@ fn in_words(made: &Made, former_key: Option<&Path>, store: &Store) -> String {
     );
     let _ = write!(
         text,
-        "\nNext:\n  - start the daemon again, which uses the identity that `addresses.identity` in its configuration names\n  \
-         - put the addresses into DNS: shim6 address dns NAME{}\n",
-        option(store)
+        "\nNext:\n  \
+         - start the daemon again: one that runs keeps its addresses until then\n  \
+         - put the addresses into DNS: shim6 address dns NAME{option}\n"
     );
     text
 }
 
-/// What has to be said to a next command about a directory that is not the default one.
-pub(super) fn option(store: &Store) -> String {
-    if store.directory() == Path::new(crate::identity::DEFAULT_PATH) {
-        String::new()
-    } else {
-        format!(" --identity {}", store.directory().display())
-    }
-}
-
 impl Made {
     pub(super) fn description(&self) -> Description {
-        Description::new(&self.set, self.created, self.saved.key.as_deref())
+        Description::new(&PublicIdentity {
+            set: self.set.clone(),
+            created: self.created,
+            automatic: false,
+            key: self.saved.key.clone(),
+        })
     }
 
     /// Where everything is.

@@ -11,10 +11,9 @@ use super::super::UsageError;
 use super::super::output::{Table, count, print};
 use super::args::{IdentityArgs, SearchArgs, check_prefixes, key_bits, sec};
 use super::description::{Description, Entry, style};
-use super::generate::option;
 use super::make::{KeyChoice, Made, Plan, distance, make, start};
 use super::{INTERRUPTED, identity, none};
-use crate::identity::{Store, StoredIdentity};
+use crate::identity::StoredIdentity;
 
 pub(super) const EXAMPLES: &str = "\
 Example:
@@ -64,7 +63,7 @@ struct Printed<'a> {
 ///
 /// When there is no set, or when the new one cannot be made or written.
 pub fn run(args: RotateArgs) -> anyhow::Result<ExitCode> {
-    let store = args.identity.store();
+    let store = args.identity.store()?;
     // Before the lock, which would make the directory.
     let old_key = identity(&store)?.key;
     let writer = store.lock()?;
@@ -99,7 +98,7 @@ pub fn run(args: RotateArgs) -> anyhow::Result<ExitCode> {
         };
         serde_json::to_string(&printed)? + "\n"
     } else {
-        in_words(&made, &old, former_key.as_deref(), keeps_key, &store)
+        in_words(&made, &old, former_key.as_deref(), keeps_key, &args.identity.repeated())
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -124,7 +123,7 @@ fn check_seed(plan: &Plan, old: &HbaSet) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn in_words(made: &Made, old: &HbaSet, former_key: Option<&Path>, keeps_key: bool, store: &Store) -> String {
+fn in_words(made: &Made, old: &HbaSet, former_key: Option<&Path>, keeps_key: bool, option: &str) -> String {
     let mut table = Table::new(&["PREFIX", "OLD ADDRESS", "NEW ADDRESS"], style());
     let addresses = old.addresses().iter().zip(made.set.addresses());
     for (prefix, (old, new)) in old.prefixes().iter().zip(addresses) {
@@ -143,9 +142,8 @@ fn in_words(made: &Made, old: &HbaSet, former_key: Option<&Path>, keeps_key: boo
     text += &format!(
         "\nNext:\n  \
          - start the daemon again: one that runs keeps the old addresses until then\n  \
-         - let DNS follow, the old addresses out and the new ones in: shim6 address dns NAME{}\n\
-         To go back, put the former identity in the place of identity.toml.\n",
-        option(store)
+         - let DNS follow, the old addresses out and the new ones in: shim6 address dns NAME{option}\n\
+         To go back, put the former identity in the place of identity.toml.\n"
     );
     text
 }

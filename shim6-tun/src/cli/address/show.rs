@@ -43,11 +43,11 @@ struct Printed<'a> {
 ///
 /// When there is none, or when it cannot be read.
 pub fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
-    let store = args.identity.store();
+    let store = args.identity.store()?;
     let identity = identity(&store)?;
     let key = identity.key.as_deref();
     let state = key.map(|path| state(path, identity.set.parameters().public_key()));
-    let set = Description::new(&identity.set, identity.created, key);
+    let set = Description::new(&identity);
     let path = store.identity_path();
     let text = if args.json {
         let printed = Printed {
