@@ -85,7 +85,8 @@ fn without_an_identity_addresses_are_new_at_each_start() {
     let name = "daemon::tests::identity::without_an_identity_addresses_are_new_at_each_start";
     isolated(name, || async {
         let netlink = Netlink::connect().unwrap();
-        Provider::new().connect(&netlink, 1).await;
+        let provider = Provider::new();
+        provider.connect(&netlink, 1).await;
         let directory = tempfile::tempdir().unwrap();
         let run = || async {
             let mut config = config(directory.path(), false);
@@ -127,7 +128,8 @@ fn identity_for_other_prefixes_is_left_alone() {
     let name = "daemon::tests::identity::identity_for_other_prefixes_is_left_alone";
     isolated(name, || async {
         let netlink = Netlink::connect().unwrap();
-        Provider::new().connect(&netlink, 2).await;
+        let provider = Provider::new();
+        provider.connect(&netlink, 2).await;
         let directory = tempfile::tempdir().unwrap();
         let set = store(directory.path(), &[1], None);
         let text = stored(directory.path());
@@ -163,7 +165,8 @@ fn identity_that_cannot_be_read_keeps_the_daemon_from_starting() {
     let name = "daemon::tests::identity::identity_that_cannot_be_read_keeps_the_daemon_from_starting";
     isolated(name, || async {
         let netlink = Netlink::connect().unwrap();
-        Provider::new().connect(&netlink, 1).await;
+        let provider = Provider::new();
+        provider.connect(&netlink, 1).await;
         netlink.settled().await;
         let before = netlink.snapshot().await;
         let directory = tempfile::tempdir().unwrap();
