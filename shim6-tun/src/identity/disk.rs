@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::{AccessFlags, access};
 use zeroize::Zeroizing;
 
 use super::error::IdentityError;
@@ -61,6 +62,9 @@ pub(super) fn make(directory: &Path) -> Result<(), IdentityError> {
 
 /// Locks `directory` for writing, until the lock is dropped.
 pub(super) fn lock(directory: &Path) -> Result<Flock<File>, IdentityError> {
+    // A lock that is there already could be taken in a directory that nothing can be written to.
+    access(directory, AccessFlags::W_OK | AccessFlags::X_OK)
+        .map_err(|errno| IdentityError::io("write to the directory", directory)(errno.into()))?;
     let path = directory.join(LOCK);
     let file = OpenOptions::new()
         .write(true)

@@ -17,7 +17,7 @@ use crate::config::{self, Config, ConfigError, Prefix64};
 use crate::identity::{Store, hex};
 
 /// Hashes per second of one thread that times are told for: the order of magnitude of a processor of today.
-const TYPICAL_RATE: f64 = 5e6;
+const TYPICAL_RATE: f64 = 1e7;
 const SECONDS_PER_YEAR: f64 = 31_557_600.0;
 
 /// Where the identity is.
@@ -248,11 +248,11 @@ mod tests {
         assert_eq!(sec("2"), Ok(Sec::TWO));
         let three = sec("3").expect_err("3");
         assert!(
-            three.contains("RFC 4982") && three.contains("2^48 hashes") && three.contains(" 1.8 years"),
+            three.contains("RFC 4982") && three.contains("2^48 hashes") && three.contains(" 0.9 years"),
             "{three}"
         );
-        assert!(sec("4").expect_err("4").contains("some 116908 years"));
-        assert!(sec("7").expect_err("7").contains("some 3e19 years"));
+        assert!(sec("4").expect_err("4").contains("some 58454 years"));
+        assert!(sec("7").expect_err("7").contains("some 2e19 years"));
         assert!(sec("8").expect_err("8").contains("three bits"));
         assert_eq!(sec("-1"), Err("expected 0, 1 or 2".to_owned()));
         assert_eq!(sec("two"), Err("expected 0, 1 or 2".to_owned()));

@@ -10,10 +10,10 @@ use shim6_cga::{MAX_PREFIXES, Sec, SubnetPrefix, max_prefixes};
 
 use super::super::output::{count, print};
 use super::super::{UsageError, block_on};
-use super::INTERRUPTED;
 use super::args::{IdentityArgs, SearchArgs, check_prefixes, configuration, key_bits, prefix, public_key_len, sec};
 use super::description::Description;
 use super::make::{KeyChoice, Made, Plan, make};
+use super::{INTERRUPTED, say};
 use crate::config::Prefix64;
 use crate::daemon::uplink::{self, UplinkHint};
 use crate::identity::{PublicIdentity, Store, load_key};
@@ -145,15 +145,19 @@ fn of_uplinks() -> anyhow::Result<Vec<SubnetPrefix>> {
     let uplinks =
         uplinks.map_err(|error| error.context("no prefix is given, and there is none to be found; give some"))?;
     for uplink in &uplinks {
-        eprintln!("Uplink {}: {}/64", uplink.interface, uplink.prefix);
+        say(format_args!("Uplink {}: {}/64", uplink.interface, uplink.prefix));
     }
     if let [only] = uplinks.as_slice() {
-        eprintln!(
+        say(format_args!(
             "{} is the only uplink: a set of one address cannot move anywhere.",
             only.interface
-        );
+        ));
     }
-    Ok(uplinks.iter().map(|uplink| SubnetPrefix::from(uplink.prefix)).collect())
+    let prefixes = uplinks.iter().map(|uplink| {
+        let wrong = |error| UsageError(format!("uplink {}: {error}", uplink.interface));
+        Ok(prefix(&format!("{}/64", uplink.prefix)).map_err(wrong)?)
+    });
+    prefixes.collect()
 }
 
 /// The identity that gets replaced, if that is wanted and it can be read.
@@ -171,7 +175,7 @@ fn former(store: &Store, force: bool) -> anyhow::Result<Option<PublicIdentity>> 
             store.directory().display()
         ),
         Err(error) if force => {
-            eprintln!("shim6: what is replaced is no identity: {error}");
+            say(format_args!("shim6: what is replaced is no identity: {error}"));
             Ok(None)
         }
         Err(error) => Err(error.into()),

@@ -13,6 +13,7 @@ use super::args::Seed;
 use super::description::key_bits;
 use super::interrupt::Interrupt;
 use super::progress::View;
+use super::say;
 use crate::identity::{Saved, StoredIdentity, StoredSearch, Writer};
 use crate::search::{self, Outcome, Progress};
 
@@ -97,11 +98,11 @@ impl<'a> Run<'a> {
         if !plan.is_that_of(&stored)? {
             return Err(other_search(&path, &stored));
         }
-        eprintln!(
+        say(format_args!(
             "Going on with the search in {}: {} hashes are done.",
             path.display(),
             count(stored.tried)
-        );
+        ));
         Ok(Self {
             writer,
             search: HbaSearch::resume(&stored.parameters, stored.sec)?,
@@ -121,7 +122,7 @@ impl<'a> Run<'a> {
         let key = match plan.key {
             KeyChoice::Nonce => None,
             KeyChoice::New(bits) => {
-                eprintln!("Making an RSA key of {bits} bits.");
+                say(format_args!("Making an RSA key of {bits} bits."));
                 let key = PrivateKey::generate(bits, KeySizes::default(), &mut rand::rng())?;
                 writer.save_key(&key)?;
                 Some(key)
@@ -156,7 +157,9 @@ impl<'a> Run<'a> {
                 saved = Instant::now();
                 if let Err(error) = self.save(progress.candidate, progress.settled) {
                     view.end();
-                    eprintln!("shim6: the search goes on, but how far it is cannot be kept: {error:#}");
+                    say(format_args!(
+                        "shim6: the search goes on, but how far it is cannot be kept: {error:#}"
+                    ));
                 }
             }
             ControlFlow::Continue(())
@@ -190,11 +193,11 @@ impl<'a> Run<'a> {
     fn keep(&mut self, progress: &Progress) -> anyhow::Result<()> {
         self.save(progress.candidate, progress.settled)
             .context("interrupted, and how far the search was is lost")?;
-        eprintln!(
+        say(format_args!(
             "shim6: interrupted after {} hashes; the same command goes on from there ({})",
             count(self.before.saturating_add(progress.settled)),
             self.writer.store().search_path().display()
-        );
+        ));
         Ok(())
     }
 

@@ -11,6 +11,8 @@ pub mod rotate;
 pub mod show;
 pub mod verify;
 
+use std::fmt;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -69,6 +71,11 @@ fn none(store: &Store) -> anyhow::Error {
         "there is no identity in {}; make one with: shim6 address generate",
         store.directory().display()
     )
+}
+
+/// Writes a line to standard error. That it is closed is no reason to stop, as it would be for `eprintln`.
+fn say(line: fmt::Arguments<'_>) {
+    drop(writeln!(io::stderr(), "{line}"));
 }
 
 /// The end of the help of a command that takes no time.
