@@ -21,6 +21,8 @@ Example:
 
 Succeeds if the address is verified as a CGA or as a member of an HBA set.";
 
+const HINT: &str = "give the whole data structure of RFC 3972 section 3, as its octets or as hexadecimal digits";
+
 /// Most octets of parameters read, written in whatever way: those of an option of Shim6 fit many times.
 const MAX_FILE: u64 = 1 << 18;
 
@@ -60,7 +62,7 @@ struct Verdict {
 /// When the parameters cannot be read.
 pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let octets = read(&args.params)?;
-    let checked = Checked::new(args.address, &octets);
+    let checked = Checked::new(args.address, &args.params, &octets);
     let verdict = checked.verdict();
     let text = if args.json {
         serde_json::to_string(&verdict)? + "\n"
@@ -81,12 +83,19 @@ struct Checked {
 }
 
 impl Checked {
-    fn new(address: Ipv6Addr, file: &[u8]) -> Self {
+    fn new(address: Ipv6Addr, path: &Path, file: &[u8]) -> Self {
         let results = octets(file).and_then(|octets| {
             let parameters = CgaParametersRef::parse(&octets).map_err(|error| error.to_string())?;
             let cga = parameters.verify_cga(&address).map(drop);
             let hba = parameters.verify_hba(&address).map(drop);
             Ok([cga, hba])
+        });
+        let results = results.map_err(|malformed| {
+            let file = match path == Path::new("-") {
+                true => "standard input".to_owned(),
+                false => path.display().to_string(),
+            };
+            format!("{file} has no CGA parameters: {malformed}; {HINT}")
         });
         Self { address, results }
     }
@@ -97,9 +106,9 @@ impl Checked {
             Err(_) => [false; 2],
         };
         let reason = match &self.results {
-            Err(malformed) => Some(format!("not CGA parameters: {malformed}")),
-            Ok([Err(cga), Err(hba)]) if cga == hba => Some(cga.to_string()),
-            Ok([Err(cga), Err(hba)]) => Some(format!("not a CGA: {cga}; not an HBA: {hba}")),
+            Err(malformed) => Some(malformed.clone()),
+            Ok([Err(cga), Err(hba)]) if cga == hba => Some(step(cga)),
+            Ok([Err(cga), Err(hba)]) => Some(format!("not a CGA, {}; not an HBA, {}", step(cga), step(hba))),
             Ok(_) => None,
         };
         Verdict {
@@ -114,16 +123,21 @@ impl Checked {
     fn in_words(&self) -> String {
         let head = format!("{}  Sec {}\n", self.address, sec_bits(self.address));
         match &self.results {
-            Err(malformed) => format!("{head}  not CGA parameters: {malformed}\n"),
+            Err(malformed) => format!("{head}  not verified: {malformed}\n"),
             Ok(results) => ["CGA", "HBA"]
                 .iter()
                 .zip(results)
                 .fold(head, |text, (kind, result)| match result {
                     Ok(()) => text + &format!("  {kind}  verified\n"),
-                    Err(reason) => text + &format!("  {kind}  not verified: {reason}\n"),
+                    Err(reason) => text + &format!("  {kind}  not verified: {}\n", step(reason)),
                 }),
         }
     }
+}
+
+/// Which step failed, and why.
+fn step(error: &VerifyError) -> String {
+    format!("{}: {error}", error.step())
 }
 
 /// RFC 3972 section 2: the three leftmost bits of the interface identifier.
@@ -199,6 +213,10 @@ mod tests {
         HbaSet::generate(&PREFIXES, Sec::ONE, &mut rand::rng()).expect("a set")
     }
 
+    fn checked(address: Ipv6Addr, file: &[u8]) -> Checked {
+        Checked::new(address, Path::new("some.hex"), file)
+    }
+
     fn json(checked: &Checked) -> serde_json::Value {
         serde_json::to_value(checked.verdict()).expect("JSON")
     }
@@ -207,7 +225,7 @@ mod tests {
     fn address_of_the_parameters_is_both_and_the_others_are_hbas() {
         let set = set();
         let file = set.parameters().to_vec();
-        let both = Checked::new(set.addresses()[0], &file);
+        let both = checked(set.addresses()[0], &file);
         assert_eq!(
             both.in_words().lines().skip(1).collect::<Vec<_>>(),
             ["  CGA  verified", "  HBA  verified"]
@@ -216,11 +234,11 @@ mod tests {
             "address": set.addresses()[0], "cga": true, "hba": true, "sec": 1, "reason": null
         });
         assert_eq!(json(&both), expected);
-        let other = Checked::new(set.addresses()[1], &file);
+        let other = checked(set.addresses()[1], &file);
         assert!(
             other
                 .in_words()
-                .contains("  CGA  not verified: the address has the prefix 2001:db8:b::/64")
+                .contains("  CGA  not verified: RFC 3972 section 5 step 2: the address has the prefix 2001:db8:b::/64")
         );
         assert!(other.in_words().ends_with("  HBA  verified\n"));
         assert_eq!(json(&other)["cga"], false);
@@ -231,14 +249,14 @@ mod tests {
     #[test]
     fn parameters_without_a_set_verify_their_address_as_cga() {
         let parameters = CgaParameters::new([7; 16], PREFIXES[0], 0, &[0x30, 0], &[]).expect("well-formed");
-        let checked = Checked::new(parameters.address(Sec::ZERO), &parameters.to_vec());
+        let checked = checked(parameters.address(Sec::ZERO), &parameters.to_vec());
         assert_eq!(json(&checked)["cga"], true);
         assert_eq!(json(&checked)["hba"], false);
         assert_eq!(json(&checked)["reason"], serde_json::Value::Null);
         assert!(
             checked
                 .in_words()
-                .contains("  HBA  not verified: no Multi-Prefix extension")
+                .contains("  HBA  not verified: RFC 5535 section 7.2 step 1: no Multi-Prefix extension")
         );
     }
 
@@ -251,17 +269,17 @@ mod tests {
             (
                 flipped(0),
                 1,
-                "the interface identifier is not the Hash1 of the parameters",
+                "RFC 3972 section 5 step 4: the interface identifier is not the Hash1 of the parameters",
             ),
             (
                 flipped(64),
                 1,
-                "not a CGA: the address has the prefix 2001:db8:a:1::/64",
+                "not a CGA, RFC 3972 section 5 step 2: the address has the prefix 2001:db8:a:1::/64",
             ),
             // Sec 1 is 001, this makes it 011.
-            (flipped(62), 3, "unsupported Sec 3"),
+            (flipped(62), 3, "RFC 3972 section 5 step 5: unsupported Sec 3"),
         ] {
-            let verdict = Checked::new(address, &file).verdict();
+            let verdict = checked(address, &file).verdict();
             assert!(!verdict.cga && !verdict.hba);
             assert_eq!(verdict.sec, sec);
             let said = verdict.reason.expect("a reason");
@@ -286,9 +304,10 @@ mod tests {
             ),
             (b"a:bc", "hexadecimal digits: a colon is within an octet"),
         ] {
-            let checked = Checked::new(address, file);
+            let checked = checked(address, file);
             let said = json(&checked)["reason"].as_str().expect("a reason").to_owned();
-            assert!(said.starts_with(&format!("not CGA parameters: {reason}")), "{said}");
+            let expected = format!("some.hex has no CGA parameters: {reason}");
+            assert!(said.starts_with(&expected) && said.ends_with(HINT), "{said}");
             assert_eq!(
                 (&json(&checked)["cga"], &json(&checked)["hba"]),
                 (&false.into(), &false.into())
@@ -299,7 +318,7 @@ mod tests {
 
     #[test]
     fn verdict_has_five_keys() {
-        let object = json(&Checked::new(Ipv6Addr::LOCALHOST, b""));
+        let object = json(&checked(Ipv6Addr::LOCALHOST, b""));
         let keys: Vec<_> = object
             .as_object()
             .expect("an object")
@@ -338,14 +357,14 @@ mod tests {
     proptest! {
         #[test]
         fn any_octets_get_a_verdict(bits: u128, file in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let checked = Checked::new(Ipv6Addr::from_bits(bits), &file);
+            let checked = checked(Ipv6Addr::from_bits(bits), &file);
             prop_assert!(checked.verdict().sec < 8);
             prop_assert!(checked.in_words().ends_with('\n'));
         }
 
         #[test]
         fn any_text_gets_a_verdict(bits: u128, file in "[0-9a-fA-Fx: \\n]{0,80}") {
-            let verdict = Checked::new(Ipv6Addr::from_bits(bits), file.as_bytes()).verdict();
+            let verdict = checked(Ipv6Addr::from_bits(bits), file.as_bytes()).verdict();
             prop_assert_eq!(verdict.cga || verdict.hba, verdict.reason.is_none());
         }
 
