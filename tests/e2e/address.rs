@@ -12,7 +12,9 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use shim6_tests::binary;
+use shim6_tests::{binary, isolated};
+use shim6_tun::config::DEFAULT_PATH as DEFAULT_CONFIGURATION;
+use shim6_tun::lab::Topology;
 use tempfile::TempDir;
 
 /// How long a program may take to say something or to end.
@@ -142,6 +144,37 @@ fn every_address_of_an_identity_is_verified_by_its_parameters() {
         (Some(1), &false.into(), &false.into())
     );
     assert!(verdict["reason"].as_str().expect("a reason").contains("Hash1"));
+}
+
+async fn prefixes_of_the_uplinks() {
+    if Path::new(DEFAULT_CONFIGURATION).exists() {
+        eprintln!("skipped: {DEFAULT_CONFIGURATION} may name the uplinks of this machine");
+        return;
+    }
+    let topology = Topology::two_by_two().await.expect("a lab");
+    let place = Place::new();
+    let mut command = topology.a.namespace.command(binary::shim6());
+    command
+        .args(["address", "generate", "--json", "--identity"])
+        .arg(place.identity());
+    let output = command.output().expect("shim6 runs");
+    assert!(output.status.success(), "{output:?}");
+    let made: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let prefixes: Vec<&Value> = made["addresses"]
+        .as_array()
+        .expect("an array")
+        .iter()
+        .map(|entry| &entry["prefix"])
+        .collect();
+    assert_eq!(prefixes, ["2001:db8:a1::/64", "2001:db8:a2::/64"]);
+}
+
+#[test]
+fn without_prefixes_those_of_the_uplinks_are_taken() {
+    isolated(
+        "address::without_prefixes_those_of_the_uplinks_are_taken",
+        prefixes_of_the_uplinks,
+    );
 }
 
 #[test]

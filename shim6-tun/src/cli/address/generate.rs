@@ -52,7 +52,7 @@ pub struct GenerateArgs {
     /// Use this RSA key (PKCS#8 in PEM, mode 0600), which is copied
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Put the new identity in the place of one that is there; its files are kept under other names
+    /// Put the new identity in the place of one that is there, whose key and addresses are kept beside it
     #[arg(long)]
     force: bool,
     /// Print one JSON object
