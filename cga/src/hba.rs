@@ -37,14 +37,20 @@ impl HbaSet {
     ///
     /// The modifier and the extended modifier come from `rng`, which should be unpredictable for the sake of privacy;
     /// the same octets give the same set. Returns only when the modifier is found: see [`Sec`] for how long that
-    /// takes, and [`HbaSearch`] for doing it in steps, and for CGA/HBA sets.
+    /// takes, and [`HbaSearch`] for doing it in steps.
     pub fn generate(prefixes: &[SubnetPrefix], sec: Sec, rng: &mut dyn Rng) -> Result<Self, GenerateError> {
-        let mut search = HbaSearch::new(prefixes, sec, rng)?;
-        loop {
-            if let Some(set) = search.step(u64::MAX) {
-                return Ok(set);
-            }
-        }
+        Ok(HbaSearch::new(prefixes, sec, rng)?.run())
+    }
+
+    /// Generates a CGA/HBA set, whose owner has the private key of `public_key`: as [`generate`](Self::generate) does, see
+    /// [`HbaSearch::with_public_key`].
+    pub fn generate_with_public_key(
+        prefixes: &[SubnetPrefix],
+        public_key: &[u8],
+        sec: Sec,
+        rng: &mut dyn Rng,
+    ) -> Result<Self, GenerateError> {
+        Ok(HbaSearch::with_public_key(prefixes, public_key, sec, rng)?.run())
     }
 
     /// The set that stored parameters stand for, those of any of its addresses. Of a CGA/HBA set too.
@@ -231,6 +237,14 @@ impl HbaSearch {
     /// Hashes computed so far; [`Sec::expected_hashes`] are expected in all.
     pub fn tried(&self) -> u64 {
         self.search.tried()
+    }
+
+    fn run(mut self) -> HbaSet {
+        loop {
+            if let Some(set) = self.step(u64::MAX) {
+                return set;
+            }
+        }
     }
 
     fn of(parameters: CgaParameters, sec: Sec, prefixes: Vec<SubnetPrefix>) -> Self {

@@ -43,15 +43,14 @@
 //!
 //! ```
 //! # use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
-//! # use shim6_cga::{Cga, HbaSearch, Sec, SubnetPrefix};
+//! # use shim6_cga::{Cga, HbaSet, Sec, SubnetPrefix};
 //! # let mut rng = ChaCha20Rng::seed_from_u64(1);
 //! # let [first, second] = [1, 2].map(|site| SubnetPrefix::new([0x20, 1, 0xd, 0xb8, 0, site, 0, 0]));
 //! # let public_key = [0x30, 0x00];
 //! let cga = Cga::generate(first, &public_key, &[], Sec::ONE, &mut rng)?;
 //! assert_eq!(cga.parameters().verify_cga(&cga.address())?, Sec::ONE);
 //!
-//! let mut search = HbaSearch::with_public_key(&[first, second], &public_key, Sec::ZERO, &mut rng)?;
-//! let set = search.step(1).expect("at Sec 0 the first modifier will do");
+//! let set = HbaSet::generate_with_public_key(&[first, second], &public_key, Sec::ONE, &mut rng)?;
 //! assert!(set.has_public_key());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

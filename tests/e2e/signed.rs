@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use shim6_cga::{HbaSearch, KeySizes, PrivateKey, Sec, SubnetPrefix};
+use shim6_cga::{HbaSet, KeySizes, PrivateKey, Sec, SubnetPrefix};
 use shim6_tests::{binary, isolated};
 use shim6_tun::demo::live::Live;
 use shim6_tun::demo::scenario::run_requests_on;
@@ -20,10 +20,9 @@ fn identity(prefix: Ipv6Addr) -> StoredIdentity {
     let mut rng = rand::rng();
     let key = PrivateKey::generate(1024, KeySizes::default(), &mut rng).expect("a key");
     let spki = key.public_key().spki();
-    let mut search =
-        HbaSearch::with_public_key(&[SubnetPrefix::from(prefix)], spki, Sec::ZERO, &mut rng).expect("a search");
+    let prefixes = [SubnetPrefix::from(prefix)];
     StoredIdentity {
-        set: search.step(1).expect("Sec 0 needs no search"),
+        set: HbaSet::generate_with_public_key(&prefixes, spki, Sec::ZERO, &mut rng).expect("a set"),
         key: Some(key),
         created: SystemTime::now(),
         automatic: false,

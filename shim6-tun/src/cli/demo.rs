@@ -12,6 +12,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::INTERRUPTED;
 use crate::demo::live::Live;
 use crate::demo::report;
 use crate::demo::scenario::{Plan, run_downloads};
@@ -27,8 +28,6 @@ const CUT_PERCENT: u64 = 30;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Time between two pictures of the view.
 const FRAME: Duration = Duration::from_millis(100);
-/// Exit code after Ctrl-C or SIGTERM.
-const INTERRUPTED: u8 = 130;
 
 /// Arguments of `shim6 demo`.
 #[derive(Debug, Args)]

@@ -22,6 +22,8 @@ use crate::config::{Config, ConfigError, DEFAULT_PATH, DEFAULT_SOCKET};
 const FAILURE: u8 = 1;
 /// Exit code for arguments or a configuration that are not understood.
 const USAGE: u8 = 2;
+/// Exit code after Ctrl-C or SIGTERM, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 const EXIT_CODES: &str = "\
 Exit codes:

@@ -6,7 +6,7 @@
 mod error;
 mod nearest;
 mod prefix;
-mod read;
+pub(crate) mod read;
 mod sections;
 
 use std::net::Ipv6Addr;

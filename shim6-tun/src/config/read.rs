@@ -39,13 +39,8 @@ impl<'a> Document<'a> {
     /// Parses the TOML itself.
     pub(super) fn parse(text: &'a str, origin: &'a Path) -> Result<Self, ConfigError> {
         let table = DeTable::parse(text).map_err(|error| {
-            ConfigError::Invalid(vec![Problem {
-                file: origin.to_owned(),
-                line: line(text, error.span().map_or(0, |span| span.start)),
-                key: String::new(),
-                wrong: format!("this is not TOML: {}", error.message().trim().replace('\n', ", ")),
-                expected: "expected lines such as key = \"value\" or [table]".to_owned(),
-            }])
+            let expected = "expected lines such as key = \"value\" or [table]";
+            ConfigError::Invalid(vec![not_toml(text, origin, &error, expected)])
         })?;
         Ok(Self {
             text,
@@ -243,12 +238,8 @@ impl<'a> Section<'a> {
             if known.contains(&name) {
                 continue;
             }
-            let expected = match nearest(name, known.iter().copied()) {
-                Some(meant) => format!("did you mean {meant}?"),
-                None => format!("expected one of {}", known.join(", ")),
-            };
             self.document
-                .report(key.span().start, self.full(name), "unknown key", &expected);
+                .report(key.span().start, self.full(name), "unknown key", &instead(name, &known));
         }
     }
 
@@ -298,11 +289,32 @@ pub(super) fn show(duration: Duration) -> impl Display {
     humantime::format_duration(duration)
 }
 
-fn line(text: &str, offset: usize) -> usize {
+/// The problem of a text that is not even TOML.
+pub(crate) fn not_toml(text: &str, origin: &Path, error: &toml::de::Error, expected: &str) -> Problem {
+    Problem {
+        file: origin.to_owned(),
+        line: line(text, error.span().map_or(0, |span| span.start)),
+        key: String::new(),
+        wrong: format!("this is not TOML: {}", error.message().trim().replace('\n', ", ")),
+        expected: expected.to_owned(),
+    }
+}
+
+/// What one may have meant by an unknown key.
+pub(crate) fn instead(name: &str, known: &[&str]) -> String {
+    match nearest(name, known.iter().copied()) {
+        Some(meant) => format!("did you mean {meant}?"),
+        None => format!("expected one of {}", known.join(", ")),
+    }
+}
+
+/// The line, counted from 1, of the octet at `offset`.
+pub(crate) fn line(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|&octet| octet == b'\n').count()
 }
 
-fn kind(value: &DeValue<'_>) -> &'static str {
+/// The type of a value as people call it.
+pub(crate) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "an integer",

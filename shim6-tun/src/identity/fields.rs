@@ -6,7 +6,8 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::{Problem, nearest};
+use crate::config::Problem;
+use crate::config::read::{instead, kind, line, not_toml};
 
 /// The top level of a file that has no tables.
 pub(super) struct Fields<'a> {
@@ -24,13 +25,7 @@ impl<'a> Fields<'a> {
                 origin,
                 table: table.into_inner(),
             }),
-            Err(error) => Err(Problem {
-                file: origin.to_owned(),
-                line: line(text, error.span().map_or(0, |span| span.start)),
-                key: String::new(),
-                wrong: format!("this is not TOML: {}", error.message().trim().replace('\n', ", ")),
-                expected: "expected lines such as key = \"value\"".to_owned(),
-            }),
+            Err(error) => Err(not_toml(text, origin, &error, "expected lines such as key = \"value\"")),
         }
     }
 
@@ -41,11 +36,7 @@ impl<'a> Fields<'a> {
             if known.contains(&name) {
                 continue;
             }
-            let expected = match nearest(name, known.iter().copied()) {
-                Some(meant) => format!("did you mean {meant}?"),
-                None => format!("expected one of {}", known.join(", ")),
-            };
-            return Err(self.problem(key.span().start, name, "unknown key", expected));
+            return Err(self.problem(key.span().start, name, "unknown key", instead(name, known)));
         }
         Ok(())
     }
@@ -115,16 +106,7 @@ impl<'a> Fields<'a> {
     }
 
     fn wrong_type(&self, key: &str, value: &Spanned<DeValue<'_>>, expected: &str) -> Problem {
-        let kind = match value.get_ref() {
-            DeValue::String(_) => "a string",
-            DeValue::Integer(_) => "an integer",
-            DeValue::Float(_) => "a float",
-            DeValue::Boolean(_) => "a boolean",
-            DeValue::Datetime(_) => "a date",
-            DeValue::Array(_) => "an array",
-            DeValue::Table(_) => "a table",
-        };
-        self.wrong(key, format!("is {kind}"), expected)
+        self.wrong(key, format!("is {}", kind(value.get_ref())), expected)
     }
 
     fn problem(&self, offset: usize, key: &str, wrong: impl Display, expected: impl Display) -> Problem {
@@ -137,11 +119,6 @@ impl<'a> Fields<'a> {
             expected: expected.to_string(),
         }
     }
-}
-
-/// The line, counted from 1, of the octet at `offset`.
-fn line(text: &str, offset: usize) -> usize {
-    1 + text.bytes().take(offset).filter(|&octet| octet == b'\n').count()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use core::net::Ipv6Addr;
 
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
-use shim6_cga::{HbaSearch, HbaSet, KeySizes, PrivateKey, Sec, SubnetPrefix};
+use shim6_cga::{HbaSet, KeySizes, PrivateKey, Sec, SubnetPrefix};
 
 use super::stranger::Stranger;
 use super::world::{A, B, World, fast, ms, secs};
@@ -32,9 +32,7 @@ fn key(seed: u64) -> PrivateKey {
 /// A CGA/HBA set under one prefix.
 fn set(key: &PrivateKey) -> HbaSet {
     let prefix = SubnetPrefix::from(Ipv6Addr::new(0x2001, 0xdb8, 0xcc, 0, 0, 0, 0, 0));
-    let mut search =
-        HbaSearch::with_public_key(&[prefix], key.public_key().spki(), Sec::ZERO, &mut rng()).expect("a search");
-    search.step(1).expect("Sec 0 needs no search")
+    HbaSet::generate_with_public_key(&[prefix], key.public_key().spki(), Sec::ZERO, &mut rng()).expect("a set")
 }
 
 fn identity(key: &PrivateKey, later: &[Ipv6Addr]) -> Identity {

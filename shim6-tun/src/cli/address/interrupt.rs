@@ -1,10 +1,13 @@
-//! SIGINT and SIGTERM as something to ask for, instead of an end in the middle of a write.
+//! Signals that end a program as something to ask for, instead of an end in the middle of a write.
 
 use anyhow::Context as _;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// Holds both signals back, in this thread and those it starts; gone, they act as before.
+/// Ctrl-C, an orderly end, and a terminal that goes away.
+const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+
+/// Holds these signals back, in this thread and those it starts; gone, they act as before.
 pub(super) struct Interrupt {
     signals: SignalFd,
     before: SigSet,
@@ -13,8 +16,9 @@ pub(super) struct Interrupt {
 impl Interrupt {
     pub(super) fn catch() -> anyhow::Result<Self> {
         let mut wanted = SigSet::empty();
-        wanted.add(Signal::SIGINT);
-        wanted.add(Signal::SIGTERM);
+        for signal in SIGNALS {
+            wanted.add(signal);
+        }
         let before = SigSet::thread_get_mask().context("cannot hold signals back")?;
         let signals = SignalFd::with_flags(&wanted, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
             .context("cannot wait for signals; check the limit of open files")?;
@@ -45,7 +49,7 @@ mod tests {
     fn signals_are_held_back_and_told() {
         let interrupt = Interrupt::catch().expect("signals");
         assert!(!interrupt.arrived());
-        for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        for signal in SIGNALS {
             // To this thread: otherwise the test program would end.
             raise(signal).expect("raise");
             assert!(interrupt.arrived(), "{signal}");

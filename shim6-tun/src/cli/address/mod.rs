@@ -17,11 +17,8 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::EXIT_CODES;
+use super::{EXIT_CODES, INTERRUPTED};
 use crate::identity::{PublicIdentity, Store};
-
-/// Exit code after Ctrl-C or SIGTERM.
-const INTERRUPTED: u8 = 130;
 
 /// The subcommands of `shim6 address`.
 #[derive(Debug, Subcommand)]
