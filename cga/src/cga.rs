@@ -6,8 +6,9 @@ use rand_core::Rng;
 
 use crate::{
     error::{GenerateError, VerifyError},
+    format::{MAX_COLLISION_COUNT, Modifier},
     hba::random_modifier,
-    parameters::{CgaParameters, MAX_COLLISION_COUNT, Modifier},
+    parameters::CgaParameters,
     prefix::SubnetPrefix,
     search::ModifierSearch,
     sec::Sec,

@@ -2,15 +2,11 @@
 
 use core::{fmt, net::Ipv6Addr};
 
-use crate::{extension::ExtensionType, parameters::MAX_COLLISION_COUNT, prefix::SubnetPrefix, sec::Sec};
-
-/// A Sec value that has no registered meaning (RFC 4982 section 4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unsupported Sec {value}: expected 0, 1 or 2, no other value has a registered meaning")]
-pub struct UnsupportedSec {
-    /// The value found.
-    pub value: u8,
-}
+use crate::{
+    format::{ExtensionType, MAX_COLLISION_COUNT},
+    prefix::SubnetPrefix,
+    sec::{Sec, UnsupportedSec},
+};
 
 /// A field of the CGA Parameters data structure (RFC 3972 section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

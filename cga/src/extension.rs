@@ -1,10 +1,10 @@
 //! Extension fields (RFC 4581) and the Multi-Prefix extension (RFC 5535 section 5).
 
 use alloc::vec::Vec;
-use core::fmt;
 
 use crate::{
     error::{Field, ParseError},
+    format::ExtensionType,
     prefix::SubnetPrefix,
 };
 
@@ -14,21 +14,6 @@ const HEADER_LEN: usize = 4;
 const FLAGS_LEN: usize = 4;
 /// The P flag in the first octet of the Multi-Prefix extension's data.
 const P_FLAG: u8 = 0x80;
-
-/// Type of an extension field (RFC 4581 section 2); unknown values are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExtensionType(pub u16);
-
-impl ExtensionType {
-    /// The Multi-Prefix extension (RFC 5535 section 10).
-    pub const MULTI_PREFIX: Self = Self(0x0012);
-}
-
-impl fmt::Display for ExtensionType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#06x}", self.0)
-    }
-}
 
 /// One extension field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use core::{mem, slice};
 
 use sha1::block_api::compress;
 
-use crate::parameters::{PARAMETERS_HEAD_LEN, PREFIX_AT, Varying};
+use crate::format::{PARAMETERS_HEAD_LEN, PREFIX_AT, Varying};
 
 /// An entry of the CGA Sec registry.
 pub(crate) struct Registration {

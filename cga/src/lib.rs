@@ -108,6 +108,7 @@ mod cga;
 mod der;
 mod error;
 mod extension;
+mod format;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
@@ -125,15 +126,16 @@ mod verify;
 
 pub use cga::{Cga, CgaSearch};
 pub use der::DerError;
-pub use error::{Field, GenerateError, ParseError, UnsupportedSec, VerifyError};
-pub use extension::{Extension, ExtensionType, Extensions, MultiPrefix};
+pub use error::{Field, GenerateError, ParseError, VerifyError};
+pub use extension::{Extension, Extensions, MultiPrefix};
+pub use format::{ExtensionType, MAX_COLLISION_COUNT, Modifier, PARAMETERS_HEAD_LEN};
 pub use hba::{HbaSearch, HbaSet, MAX_PREFIXES, max_prefixes};
 #[cfg(feature = "signatures")]
 pub use key::{KeyError, KeyField, KeySizes, PrivateKey, PublicKey};
-pub use parameters::{CgaParameters, CgaParametersRef, MAX_COLLISION_COUNT, Modifier, PARAMETERS_HEAD_LEN};
+pub use parameters::{CgaParameters, CgaParametersRef};
 pub use prefix::SubnetPrefix;
 pub use search::ModifierSearch;
-pub use sec::Sec;
+pub use sec::{Sec, UnsupportedSec};
 #[cfg(feature = "signatures")]
 pub use signature::{MessageTypeTag, SignatureError, SignedLocatorsError};
 pub use verify::HbaVerifier;

@@ -9,31 +9,14 @@
 //! ```
 
 use alloc::{boxed::Box, vec::Vec};
-use core::net::Ipv6Addr;
 
 use crate::{
     der,
-    error::{Field, ParseError, VerifyError},
+    error::{Field, ParseError},
     extension::{Extensions, MultiPrefix},
+    format::{COLLISION_COUNT_AT, Modifier, PARAMETERS_HEAD_LEN, PREFIX_AT},
     prefix::SubnetPrefix,
-    sec::Sec,
-    verify::HbaVerifier,
 };
-
-/// A modifier (RFC 3972 section 3): 128 bits in network order.
-pub type Modifier = [u8; 16];
-
-/// Subnet prefix and collision count: what the hashes of one set differ in.
-pub(crate) type Varying = [u8; PARAMETERS_HEAD_LEN - PREFIX_AT];
-
-/// The highest collision count that verifies (RFC 3972 section 5, step 1).
-pub const MAX_COLLISION_COUNT: u8 = 2;
-
-/// Length in octets of the fields before the public key.
-pub const PARAMETERS_HEAD_LEN: usize = 25;
-
-pub(crate) const PREFIX_AT: usize = 16;
-pub(crate) const COLLISION_COUNT_AT: usize = 24;
 
 /// A checked view of received octets as CGA Parameters; verification through it allocates nothing.
 ///
@@ -100,13 +83,6 @@ impl<'a> CgaParametersRef<'a> {
     /// The Multi-Prefix extension, when there is one.
     pub fn multi_prefix(&self) -> Option<MultiPrefix<'a>> {
         self.extensions().multi_prefix()
-    }
-
-    /// The address that these parameters give at this Sec (RFC 3972 section 4, steps 5 to 7).
-    ///
-    /// It verifies only if Hash2 has the zero bits that Sec asks for, see [`ModifierSearch`](crate::ModifierSearch).
-    pub fn address(&self, sec: Sec) -> Ipv6Addr {
-        self.address_under(self.subnet_prefix(), sec)
     }
 
     /// Length of the whole structure in octets.
@@ -230,26 +206,6 @@ impl CgaParameters {
     /// The Multi-Prefix extension, when there is one.
     pub fn multi_prefix(&self) -> Option<MultiPrefix<'_>> {
         self.view().multi_prefix()
-    }
-
-    /// See [`CgaParametersRef::address`].
-    pub fn address(&self, sec: Sec) -> Ipv6Addr {
-        self.view().address(sec)
-    }
-
-    /// See [`CgaParametersRef::verify_cga`].
-    pub fn verify_cga(&self, address: &Ipv6Addr) -> Result<Sec, VerifyError> {
-        self.view().verify_cga(address)
-    }
-
-    /// See [`CgaParametersRef::verify_hba`].
-    pub fn verify_hba(&self, address: &Ipv6Addr) -> Result<Sec, VerifyError> {
-        self.view().verify_hba(address)
-    }
-
-    /// See [`CgaParametersRef::hba_verifier`].
-    pub fn hba_verifier(&self) -> Result<HbaVerifier<'_>, VerifyError> {
-        self.view().hba_verifier()
     }
 
     /// Length of the whole structure in octets.

@@ -1,10 +1,6 @@
 //! The search for a modifier that Sec asks for (RFC 3972 section 4, steps 2 and 3).
 
-use crate::{
-    hash::Hash2Input,
-    parameters::{CgaParameters, Modifier},
-    sec::Sec,
-};
+use crate::{format::Modifier, hash::Hash2Input, parameters::CgaParameters, sec::Sec};
 
 /// A resumable search for the first modifier, counting up from a start, whose Hash2 starts with 16 times Sec zero
 /// bits.

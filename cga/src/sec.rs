@@ -2,10 +2,7 @@
 
 use core::fmt;
 
-use crate::{
-    error::UnsupportedSec,
-    hash::{HashFunction, REGISTERED},
-};
+use crate::hash::{HashFunction, REGISTERED};
 
 /// The security parameter Sec (RFC 3972 section 2): 0, 1 or 2.
 ///
@@ -88,6 +85,14 @@ impl fmt::Display for Sec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// A Sec value that has no registered meaning (RFC 4982 section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unsupported Sec {value}: expected 0, 1 or 2, no other value has a registered meaning")]
+pub struct UnsupportedSec {
+    /// The value found.
+    pub value: u8,
 }
 
 #[cfg(test)]

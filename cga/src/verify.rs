@@ -5,8 +5,9 @@ use core::net::Ipv6Addr;
 use crate::{
     error::VerifyError,
     extension::MultiPrefix,
+    format::{MAX_COLLISION_COUNT, PARAMETERS_HEAD_LEN, PREFIX_AT, Varying},
     hash::{HashFunction, REGISTERED, ShortInput},
-    parameters::{CgaParametersRef, MAX_COLLISION_COUNT, PARAMETERS_HEAD_LEN, PREFIX_AT, Varying},
+    parameters::{CgaParameters, CgaParametersRef},
     prefix::SubnetPrefix,
     sec::Sec,
 };
@@ -18,6 +19,13 @@ const IGNORED_BITS: u64 = 0xe300_0000_0000_0000;
 const HASH2_VARYING: Varying = [0; 9];
 
 impl<'a> CgaParametersRef<'a> {
+    /// The address that these parameters give at this Sec (RFC 3972 section 4, steps 5 to 7).
+    ///
+    /// It verifies only if Hash2 has the zero bits that Sec asks for, see [`ModifierSearch`](crate::ModifierSearch).
+    pub fn address(&self, sec: Sec) -> Ipv6Addr {
+        self.address_under(self.subnet_prefix(), sec)
+    }
+
     /// Verifies that the address was made from these parameters (RFC 3972 section 5); gives the address's Sec.
     ///
     /// Steps in the RFC's order, but Sec is read before Hash1, since it decides the hash function (RFC 4982).
@@ -98,6 +106,28 @@ impl<'a> CgaParametersRef<'a> {
     fn hash1_varying(&self, prefix: SubnetPrefix) -> Varying {
         let [a, b, c, d, e, f, g, h] = *prefix.octets();
         [a, b, c, d, e, f, g, h, self.collision_count()]
+    }
+}
+
+impl CgaParameters {
+    /// See [`CgaParametersRef::address`].
+    pub fn address(&self, sec: Sec) -> Ipv6Addr {
+        self.view().address(sec)
+    }
+
+    /// See [`CgaParametersRef::verify_cga`].
+    pub fn verify_cga(&self, address: &Ipv6Addr) -> Result<Sec, VerifyError> {
+        self.view().verify_cga(address)
+    }
+
+    /// See [`CgaParametersRef::verify_hba`].
+    pub fn verify_hba(&self, address: &Ipv6Addr) -> Result<Sec, VerifyError> {
+        self.view().verify_hba(address)
+    }
+
+    /// See [`CgaParametersRef::hba_verifier`].
+    pub fn hba_verifier(&self) -> Result<HbaVerifier<'_>, VerifyError> {
+        self.view().hba_verifier()
     }
 }
 

@@ -1,6 +1,6 @@
 //! How many prefixes an HBA set has room for.
 
-use crate::{der, extension::multi_prefix_len, parameters::PARAMETERS_HEAD_LEN};
+use crate::{der, extension::multi_prefix_len, format::PARAMETERS_HEAD_LEN};
 
 /// The most prefixes that an HBA-only set is generated for, see [`max_prefixes`].
 pub const MAX_PREFIXES: usize = max_prefixes(der::MAX_ENCODED_NONCE_LEN);

@@ -1,13 +1,17 @@
 //! The vector of RFC 3972 appendix A, parsing and the steps of verification.
 
+use core::net::Ipv6Addr;
+
 use hex_literal::hex;
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    error::UnsupportedSec,
-    extension::{ExtensionType, encode_multi_prefix},
+    error::VerifyError,
+    extension::encode_multi_prefix,
+    format::ExtensionType,
     search::ModifierSearch,
+    sec::{Sec, UnsupportedSec},
 };
 
 /// The public key of RFC 3972 appendix A.
