@@ -6,7 +6,8 @@ use core::net::Ipv6Addr;
 use rand_core::{CryptoRng, Rng};
 use shim6_cga::{CgaParametersRef, HbaSet, PrivateKey, SignatureError};
 
-use crate::wire::{LocatorList, VerificationMethod};
+use crate::wire::option::{cga_parameters, cga_signature, padded_len};
+use crate::wire::{LocatorList, MAX_MESSAGE, VerificationMethod};
 
 /// This host's locators, Ls(local), with what proves that they belong together: they are addresses of one HBA set (RFC
 /// 5535), or signed with the set's key (RFC 5533 section 5.15.5).
@@ -30,7 +31,21 @@ pub enum IdentityError {
     /// The key cannot sign.
     #[error(transparent)]
     Signature(#[from] SignatureError),
+    /// With so many locators no message would fit the 1280 octets that every IPv6 link carries.
+    #[error(
+        "{locators} locators and what proves them take {octets} octets of a message, and at most {ROOM} are left for it"
+    )]
+    NoRoom {
+        /// How many there would be, members of the set included.
+        locators: usize,
+        /// Octets of their options.
+        octets: usize,
+    },
 }
+
+/// Octets that the options about a host's locators may take: what the fixed part of the largest message, an I2bis (RFC
+/// 5533 section 5.9), leaves beside a ULID Pair option and 104 octets for the validator and others.
+const ROOM: usize = MAX_MESSAGE - 32 - 40 - 104;
 
 impl Identity {
     /// The identity that an HBA set gives. The Locator List Generation is drawn at random (RFC 5533 section 10.1).
@@ -63,7 +78,7 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// The key is not the set's, or cannot sign.
+    /// The key is not the set's, or cannot sign; or there is no room for so many locators in a message.
     pub fn with_signed_locators(
         mut self,
         key: &PrivateKey,
@@ -86,7 +101,10 @@ impl Identity {
         if !signed.is_empty() {
             self.signature = Some(key.sign_locators(self.generation, signed, rng)?);
         }
-        Ok(self)
+        match (self.locators.len(), self.announcement_len()) {
+            (locators, octets) if octets > ROOM => Err(IdentityError::NoRoom { locators, octets }),
+            _ => Ok(self),
+        }
     }
 
     /// The locators, in order of preference.
@@ -113,6 +131,18 @@ impl Identity {
     pub(crate) fn parameters(&self, ulid: Ipv6Addr) -> Option<&[u8]> {
         let index = self.locators.iter().position(|&locator| locator == ulid)?;
         self.parameters.get(index).map(Vec::as_slice)
+    }
+
+    /// Octets of the options that tell a peer of these locators and their preferences.
+    fn announcement_len(&self) -> usize {
+        let parameters = self
+            .parameters
+            .iter()
+            .map(|parameters| cga_parameters::buffer_len(parameters));
+        // Generation, Element Len and at most 3 octets for each locator (RFC 5533 section 5.15.3).
+        let preferences = padded_len(4 + 1 + 3 * self.locators.len());
+        let signature = self.signature().map_or(0, cga_signature::buffer_len);
+        self.locator_list().buffer_len() + preferences + parameters.max().unwrap_or(0) + signature
     }
 
     /// The Locator List option that tells a peer of these locators.

@@ -4,8 +4,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use shim6_tun::demo::scenario::Plan;
-use shim6_tun::demo::stage::Shutdown;
-use shim6_tun::demo::summary::Locators;
+use shim6_tun::demo::stage::{Locators, Shutdown};
 use shim6_tun::lab::Failure;
 
 /// A download of 12 MB in 4 s, cut after a third. It may take 8 s longer: with a daemon the path moves within a fraction of

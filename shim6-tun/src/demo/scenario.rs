@@ -13,8 +13,8 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::live::Live;
-use super::stage::{self, Shutdown, Stage};
-use super::summary::{Locators, Outcome, Side};
+use super::stage::{self, Locators, Shutdown, Stage};
+use super::summary::{Outcome, Side};
 use super::traffic::sockets::PACED_BUFFER;
 use super::traffic::{Dialogue, Download, Exchange, Series, Transfer, converse, download, echo, serve};
 use crate::lab::{Failure, Host, Topology};

@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep};
 use super::daemon::Daemon;
 use super::live::Live;
 use super::snapshot::Snapshot;
-use super::summary::Locators;
 use super::traffic::sockets;
 use crate::config::SteeringConfig;
 use crate::lab::{Failure, Host, Topology};
@@ -20,6 +19,9 @@ use crate::status::ContextStatus;
 
 /// How often conditions are looked at.
 const POLL: Duration = Duration::from_millis(25);
+
+/// The locators of a context: that of host a, then that of host b.
+pub type Locators = [Ipv6Addr; 2];
 
 /// A lab, and the daemons in it while they run.
 #[derive(Debug)]

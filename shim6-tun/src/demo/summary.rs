@@ -1,18 +1,14 @@
 //! What a run of the demo came to: as a value, as a JSON document, in words.
 
 use std::fmt::Write as _;
-use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::live::Note;
-use super::stage::Shutdown;
+use super::stage::{Locators, Shutdown};
 use super::traffic::{Download, Series};
 use crate::lab::Failure;
-
-/// The locators of a context: that of host a, then that of host b.
-pub type Locators = [Ipv6Addr; 2];
 
 /// One of the two downloads.
 #[derive(Debug, Clone)]

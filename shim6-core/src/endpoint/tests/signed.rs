@@ -217,6 +217,30 @@ fn only_the_key_of_the_set_signs_for_it_and_an_hba_only_set_has_none() {
 }
 
 #[test]
+fn as_many_locators_are_signed_as_fit_a_message() {
+    let key = key(1);
+    let address = |number| Ipv6Addr::new(0x2001, 0xdb8, 0xcc, 9, 0, 0, 0, number);
+    let signed = |count| {
+        let locators: Vec<_> = (1..=count).map(address).collect();
+        Identity::from_hba_set(&set(&key), &mut rng()).with_signed_locators(&key, &locators, &mut rng())
+    };
+    let most = (1..100)
+        .take_while(|&count| signed(count).is_ok())
+        .last()
+        .expect("one fits");
+    assert!(matches!(signed(most + 1), Err(IdentityError::NoRoom { .. })), "{most}");
+    // All of them are sent and taken, by a peer that takes so many.
+    let mut config = EndpointConfig::default();
+    config.limits.peer_locators = 255;
+    let identity = signed(most).expect("it fits");
+    let locators = identity.locators().to_vec();
+    let mut world = World::with_identities(&config, [super::world::identity(0), identity]);
+    world.establish(B, A);
+    world.run(secs(1));
+    assert_eq!(world.hosts[A].context().peer_locators, locators);
+}
+
+#[test]
 fn session_moves_to_a_locator_that_is_only_signed_and_it_is_no_ulid() {
     let mut world = World::with_identities(&fast(), [super::world::identity(0), identity(&key(1), &LATER)]);
     let stranger_to_be = LocatorPair {

@@ -5,7 +5,8 @@ mod plot;
 use std::fmt::Write as _;
 
 use super::live::Note;
-use super::summary::{Locators, Outcome, failure_in_words};
+use super::stage::Locators;
+use super::summary::{Outcome, failure_in_words};
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1c2230; --soft: #5b6475; --line: #d9dee7; --page: #fff;
