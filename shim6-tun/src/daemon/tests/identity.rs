@@ -125,6 +125,18 @@ fn without_an_identity_addresses_are_new_at_each_start() {
 }
 
 #[test]
+fn host_that_cannot_keep_its_addresses_uses_them_nevertheless() {
+    let name = "daemon::tests::identity::host_that_cannot_keep_its_addresses_uses_them_nevertheless";
+    isolated(name, || async {
+        let host = Host::new(&[1]).await;
+        let mut config = host.config();
+        // Where nobody can make a directory, root or not.
+        config.addresses.identity = Some(PathBuf::from("/proc/no-such-process/identity"));
+        assert_eq!(addresses(config).await.len(), 1);
+    });
+}
+
+#[test]
 fn identity_of_a_person_may_have_more_prefixes_than_there_are_uplinks_and_is_never_replaced() {
     let name = "daemon::tests::identity::\
                 identity_of_a_person_may_have_more_prefixes_than_there_are_uplinks_and_is_never_replaced";
