@@ -14,7 +14,7 @@ use super::identity;
 
 pub(super) const EXAMPLES: &str = "\
 Example:
-  shim6 address dns www.example.com --ttl 3600 >> example.com.zone
+  shim6 address dns www.example.com --ttl 3600
 
 A NAME with a dot in it is taken as complete and gets its final dot; one without, such as www or @, is relative to the
 zone that it is put into. The PTR records belong into the zones of the prefixes under ip6.arpa. Other addresses under the
