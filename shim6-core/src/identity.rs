@@ -118,7 +118,7 @@ impl Identity {
     }
 
     /// Whether `address` can be the ULID of a context: peers can verify that it is this host's.
-    pub(crate) fn is_ulid(&self, address: Ipv6Addr) -> bool {
+    pub fn is_ulid(&self, address: Ipv6Addr) -> bool {
         self.parameters(address).is_some()
     }
 

@@ -36,8 +36,11 @@ pub struct UplinkStatus {
     pub prefix: String,
     /// The router that packets from this prefix go to, if one is known.
     pub gateway: Option<Ipv6Addr>,
-    /// Our address there: the member of the HBA set (RFC 5535) for this prefix.
+    /// Our address there.
     pub address: Ipv6Addr,
+    /// Whether it is a member of the HBA set (RFC 5535). If not, it is signed with the set's key: sessions that use it are
+    /// not protected, but others can move to it.
+    pub ulid: bool,
     /// Whether the link is up and has the address.
     pub up: bool,
 }

@@ -99,6 +99,12 @@ fn uplinks(uplinks: &[UplinkStatus], style: Style) -> String {
             uplink.address.into(),
             uplink.gateway.map_or("-".into(), Cell::from),
         ]);
+        if !uplink.ulid {
+            table.note(
+                "  not in the set, but signed: sessions move to it, those that begin on it are not protected"
+                    .to_owned(),
+            );
+        }
     }
     table.render()
 }
@@ -241,6 +247,7 @@ mod tests {
             prefix: prefix.to_owned(),
             gateway: up.then(|| "fe80::1".parse().expect("an address")),
             address,
+            ulid: true,
             up,
         };
         Status {
@@ -279,6 +286,20 @@ mod tests {
     }
 
     const NO_COLOR: Style = Style { colored: false };
+
+    #[test]
+    fn address_on_which_no_session_should_begin_is_marked() {
+        let mut status = sample();
+        assert!(!uplinks(&status.uplinks, NO_COLOR).contains("not in the set"));
+        status.uplinks[0].ulid = false;
+        let shown = uplinks(&status.uplinks, NO_COLOR);
+        let lines: Vec<_> = shown.lines().collect();
+        assert!(lines[1].starts_with("eth0"), "{shown}");
+        assert_eq!(
+            lines[2],
+            "  not in the set, but signed: sessions move to it, those that begin on it are not protected"
+        );
+    }
 
     #[test]
     fn the_screen_shows_what_is_up_what_moved_and_why() {

@@ -286,6 +286,7 @@ impl<'a> Engine<'a> {
             prefix: format!("{}/64", uplink.prefix),
             gateway: uplink.gateway,
             address,
+            ulid: self.endpoint.identity().is_ulid(address),
             up: usable.contains(&address),
         });
         let mut contexts: Vec<_> = self

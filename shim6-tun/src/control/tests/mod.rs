@@ -130,6 +130,7 @@ fn sample() -> Status {
             prefix: "2001:db8::/64".to_owned(),
             gateway: None,
             address: address(1),
+            ulid: true,
             up: true,
         }],
         contexts: vec![ContextStatus {

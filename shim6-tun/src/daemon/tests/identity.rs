@@ -16,6 +16,7 @@ use crate::daemon::testing::Provider;
 use crate::identity::{Store, StoredIdentity};
 use crate::lab::isolated;
 use crate::netlink::Netlink;
+use crate::status::UplinkStatus;
 
 /// A host with uplinks, and the directory of its daemon.
 struct Host {
@@ -84,15 +85,19 @@ fn prefix(uplink: u16) -> SubnetPrefix {
     SubnetPrefix::from(Ipv6Addr::new(0x2001, 0xdb8, 0xa0 + uplink, 0, 0, 0, 0, 0))
 }
 
-/// Runs the daemon until all its uplinks are up; gives its addresses there.
 async fn addresses(config: Config) -> Vec<Ipv6Addr> {
+    uplinks(config).await.iter().map(|uplink| uplink.address).collect()
+}
+
+/// Runs the daemon until all its uplinks are up; gives what it says of them.
+async fn uplinks(config: Config) -> Vec<UplinkStatus> {
     let socket = config.control_socket.clone();
     let daemon = tokio::spawn(daemon::run(config));
     status(&socket, |status| status.uplinks.iter().all(|uplink| uplink.up)).await;
     let said = Client::connect(&socket).await.unwrap().status().await.unwrap();
     raise(Signal::SIGTERM).unwrap();
     ends(daemon).await;
-    said.uplinks.iter().map(|uplink| uplink.address).collect()
+    said.uplinks
 }
 
 #[test]
@@ -174,10 +179,11 @@ fn uplink_outside_an_identity_with_a_key_gets_an_address_of_that_key() {
         let key = PrivateKey::generate(1024, KeySizes::default(), &mut rand::rng()).unwrap();
         let set = host.store(&[1], Some(key));
         let text = host.stored();
-        let addresses = host.addresses().await;
-        assert_eq!(addresses.len(), 2);
-        assert_eq!(addresses[0], set.addresses()[0]);
-        assert!(prefix(2).contains(&addresses[1]));
+        let uplinks = uplinks(host.config()).await;
+        assert_eq!(uplinks.len(), 2);
+        assert_eq!((uplinks[0].address, uplinks[0].ulid), (set.addresses()[0], true));
+        assert!(prefix(2).contains(&uplinks[1].address));
+        assert!(!uplinks[1].ulid);
         assert_eq!(host.stored(), text);
     });
 }
