@@ -1,4 +1,4 @@
-//! A freestanding library that uses the protocol crates: address sets, contexts, REAP and packet rewriting.
+//! A freestanding library that uses the protocol crates: address sets, keys, contexts, REAP and packet rewriting.
 //!
 //! Building it is the test. It has a panic handler and an allocator of its own, so it does not compile when `std` is
 //! anywhere among what it links; that no symbol of an operating system is needed either, `.ci/run` reads from the result.
@@ -13,7 +13,7 @@ use core::panic::PanicInfo;
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
-use shim6_cga::{HbaSet, Sec, SubnetPrefix};
+use shim6_cga::{HbaSet, KeySizes, PrivateKey, Sec, SubnetPrefix};
 use shim6_core::wire::MAX_MESSAGE;
 use shim6_core::{Dataplane, Endpoint, EndpointConfig, Identity};
 use shim6_reap::{Instant, LocatorPair};
@@ -43,12 +43,12 @@ fn panic(_: &PanicInfo<'_>) -> ! {
 fn endpoint(first_prefix: u16, seed: u8) -> Option<Endpoint> {
     let mut rng = ChaCha12Rng::from_seed([seed; 32]);
     let prefix = |n| SubnetPrefix::from(Ipv6Addr::new(0x2001, 0xdb8, n, 0, 0, 0, 0, 0));
-    let set = HbaSet::generate(&[prefix(first_prefix), prefix(first_prefix + 1)], Sec::ZERO, &mut rng).ok()?;
-    Some(Endpoint::new(
-        EndpointConfig::default(),
-        Identity::from_hba_set(&set, &mut rng),
-        [seed; 32],
-    ))
+    let key = PrivateKey::generate(2048, KeySizes::default(), &mut rng).ok()?;
+    let spki = key.public_key().spki();
+    let set = HbaSet::generate_with_public_key(&[prefix(first_prefix)], spki, Sec::ZERO, &mut rng).ok()?;
+    let later = prefix(first_prefix + 1).to_address(1);
+    let identity = Identity::from_hba_set(&set, &mut rng).with_signed_locators(&key, &[later], &mut rng);
+    Some(Endpoint::new(EndpointConfig::default(), identity.ok()?, [seed; 32]))
 }
 
 /// Two hosts set up a context with each other. Returns how many messages that took; 4 if this is run at all.
