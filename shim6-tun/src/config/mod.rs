@@ -80,8 +80,8 @@ pub struct AddressConfig {
     /// `dad`: whether the kernel checks for duplicates (RFC 4862 section 5.4) before an address is used.
     /// Default true.
     pub dad: bool,
-    /// `sec`: the security parameter of generated addresses (RFC 3972 section 2), 0 or 1. Default 0;
-    /// 1 costs some 65,000 hashes once. An identity that is there keeps its own.
+    /// `sec`: the security parameter of generated addresses (RFC 3972 section 2), 0 to 2. Default 0;
+    /// 1 costs milliseconds once, 2 minutes to an hour. An identity that is there keeps its own.
     pub sec: u8,
     /// `identity`: absolute path of the directory in which the addresses are kept from one start to the next; `None`,
     /// written `"none"`, for new addresses at each start. Default `/var/lib/shim6/identity`.

@@ -95,7 +95,7 @@ fn addresses(section: Section<'_>) -> AddressConfig {
     let defaults = AddressConfig::default();
     let addresses = AddressConfig {
         dad: section.boolean("dad").unwrap_or(defaults.dad),
-        sec: section.integer("sec", 0, 1).unwrap_or(defaults.sec),
+        sec: section.integer("sec", 0, 2).unwrap_or(defaults.sec),
         identity: section
             .parsed("identity", IDENTITY_EXPECTED, identity)
             .unwrap_or(defaults.identity),

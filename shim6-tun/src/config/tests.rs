@@ -175,8 +175,8 @@ fn a_value_out_of_range_names_the_range() {
         "shim6.toml:2: tun.mtu: 1279 is out of range; expected an integer from 1280 to 65535"
     );
     assert_eq!(
-        refused("[addresses]\n\nsec = 2\n"),
-        "shim6.toml:3: addresses.sec: 2 is out of range; expected an integer from 0 to 1"
+        refused("[addresses]\n\nsec = 3\n"),
+        "shim6.toml:3: addresses.sec: 3 is out of range; expected an integer from 0 to 2"
     );
     assert_eq!(
         refused("[trigger]\npackets = -1\n"),

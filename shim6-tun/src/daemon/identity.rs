@@ -13,7 +13,10 @@
 //!
 //! What a person has made is never replaced: names in DNS may depend on it.
 
-use std::time::SystemTime;
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use shim6_cga::{Cga, HbaSearch, HbaSet, PrivateKey, Sec, SubnetPrefix};
@@ -22,9 +25,12 @@ use shim6_core::Identity;
 use super::uplink::Uplink;
 use crate::config::AddressConfig;
 use crate::identity::{Store, StoredIdentity};
+use crate::search::{self, Outcome, Progress};
 
-/// Hashes between two looks at the stop signals: a few milliseconds.
-const SEARCH_STEP: u64 = 4_096;
+/// Time between two looks at whether the search is still wanted.
+const LOOK: Duration = Duration::from_millis(100);
+/// Time between two lines in the log about a search.
+const REPORT: Duration = Duration::from_secs(10);
 
 /// The addresses of this run, and where they are kept.
 #[derive(Debug)]
@@ -180,13 +186,42 @@ fn save(store: &Store, identity: &StoredIdentity) {
 /// A new HBA set over the uplinks' prefixes.
 async fn generate(config: &AddressConfig, uplinks: &[Uplink]) -> anyhow::Result<HbaSet> {
     let prefixes: Vec<_> = uplinks.iter().map(|uplink| SubnetPrefix::from(uplink.prefix)).collect();
-    let mut search = HbaSearch::new(&prefixes, Sec::try_from(config.sec)?, &mut rand::rng())?;
-    loop {
-        if let Some(set) = search.step(SEARCH_STEP) {
-            return Ok(set);
-        }
-        tokio::task::yield_now().await;
+    let sec = Sec::try_from(config.sec)?;
+    let search = HbaSearch::new(&prefixes, sec, &mut rand::rng())?;
+    // Dropped with this future, when a signal ends the start.
+    let wanted = Arc::new(());
+    let (candidates, still_wanted) = (search.modifier_search().clone(), Arc::downgrade(&wanted));
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let searching = tokio::task::spawn_blocking(move || {
+        let mut reported = Duration::ZERO;
+        search::run(candidates, threads, LOOK, |progress| {
+            if progress.elapsed >= reported + REPORT {
+                reported = progress.elapsed;
+                report_search(sec, progress);
+            }
+            match still_wanted.upgrade() {
+                Some(_) => ControlFlow::Continue(()),
+                None => ControlFlow::Break(()),
+            }
+        })
+    });
+    let (outcome, _) = searching.await?.context("searching for addresses")?;
+    drop(wanted);
+    match outcome {
+        Outcome::Found(modifier) => Ok(search.finish(modifier)?),
+        Outcome::Stopped => anyhow::bail!("the search for addresses was stopped"),
     }
+}
+
+fn report_search(sec: Sec, progress: &Progress) {
+    let expected = Duration::try_from_secs_f64(sec.expected_hashes() as f64 / progress.rate() as f64);
+    tracing::info!(
+        %sec,
+        hashes = progress.tried,
+        hashes_per_second = progress.rate(),
+        typical = ?expected.map(|typical| Duration::from_secs(typical.as_secs())).unwrap_or(Duration::MAX),
+        "searching for addresses; there are none until then"
+    );
 }
 
 /// An address for an uplink whose prefix the set does not have. New at each start, as nobody knows it by name.

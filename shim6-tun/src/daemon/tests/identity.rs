@@ -7,12 +7,13 @@ use std::time::SystemTime;
 use nix::sys::signal::{Signal, raise};
 use shim6_cga::{HbaSet, KeySizes, PrivateKey, Sec, SubnetPrefix};
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 use super::run::{config, ends, status};
 use crate::config::Config;
 use crate::control::Client;
 use crate::daemon;
-use crate::daemon::testing::Provider;
+use crate::daemon::testing::{LIMIT, Provider};
 use crate::identity::{Store, StoredIdentity};
 use crate::lab::isolated;
 use crate::netlink::Netlink;
@@ -126,6 +127,28 @@ fn without_an_identity_addresses_are_new_at_each_start() {
         config.addresses.identity = None;
         assert_ne!(addresses(config.clone()).await, addresses(config).await);
         assert!(!host.directory.path().join("identity").exists());
+    });
+}
+
+#[test]
+fn search_for_addresses_ends_with_a_signal() {
+    let name = "daemon::tests::identity::search_for_addresses_ends_with_a_signal";
+    isolated(name, || async {
+        let host = Host::new(&[1]).await;
+        let mut config = host.config();
+        config.addresses.sec = 2;
+        let socket = config.control_socket.clone();
+        let daemon = tokio::spawn(daemon::run(config));
+        // From then on it listens for signals, and has its search before it.
+        let listening = async {
+            while !socket.exists() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LIMIT, listening).await.expect("no control socket");
+        raise(Signal::SIGTERM).unwrap();
+        ends(daemon).await;
+        assert!(!host.file().exists());
     });
 }
 
