@@ -13,24 +13,16 @@
 //!
 //! What a person has made is never replaced: names in DNS may depend on it.
 
-use std::num::NonZeroUsize;
-use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::Context as _;
-use shim6_cga::{Cga, HbaSearch, HbaSet, PrivateKey, Sec, SubnetPrefix};
+use shim6_cga::{Cga, HbaSet, PrivateKey, Sec, SubnetPrefix};
 use shim6_core::Identity;
 
+use super::generation;
 use super::uplink::Uplink;
 use crate::config::AddressConfig;
 use crate::identity::{Store, StoredIdentity};
-use crate::search::{self, Outcome, Progress};
-
-/// Time between two looks at whether the search is still wanted.
-const LOOK: Duration = Duration::from_millis(100);
-/// Time between two lines in the log about a search.
-const REPORT: Duration = Duration::from_secs(10);
 
 /// The addresses of this run, and where they are kept.
 #[derive(Debug)]
@@ -56,7 +48,7 @@ impl HostAddresses {
     /// The identity on disk cannot be read, or the uplinks' prefixes cannot make a set.
     pub(super) async fn obtain(config: &AddressConfig, uplinks: &mut Vec<Uplink>) -> anyhow::Result<Self> {
         let Some(directory) = &config.identity else {
-            return Ok(Self::passing(generate(config, uplinks).await?));
+            return Ok(Self::passing(generate(config, uplinks, None).await?));
         };
         let store = Store::new(directory);
         let Some(identity) = store.load()? else {
@@ -79,7 +71,7 @@ impl HostAddresses {
                 "the stored identity is for other prefixes than those of the uplinks: taking other addresses for this run; \
                  `shim6 address generate --force` makes lasting ones"
             );
-            return Ok(Self::passing(generate(config, uplinks).await?));
+            return Ok(Self::passing(generate(config, uplinks, None).await?));
         } else if let Some(key) = &identity.key {
             tracing::info!(
                 uplinks = %names(&missing),
@@ -152,7 +144,7 @@ impl HostAddresses {
     }
 
     async fn make(config: &AddressConfig, uplinks: &[Uplink], store: Store) -> anyhow::Result<Self> {
-        let set = generate(config, uplinks).await?;
+        let set = generate(config, uplinks, Some(&store)).await?;
         let identity = StoredIdentity {
             set: set.clone(),
             key: None,
@@ -184,44 +176,9 @@ fn save(store: &Store, identity: &StoredIdentity) {
 }
 
 /// A new HBA set over the uplinks' prefixes.
-async fn generate(config: &AddressConfig, uplinks: &[Uplink]) -> anyhow::Result<HbaSet> {
+async fn generate(config: &AddressConfig, uplinks: &[Uplink], store: Option<&Store>) -> anyhow::Result<HbaSet> {
     let prefixes: Vec<_> = uplinks.iter().map(|uplink| SubnetPrefix::from(uplink.prefix)).collect();
-    let sec = Sec::try_from(config.sec)?;
-    let search = HbaSearch::new(&prefixes, sec, &mut rand::rng())?;
-    // Dropped with this future, when a signal ends the start.
-    let wanted = Arc::new(());
-    let (candidates, still_wanted) = (search.modifier_search().clone(), Arc::downgrade(&wanted));
-    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let searching = tokio::task::spawn_blocking(move || {
-        let mut reported = Duration::ZERO;
-        search::run(candidates, threads, LOOK, |progress| {
-            if progress.elapsed >= reported + REPORT {
-                reported = progress.elapsed;
-                report_search(sec, progress);
-            }
-            match still_wanted.upgrade() {
-                Some(_) => ControlFlow::Continue(()),
-                None => ControlFlow::Break(()),
-            }
-        })
-    });
-    let (outcome, _) = searching.await?.context("searching for addresses")?;
-    drop(wanted);
-    match outcome {
-        Outcome::Found(modifier) => Ok(search.finish(modifier)?),
-        Outcome::Stopped => anyhow::bail!("the search for addresses was stopped"),
-    }
-}
-
-fn report_search(sec: Sec, progress: &Progress) {
-    let expected = Duration::try_from_secs_f64(sec.expected_hashes() as f64 / progress.rate() as f64);
-    tracing::info!(
-        %sec,
-        hashes = progress.tried,
-        hashes_per_second = progress.rate(),
-        typical = ?expected.map(|typical| Duration::from_secs(typical.as_secs())).unwrap_or(Duration::MAX),
-        "searching for addresses; there are none until then"
-    );
+    generation::generate(Sec::try_from(config.sec)?, &prefixes, store).await
 }
 
 /// An address for an uplink whose prefix the set does not have. New at each start, as nobody knows it by name.

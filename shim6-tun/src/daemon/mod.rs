@@ -7,6 +7,7 @@
 pub mod addresses;
 mod clock;
 mod engine;
+mod generation;
 mod identity;
 mod inbound;
 pub mod ledger;

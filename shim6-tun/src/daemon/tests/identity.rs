@@ -1,7 +1,7 @@
 //! The addresses of a host through restarts, and on uplinks that its identity does not know.
 
 use std::net::Ipv6Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::sys::signal::{Signal, raise};
@@ -131,25 +131,56 @@ fn without_an_identity_addresses_are_new_at_each_start() {
 }
 
 #[test]
-fn search_for_addresses_ends_with_a_signal() {
-    let name = "daemon::tests::identity::search_for_addresses_ends_with_a_signal";
+fn search_for_addresses_that_a_signal_ends_goes_on_at_the_next_start() {
+    let name = "daemon::tests::identity::search_for_addresses_that_a_signal_ends_goes_on_at_the_next_start";
     isolated(name, || async {
         let host = Host::new(&[1]).await;
         let mut config = host.config();
         config.addresses.sec = 2;
-        let socket = config.control_socket.clone();
+        let daemon = tokio::spawn(daemon::run(config.clone()));
+        timeout(LIMIT, searching()).await.expect("no search");
+        raise(Signal::SIGTERM).unwrap();
+        ends(daemon).await;
+
+        // How far it was is kept, and the next start goes on from there. Of some ten thousand searches one is over by now,
+        // and has left an identity instead.
+        let store = Store::new(host.directory.path().join("identity"));
+        let kept = async {
+            loop {
+                match store.load_search().unwrap() {
+                    None if !host.file().exists() => tokio::task::yield_now().await,
+                    search => break search,
+                }
+            }
+        };
+        let Some(kept) = timeout(LIMIT, kept).await.expect("the search is not kept") else {
+            return;
+        };
+        assert_eq!(kept.prefixes(), [prefix(1)]);
         let daemon = tokio::spawn(daemon::run(config));
-        // From then on it listens for signals, and has its search before it.
-        let listening = async {
-            while !socket.exists() {
+        timeout(LIMIT, searching()).await.expect("no search");
+        raise(Signal::SIGTERM).unwrap();
+        ends(daemon).await;
+        let goes_on = async {
+            let tried = || store.load_search().unwrap().map(|search| search.tried);
+            while tried() == Some(kept.tried) {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(LIMIT, listening).await.expect("no control socket");
-        raise(Signal::SIGTERM).unwrap();
-        ends(daemon).await;
-        assert!(!host.file().exists());
+        timeout(LIMIT, goes_on).await.expect("the search does not go on");
     });
+}
+
+/// Waits for the threads of a search.
+async fn searching() {
+    let is_search = |comm: &Path| std::fs::read_to_string(comm).is_ok_and(|name| name.starts_with("search-"));
+    let searches = || {
+        let mut tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+        tasks.any(|task| is_search(&task.path().join("comm")))
+    };
+    while !searches() {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[test]
