@@ -102,7 +102,8 @@ mod tests {
     #[test]
     fn only_registered_values_are_accepted() {
         for value in 0..=2 {
-            assert_eq!(Sec::try_from(value).unwrap().value(), value);
+            let sec = Sec::try_from(value).unwrap();
+            assert_eq!((sec.value(), u8::from(sec)), (value, value));
         }
         for value in 3..=255 {
             assert_eq!(Sec::try_from(value), Err(UnsupportedSec { value }));

@@ -92,6 +92,18 @@ mod tests {
         assert_eq!(max_signature_len(0), 0);
     }
 
+    /// Added up by hand, each option with its padding, behind 216 octets that are always there: locator list, preferences,
+    /// parameters, signature.
+    #[test]
+    fn message_has_the_length_of_its_options() {
+        let nonce = der::MAX_ENCODED_NONCE_LEN;
+        assert_eq!(nonce, 78);
+        assert_eq!(largest_message_len(3, nonce), 216 + 64 + 24 + 144);
+        assert_eq!(largest_message_len(8, nonce), 216 + 152 + 40 + 184);
+        assert_eq!(largest_message_len(3, 294), 216 + 64 + 24 + 360 + 264);
+        assert_eq!(largest_message_len(8, 294), 216 + 152 + 40 + 400 + 264);
+    }
+
     #[test]
     fn most_prefixes_fill_the_largest_message() {
         for public_key_len in [der::MAX_ENCODED_NONCE_LEN, 94, 162, 294, 422] {
