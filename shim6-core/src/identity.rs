@@ -165,6 +165,18 @@ mod tests {
 
     use super::*;
 
+    /// The bound on prefixes at generation and the one on signed locators are of the same message.
+    #[test]
+    fn set_of_as_many_prefixes_as_can_be_generated_just_has_room() {
+        let mut rng = ChaCha12Rng::seed_from_u64(1);
+        let prefixes = (0..shim6_cga::MAX_PREFIXES as u8).map(|last| [0x20, 1, 0xd, 0xb8, 0, 0, 0, last]);
+        let prefixes: Vec<_> = prefixes.map(SubnetPrefix::new).collect();
+        let set = HbaSet::generate(&prefixes, Sec::ZERO, &mut rng).expect("a set");
+        let left = ROOM.checked_sub(Identity::from_hba_set(&set, &mut rng).announcement_len());
+        // One more takes 8 octets in the parameters, 17 in the list and 3 in the preferences, each padded.
+        assert!(left.is_some_and(|left| left < 8 + 24 + 8), "{left:?}");
+    }
+
     #[test]
     fn subset_announces_only_the_addresses_that_are_there_with_parameters_of_their_own() {
         let mut rng = ChaCha12Rng::seed_from_u64(1);

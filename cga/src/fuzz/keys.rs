@@ -24,7 +24,7 @@ pub fn public_key(octets: &[u8]) {
     assert!(sizes.contains(key.bits()));
     let another = RsaPublicKey::from_public_key_der(octets).expect("is the more tolerant reader");
     assert_eq!(key.rsa, another);
-    // Wider bounds accept it, too, and narrower ones say why not.
+    // Wider bounds accept it, too.
     let widest = KeySizes::new(KeySizes::FLOOR, KeySizes::CEILING).expect("the bounds themselves");
     assert_eq!(PublicKey::from_spki(octets, widest), Ok(key));
 }

@@ -36,8 +36,8 @@ pub struct PrivateKey {
 impl PrivateKey {
     /// Makes a key with a modulus of `bits` bits and the public exponent 65537.
     ///
-    /// `rng` decides the key: it has to be unpredictable. How long it takes varies widely, about tenfold around a sixth of
-    /// a second for 2048 bits.
+    /// `rng` decides the key: it has to be unpredictable. How long it takes is a matter of luck: some tenths of a second for
+    /// 2048 bits, or several times as long.
     pub fn generate(bits: usize, sizes: KeySizes, rng: &mut dyn CryptoRng) -> Result<Self, KeyError> {
         if !sizes.contains(bits) {
             return Err(KeyError::Size { found: bits, sizes });

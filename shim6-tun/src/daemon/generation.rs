@@ -37,6 +37,8 @@ struct Run {
     sec: Sec,
     /// Hashes of earlier runs.
     before: u64,
+    /// Whether it goes on from what is in the store.
+    resumed: bool,
     store: Option<Store>,
 }
 
@@ -59,6 +61,7 @@ impl Run {
                 None => HbaSearch::new(prefixes, sec, &mut rand::rng())?,
             },
             sec,
+            resumed: kept.is_some(),
             before: kept.map_or(0, |kept| kept.tried),
             store: store.cloned(),
         })
@@ -81,7 +84,7 @@ impl Run {
         let (outcome, progress) = ended.context("cannot search for addresses: the system gives no thread")?;
         match outcome {
             Outcome::Found(modifier) => {
-                if self.before > 0 {
+                if self.resumed {
                     self.logged(|store| store.lock()?.remove_search());
                 }
                 Ok(self.search.finish(modifier)?)
@@ -104,8 +107,8 @@ impl Run {
         };
         self.logged(|store| {
             let writer = store.lock()?;
-            // That of a person stays, whatever it is.
-            if self.before == 0 && store.load_search()?.is_some() {
+            // One for other addresses is that of a person, and stays.
+            if !self.resumed && store.load_search()?.is_some() {
                 return Ok(());
             }
             writer.save_search(&kept)

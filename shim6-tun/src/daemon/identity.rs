@@ -114,9 +114,10 @@ impl HostAddresses {
         let key = self.kept.as_ref().and_then(|kept| kept.identity.key.as_ref());
         let later: Vec<_> = self.later.iter().map(Cga::address).collect();
         match key {
-            Some(key) if !later.is_empty() => identity
-                .with_signed_locators(key, &later, &mut rng)
-                .context("signing the addresses that are not in the set"),
+            Some(key) if !later.is_empty() => identity.with_signed_locators(key, &later, &mut rng).context(
+                "signing the addresses that are not in the set; name fewer uplinks in the configuration, or make an \
+                     identity for all of them: shim6 address generate --force",
+            ),
             _ => Ok(identity),
         }
     }

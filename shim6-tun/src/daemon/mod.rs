@@ -189,7 +189,8 @@ fn report_undo(errors: Vec<NetlinkError>) {
     }
 }
 
-fn hints(config: &Config) -> Vec<UplinkHint> {
+/// What the configuration says about the uplinks.
+pub(crate) fn hints(config: &Config) -> Vec<UplinkHint> {
     let hint = |uplink: &UplinkConfig| UplinkHint {
         interface: uplink.interface.clone(),
         prefix: uplink.prefix.map(Prefix64::address),

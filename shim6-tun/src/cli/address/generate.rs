@@ -14,8 +14,7 @@ use super::args::{IdentityArgs, SearchArgs, check_prefixes, configuration, key_b
 use super::description::Description;
 use super::make::{KeyChoice, Made, Plan, make};
 use super::{INTERRUPTED, say};
-use crate::config::Prefix64;
-use crate::daemon::uplink::{self, UplinkHint};
+use crate::daemon::{self, uplink};
 use crate::identity::{PublicIdentity, Store, load_key};
 use crate::netlink::Netlink;
 
@@ -64,9 +63,9 @@ pub struct GenerateArgs {
     identity: IdentityArgs,
 }
 
-/// What is printed with `--json`.
+/// What is printed with `--json` of a set that was made.
 #[derive(Debug, Serialize)]
-struct Printed<'a> {
+pub(super) struct Printed<'a> {
     #[serde(flatten)]
     set: Description,
     identity: &'a Path,
@@ -131,16 +130,7 @@ impl KeyChoice {
 
 /// The prefixes of the uplinks that the daemon would use.
 fn of_uplinks() -> anyhow::Result<Vec<SubnetPrefix>> {
-    let config = configuration()?;
-    let hints: Vec<UplinkHint> = config
-        .uplinks
-        .into_iter()
-        .map(|uplink| UplinkHint {
-            interface: uplink.interface,
-            prefix: uplink.prefix.map(Prefix64::address),
-            gateway: uplink.gateway,
-        })
-        .collect();
+    let hints = daemon::hints(&configuration()?);
     let uplinks = block_on(async { Ok(uplink::discover(&Netlink::connect()?, &hints).await?) });
     let uplinks =
         uplinks.map_err(|error| error.context("no prefix is given, and there is none to be found; give some"))?;
@@ -182,7 +172,7 @@ fn former(store: &Store, force: bool) -> anyhow::Result<Option<PublicIdentity>> 
     }
 }
 
-fn printed<'a>(made: &'a Made, former_key: Option<&'a Path>) -> Printed<'a> {
+pub(super) fn printed<'a>(made: &'a Made, former_key: Option<&'a Path>) -> Printed<'a> {
     Printed {
         set: made.description(),
         identity: &made.saved.identity,

@@ -10,7 +10,8 @@ use shim6_cga::{HbaSet, Sec};
 use super::super::UsageError;
 use super::super::output::{Table, count, print};
 use super::args::{IdentityArgs, SearchArgs, check_prefixes, key_bits, sec};
-use super::description::{Description, Entry, style};
+use super::description::{Entry, style};
+use super::generate;
 use super::make::{KeyChoice, Made, Plan, distance, make, start};
 use super::{INTERRUPTED, identity, none};
 use crate::identity::StoredIdentity;
@@ -49,12 +50,8 @@ pub struct RotateArgs {
 #[derive(Debug, Serialize)]
 struct Printed<'a> {
     #[serde(flatten)]
-    set: Description,
+    new: generate::Printed<'a>,
     old: Vec<Entry>,
-    identity: &'a Path,
-    former: Option<&'a Path>,
-    former_key: Option<&'a Path>,
-    hashes: u64,
 }
 
 /// Makes a new set of addresses in place of the present one.
@@ -89,12 +86,8 @@ pub fn run(args: RotateArgs) -> anyhow::Result<ExitCode> {
     let former_key = old_key.filter(|_| !keeps_key);
     let text = if args.json {
         let printed = Printed {
-            set: made.description(),
+            new: generate::printed(&made, former_key.as_deref()),
             old: Entry::all(&old),
-            identity: &made.saved.identity,
-            former: made.saved.former.as_deref(),
-            former_key: former_key.as_deref(),
-            hashes: made.hashes,
         };
         serde_json::to_string(&printed)? + "\n"
     } else {
