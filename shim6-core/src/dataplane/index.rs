@@ -204,3 +204,100 @@ impl Shard {
 fn print(hash: u64) -> u32 {
     (hash >> 24) as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv6Addr;
+
+    use hashbrown::HashMap;
+    use proptest::collection::vec;
+    use proptest::prelude::any;
+    use proptest::{prop_assert_eq, proptest};
+    use shim6_reap::LocatorPair;
+
+    use super::*;
+    use crate::id::ContextId;
+    use crate::wire::ContextTag;
+
+    const ULIDS: LocatorPair = LocatorPair::new(Ipv6Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED);
+
+    /// The tag is the key.
+    fn flow(context: u64, tag: u64) -> Arc<Flow> {
+        Arc::new(Flow {
+            context: ContextId(context),
+            ulids: ULIDS,
+            forked_instance: 0,
+            locators: ULIDS,
+            local_tag: ContextTag::from_random_bits(tag),
+            peer_tag: ContextTag::from_random_bits(0),
+            activity: Arc::default(),
+        })
+    }
+
+    fn spread(tag: u64) -> u64 {
+        tag.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)
+    }
+
+    fn get(index: &Index, tag: u64, hash: impl Fn(u64) -> u64) -> Option<u64> {
+        let found = index.get(hash(tag), |flow| flow.local_tag.value() == tag);
+        found.map(|flow| flow.context.value())
+    }
+
+    fn insert(index: &mut Index, context: u64, tag: u64, hash: impl Fn(u64) -> u64) {
+        let is_it = |known: &Flow| known.local_tag.value() == tag;
+        index.insert(hash(tag), flow(context, tag), is_it, |flow| {
+            hash(flow.local_tag.value())
+        });
+    }
+
+    fn remove(index: &mut Index, tag: u64, hash: impl Fn(u64) -> u64) {
+        let is_it = |known: &Flow| known.local_tag.value() == tag;
+        index.remove(hash(tag), is_it, |flow| hash(flow.local_tag.value()));
+    }
+
+    #[test]
+    fn copy_shares_all_shards_but_the_one_that_changes() {
+        let mut index = Index::default();
+        (0..10_000).for_each(|tag| insert(&mut index, tag, tag, spread));
+        assert_eq!(index.shards.len(), 256);
+        let before = index.clone();
+        insert(&mut index, 77, 5, spread);
+        remove(&mut index, 6, spread);
+        let pairs = index.shards.iter().zip(&before.shards);
+        assert_eq!(pairs.filter(|(a, b)| !Arc::ptr_eq(&a.slots, &b.slots)).count(), 2);
+        assert_eq!((get(&index, 5, spread), get(&before, 5, spread)), (Some(77), Some(5)));
+        assert_eq!((get(&index, 6, spread), get(&before, 6, spread)), (None, Some(6)));
+        assert_eq!((index.len(), before.len()), (9_999, 10_000));
+        for shard in &index.shards {
+            assert_eq!(shard.flows().count(), shard.len);
+        }
+    }
+
+    proptest! {
+        /// `bits` of the hash are different at all, so that shards and slots collide.
+        #[test]
+        fn it_does_what_a_map_does(
+            steps in vec((any::<bool>(), 0..40_u64), 0..200),
+            bits in any::<u64>(),
+        ) {
+            let hash = |tag| spread(tag) & bits;
+            let (mut index, mut map) = (Index::default(), HashMap::new());
+            for (context, (is_inserted, tag)) in (0..).zip(steps) {
+                let before = (index.clone(), map.clone());
+                if is_inserted {
+                    insert(&mut index, context, tag, hash);
+                    map.insert(tag, context);
+                } else {
+                    remove(&mut index, tag, hash);
+                    map.remove(&tag);
+                }
+                for (index, map) in [(&index, &map), (&before.0, &before.1)] {
+                    prop_assert_eq!(index.len(), map.len());
+                    for tag in 0..40 {
+                        prop_assert_eq!(get(index, tag, hash), map.get(&tag).copied());
+                    }
+                }
+            }
+        }
+    }
+}
