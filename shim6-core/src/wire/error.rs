@@ -4,7 +4,8 @@ use thiserror::Error;
 
 use super::codepoint::{ErrorCode, MessageType, OptionType};
 use super::discard::Discard;
-use super::{MAX_MESSAGE, header};
+use super::MAX_MESSAGE;
+use super::layout::TYPE;
 
 /// Why octets are not a Shim6 header that we can process. The packet is dropped, and in two cases
 /// the sender is told ([`ParseError::error_report`]).
@@ -134,7 +135,7 @@ impl ParseError {
     /// of what precedes the Shim6 header there.
     pub const fn error_report(&self) -> Option<(ErrorCode, usize)> {
         match self {
-            ParseError::UnknownMessageType(_) => Some((ErrorCode::UNKNOWN_MESSAGE_TYPE, header::TYPE)),
+            ParseError::UnknownMessageType(_) => Some((ErrorCode::UNKNOWN_MESSAGE_TYPE, TYPE)),
             ParseError::UnknownCriticalOption { offset, .. } => Some((ErrorCode::CRITICAL_OPTION, *offset)),
             _ => None,
         }

@@ -6,21 +6,13 @@
 //! ```
 
 use super::codepoint::MessageType;
+use super::layout::{HDR_EXT_LEN, NEXT_HEADER, TYPE, TYPE_SPECIFIC, UNIT, is_payload};
 use super::{ContextTag, NO_NEXT_HEADER, ParseError, checksum, payload};
 
-/// Octets in the unit of Hdr Ext Len, which is also the shortest header.
-pub(super) const UNIT: usize = 8;
-pub(super) const NEXT_HEADER: usize = 0;
-pub(super) const HDR_EXT_LEN: usize = 1;
-/// P bit and type.
-pub(super) const TYPE: usize = 2;
-/// Seven bits for the message type to use, and the S bit.
-pub(super) const TYPE_SPECIFIC: usize = 3;
 /// The context tag of most control messages, after a reserved bit.
 const TAG: usize = 6;
 const CHECKSUM: core::ops::Range<usize> = 4..6;
 
-const P_BIT: u8 = 0x80;
 const S_BIT: u8 = 0x01;
 
 /// What kind of Shim6 header a packet starts with.
@@ -61,10 +53,6 @@ pub fn classify(octets: &[u8]) -> Result<PacketKind<'_>, ParseError> {
             octets: octets.len(),
         }),
     }
-}
-
-pub(super) fn is_payload(fixed: &[u8; UNIT]) -> bool {
-    fixed[TYPE] & P_BIT != 0
 }
 
 /// A control message with a right length, checksum and S bit; of no particular type yet.

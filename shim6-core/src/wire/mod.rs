@@ -17,6 +17,7 @@ mod context_tag;
 mod discard;
 mod error;
 mod header;
+mod layout;
 pub mod message;
 pub mod option;
 pub mod payload;
