@@ -116,12 +116,22 @@ pub(super) fn u32_at<const N: usize>(fixed: &[u8; N], offset: usize) -> u32 {
 
 /// The context tag in octets 6 to 11, where most control messages have one.
 pub(super) fn tag_of<const N: usize>(fixed: &[u8; N]) -> ContextTag {
-    ContextTag::read(core::array::from_fn(|octet| fixed[TAG + octet]))
+    tag_at(fixed, TAG)
+}
+
+/// The context tag in the six octets at `offset` of the fixed part; the offsets are constants inside of it.
+pub(super) fn tag_at<const N: usize>(fixed: &[u8; N], offset: usize) -> ContextTag {
+    ContextTag::read(core::array::from_fn(|octet| fixed[offset + octet]))
 }
 
 /// Writes the context tag where [`tag_of`] reads it.
 pub(super) fn put_tag(message: &mut [u8], tag: ContextTag) {
-    message[TAG..TAG + 6].copy_from_slice(&tag.octets());
+    put_tag_at(message, TAG, tag);
+}
+
+/// Writes a context tag to the six octets at `offset`, and a zero bit before it.
+pub(super) fn put_tag_at(message: &mut [u8], offset: usize, tag: ContextTag) {
+    message[offset..offset + 6].copy_from_slice(&tag.octets());
 }
 
 /// Writes a big-endian number at `offset`.
