@@ -186,6 +186,8 @@ pub(crate) struct Association {
     /// Ls(local) as the peer knows them, if it does.
     pub(crate) announced: Option<Arc<Identity>>,
     pub(crate) update: Option<Box<Update>>,
+    /// How often another pair than the current one is still to be looked for, since the current one is not wanted.
+    pub(crate) unwanted: u8,
     pub(crate) failovers: u64,
     pub(crate) last_failover: Option<Box<Failover>>,
 }
@@ -336,6 +338,7 @@ impl Clone for Association {
             flow,
             announced: self.announced.clone(),
             update: self.update.clone(),
+            unwanted: self.unwanted,
             failovers: self.failovers,
             last_failover: self.last_failover.clone(),
         }

@@ -141,6 +141,7 @@ impl Endpoint {
             flow: flow.clone(),
             announced,
             update: None,
+            unwanted: 0,
             failovers,
             last_failover,
         };
