@@ -24,7 +24,11 @@ fn moved(config: &EndpointConfig) -> World {
 }
 
 fn states(world: &World, host: usize) -> Vec<ContextState> {
-    world.hosts[host].endpoint.contexts().map(|context| context.state).collect()
+    world.hosts[host]
+        .endpoint
+        .contexts()
+        .map(|context| context.state)
+        .collect()
 }
 
 fn agree(world: &World) -> bool {
@@ -52,14 +56,22 @@ fn payload_with_a_lost_tag_recovers_the_context() {
     world.restart(B, &fast(), 77);
     let took = world.run_until(secs(1), agree).expect("the context is recovered");
     assert!(took < ms(200), "{took:?}");
-    let exchange: Vec<_> = kinds(&world).into_iter().filter(|kind| *kind != MessageType::KEEPALIVE).collect();
+    let exchange: Vec<_> = kinds(&world)
+        .into_iter()
+        .filter(|kind| *kind != MessageType::KEEPALIVE)
+        .collect();
     // Payload that was under way asks again; that is silently discarded.
     assert_eq!(exchange[..2], [MessageType::R1BIS, MessageType::I2BIS]);
     assert_eq!(world.sent(MessageType::I2BIS).len(), 1);
     assert_eq!(world.sent(MessageType::R2).len(), 1);
     let after = world.hosts[A].context();
     assert_eq!((after.id, after.ulids), (before.id, before.ulids));
-    assert!(world.hosts[A].events.iter().any(|(_, event)| matches!(event, Event::Recovering { .. })));
+    assert!(
+        world.hosts[A]
+            .events
+            .iter()
+            .any(|(_, event)| matches!(event, Event::Recovering { .. }))
+    );
     // On the pair that had been found, which is the one that works.
     assert_eq!(after.locators, before.locators);
     let since = world.now;
@@ -182,7 +194,9 @@ fn i2bis_is_sent_again_with_backoff_and_then_gives_way_to_i1() {
     assert_eq!(world.sent(MessageType::I1).len(), 4);
     // The I1 goes where the R1bis came from, so it has to name the ULIDs.
     for sent in world.sent(MessageType::I1) {
-        let Message::I1(i1) = sent.message() else { panic!("not an I1") };
+        let Message::I1(i1) = sent.message() else {
+            panic!("not an I1")
+        };
         let pair = i1.ulid_pair.expect("the ULIDs are not the addresses");
         assert_eq!(LocatorPair::new(pair.sender, pair.receiver), world.pair(A, B));
     }
@@ -282,8 +296,14 @@ fn i2bis_is_believed_for_what_its_validator_vouches_for_only() {
     let changes: [(fn(&mut I2bis), Discard); 4] = [
         (|m| m.validator[3] ^= 1, Discard::BadValidator),
         (|m| m.validator.clear(), Discard::BadValidator),
-        (|m| m.responder_nonce = m.responder_nonce.wrapping_add(9), Discard::StaleValidator),
-        (|m| m.packet_context_tag = ContextTag::from_random_bits(43), Discard::BadValidator),
+        (
+            |m| m.responder_nonce = m.responder_nonce.wrapping_add(9),
+            Discard::StaleValidator,
+        ),
+        (
+            |m| m.packet_context_tag = ContextTag::from_random_bits(43),
+            Discard::BadValidator,
+        ),
     ];
     for (change, reason) in changes {
         let mut world = World::new(&EndpointConfig::default());
@@ -363,7 +383,11 @@ fn i1_of_the_peer_during_a_recovery_gets_an_r2() {
     // B wants the context as well, before it has heard of the old one.
     world.heal(world.pair(A, B));
     world.establish(B, A);
-    assert!(world.run_until(ms(100), |world| states(world, B) == [ContextState::Established]).is_some());
+    assert!(
+        world
+            .run_until(ms(100), |world| states(world, B) == [ContextState::Established])
+            .is_some()
+    );
     assert!(world.run_until(secs(10), agree).is_some());
 }
 

@@ -70,7 +70,10 @@ fn new_locator_is_told_to_the_peer_and_acknowledged() {
     };
     assert_eq!(message.request_nonce, request.request_nonce);
     assert_eq!(Some(message.receiver_context_tag), world.hosts[B].context().peer_tag);
-    assert_eq!((acknowledgement.source, acknowledgement.destination), (world.locator(B, 0), world.locator(A, 0)));
+    assert_eq!(
+        (acknowledgement.source, acknowledgement.destination),
+        (world.locator(B, 0), world.locator(A, 0))
+    );
     assert_eq!(world.control().len(), 2);
     let updated = |(_, event): &(Instant, Event)| matches!(event, Event::PeerUpdated { .. });
     assert_eq!(world.hosts[B].events.iter().filter(|event| updated(event)).count(), 1);
@@ -139,8 +142,15 @@ fn locator_that_goes_away_is_left_by_both_ends() {
         })
     };
     assert!(world.run_until(secs(3), is_left).is_some());
-    assert!(world.run_until(secs(20), |world| !world.hosts[A].context().updating).is_some());
-    assert_eq!(world.hosts[B].context().peer_locators, [set.addresses()[0], set.addresses()[2]]);
+    assert!(
+        world
+            .run_until(secs(20), |world| !world.hosts[A].context().updating)
+            .is_some()
+    );
+    assert_eq!(
+        world.hosts[B].context().peer_locators,
+        [set.addresses()[0], set.addresses()[2]]
+    );
     let since = world.now;
     world.run(secs(1));
     assert!(world.received_since(A, since) > 20 && world.received_since(B, since) > 20);
@@ -163,11 +173,18 @@ fn peer_list_without_the_current_locator_makes_the_host_look_for_another() {
     };
     let mut request = request;
     request.announcement.cga_parameters = None;
-    world.inject(ulids.local, ulids.peer, &super::world::emit(&Message::UpdateRequest(request)));
+    world.inject(
+        ulids.local,
+        ulids.peer,
+        &super::world::emit(&Message::UpdateRequest(request)),
+    );
     assert_eq!(world.sent(MessageType::UPDATE_ACKNOWLEDGEMENT).len(), 1);
     let context = world.hosts[B].context();
     assert_eq!(context.peer_locators, [set.addresses()[1], set.addresses()[2]]);
-    assert_eq!((context.reap, context.locators.peer), (ReapState::Exploring, ulids.local));
+    assert_eq!(
+        (context.reap, context.locators.peer),
+        (ReapState::Exploring, ulids.local)
+    );
     let is_moved = |world: &World| world.hosts[B].context().locators.peer != ulids.local;
     assert!(world.run_until(secs(1), is_moved).is_some());
 }
@@ -180,14 +197,21 @@ fn update_is_sent_again_with_backoff_for_as_long_as_the_context_lives() {
     world.run(secs(3_600));
     let sent = requests(&world);
     assert!(sent.iter().all(|(_, request)| *request == sent[0].1), "the nonce stays");
-    let waits: Vec<_> = sent.windows(2).map(|pair| (pair[1].0 - pair[0].0).as_secs_f64()).collect();
+    let waits: Vec<_> = sent
+        .windows(2)
+        .map(|pair| (pair[1].0 - pair[0].0).as_secs_f64())
+        .collect();
     for (wait, nominal) in waits.iter().zip([4.0, 8.0, 16.0, 32.0, 64.0]) {
         assert!((nominal * 0.5..nominal * 1.5).contains(wait), "{waits:?}");
     }
     assert!(waits[5..].iter().all(|wait| (60.0..=180.0).contains(wait)), "{waits:?}");
     assert!(waits.len() > 20);
     world.forget_losses();
-    assert!(world.run_until(secs(180), |world| !world.hosts[A].context().updating).is_some());
+    assert!(
+        world
+            .run_until(secs(180), |world| !world.hosts[A].context().updating)
+            .is_some()
+    );
 }
 
 #[test]
@@ -195,9 +219,16 @@ fn lost_acknowledgement_is_asked_for_again() {
     let (mut world, set) = world(&EndpointConfig::default());
     world.lose(MessageType::UPDATE_ACKNOWLEDGEMENT, 2);
     world.set_identity(A, of(&set, &[0, 1, 2], 3));
-    assert!(world.run_until(secs(30), |world| !world.hosts[A].context().updating).is_some());
+    assert!(
+        world
+            .run_until(secs(30), |world| !world.hosts[A].context().updating)
+            .is_some()
+    );
     assert_eq!(world.sent(MessageType::UPDATE_ACKNOWLEDGEMENT).len(), 3);
-    let updated = world.hosts[B].events.iter().filter(|(_, event)| matches!(event, Event::PeerUpdated { .. }));
+    let updated = world.hosts[B]
+        .events
+        .iter()
+        .filter(|(_, event)| matches!(event, Event::PeerUpdated { .. }));
     assert_eq!(updated.count(), 1, "a repetition is no news");
 }
 
@@ -237,7 +268,10 @@ fn preferences_alone_are_told_without_the_list() {
     world.run(ms(100));
     let request = &requests(&world)[0].1;
     assert!(request.announcement.locators.is_none() && request.announcement.cga_parameters.is_none());
-    assert_eq!(world.hosts[B].context().peer_preferences, [Preference::default(), second]);
+    assert_eq!(
+        world.hosts[B].context().peer_preferences,
+        [Preference::default(), second]
+    );
     // The same again is no news; none is.
     world.set_preferences(A, &[(set.addresses()[1], second)]);
     assert_eq!(requests(&world).len(), 1);
@@ -256,8 +290,14 @@ fn preferences_are_in_the_first_exchange_already() {
     world.set_preferences(B, &[(b.addresses()[1], second)]);
     world.establish(A, B);
     world.run(secs(1));
-    assert_eq!(world.hosts[B].context().peer_preferences, [first, Preference::default()]);
-    assert_eq!(world.hosts[A].context().peer_preferences, [Preference::default(), second]);
+    assert_eq!(
+        world.hosts[B].context().peer_preferences,
+        [first, Preference::default()]
+    );
+    assert_eq!(
+        world.hosts[A].context().peer_preferences,
+        [Preference::default(), second]
+    );
     assert!(requests(&world).is_empty());
 }
 
@@ -278,7 +318,10 @@ fn all_locators_broken_leaves_the_context_where_it_is() {
     let broken = preference(PreferenceFlags::BROKEN, 0);
     world.set_preferences(A, &[(set.addresses()[0], broken), (set.addresses()[1], broken)]);
     world.run(secs(5));
-    assert_eq!(world.hosts[B].context().failovers + world.hosts[A].context().failovers, 0);
+    assert_eq!(
+        world.hosts[B].context().failovers + world.hosts[A].context().failovers,
+        0
+    );
     assert_eq!(world.sent(MessageType::PROBE).len(), 0);
 }
 
@@ -302,10 +345,18 @@ fn exploration_tries_preferred_locators_first() {
     assert!(world.run_until(secs(5), is_moved).is_some());
     let contexts = [A, B].map(|host| world.hosts[host].context());
     let preferred = set.addresses()[2];
-    assert_eq!((contexts[0].locators.local, contexts[1].locators.peer), (preferred, preferred));
+    assert_eq!(
+        (contexts[0].locators.local, contexts[1].locators.peer),
+        (preferred, preferred)
+    );
     let probes = world.sent(MessageType::PROBE).into_iter();
     let left_alone = set.addresses()[1];
-    assert_eq!(probes.filter(|sent| [sent.source, sent.destination].contains(&left_alone)).count(), 0);
+    assert_eq!(
+        probes
+            .filter(|sent| [sent.source, sent.destination].contains(&left_alone))
+            .count(),
+        0
+    );
 }
 
 #[test]
@@ -318,7 +369,10 @@ fn context_of_a_ulid_that_the_new_identity_lacks_keeps_its_locators() {
     world.set_identity(A, of(&wide_set(7), &[0, 1], 5));
     assert!(requests(&world).is_empty());
     assert_eq!(world.hosts[A].context().ulids, ulids);
-    assert_eq!(world.hosts[B].context().peer_locators, [set.addresses()[0], set.addresses()[1]]);
+    assert_eq!(
+        world.hosts[B].context().peer_locators,
+        [set.addresses()[0], set.addresses()[1]]
+    );
     // Messages to the former locators are still this host's, in the harness as well.
     let keepalive = Message::Keepalive(crate::wire::Keepalive {
         receiver_context_tag: world.hosts[A].context().local_tag,

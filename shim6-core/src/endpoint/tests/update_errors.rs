@@ -56,7 +56,13 @@ fn error_about(world: &World, message: &Message) -> (ErrorCode, usize) {
 #[test]
 fn list_is_verified_with_the_parameters_told_before() {
     let (mut world, stranger, mut request) = peer(&EndpointConfig::default());
-    request.announcement.locators.as_mut().expect("a list").locators.reverse();
+    request
+        .announcement
+        .locators
+        .as_mut()
+        .expect("a list")
+        .locators
+        .reverse();
     stranger.send(&mut world, A, &Message::UpdateRequest(request));
     assert_eq!(acknowledged(&world), 1);
     let mut expected: Vec<_> = stranger.identity.locators().to_vec();
@@ -98,7 +104,10 @@ fn list_that_is_not_the_peers_is_answered_with_an_error_at_its_method() {
         let list = view.options().locators.expect("a list");
         let offset = list.method_offset(index).expect("that many locators");
         assert_eq!(error_about(&world, &message), (ErrorCode::VERIFICATION_METHOD, offset));
-        assert_eq!((acknowledged(&world), world.hosts[A].context().peer_locators), (0, before));
+        assert_eq!(
+            (acknowledged(&world), world.hosts[A].context().peer_locators),
+            (0, before)
+        );
     }
 }
 
@@ -130,7 +139,10 @@ fn preferences_for_another_list_are_answered_with_an_error_at_their_generation()
             panic!("not an Update Request")
         };
         let offset = view.options().preferences.expect("preferences").generation_offset();
-        assert_eq!(error_about(&world, &message), (ErrorCode::GENERATION_OUT_OF_SYNC, offset));
+        assert_eq!(
+            error_about(&world, &message),
+            (ErrorCode::GENERATION_OUT_OF_SYNC, offset)
+        );
         assert_eq!(octets[offset..offset + 4], 78_u32.to_be_bytes());
     }
     let after = world.hosts[A].context();
@@ -213,7 +225,13 @@ fn repeated_request_costs_no_verification() {
     assert_eq!(acknowledged(&world), 20);
     // Another list under the same number is looked at.
     let mut other = request;
-    other.announcement.locators.as_mut().expect("a list").locators.truncate(1);
+    other
+        .announcement
+        .locators
+        .as_mut()
+        .expect("a list")
+        .locators
+        .truncate(1);
     stranger.send(&mut world, A, &Message::UpdateRequest(other));
     assert_eq!(world.hosts[A].discards(), [(Discard::RateLimited, 1)]);
 }
@@ -233,7 +251,10 @@ fn request_before_the_context_is_established_is_dropped() {
     };
     stranger.send(&mut world, A, &request(1));
     assert_eq!(world.hosts[A].discards(), [(Discard::WrongState, 1)]);
-    assert_eq!((world.hosts[A].context().state, world.log.len()), (ContextState::I1Sent, 0));
+    assert_eq!(
+        (world.hosts[A].context().state, world.log.len()),
+        (ContextState::I1Sent, 0)
+    );
 }
 
 /// The peer's I2 has crossed ours and its R2 got lost: it takes the context for established (section 10.4).
@@ -256,7 +277,10 @@ fn request_while_our_i2_waits_for_its_answer_is_taken_and_the_i2_repeated() {
     let i2 = stranger.i2(&mut twin, A);
     stranger.send(&mut world, A, &Message::I2(i2));
     let context = world.hosts[A].context();
-    assert_eq!((context.state, context.peer_tag), (ContextState::I2Sent, Some(stranger.tag)));
+    assert_eq!(
+        (context.state, context.peer_tag),
+        (ContextState::I2Sent, Some(stranger.tag))
+    );
     world.run(secs(1));
     world.log.clear();
     let request = UpdateRequest {
@@ -300,7 +324,11 @@ fn refuse(world: &mut World, code: ErrorCode, change: impl Fn(&mut Vec<u8>)) {
 
 #[test]
 fn update_that_the_peer_refuses_is_not_repeated_for_ever() {
-    for code in [ErrorCode::UNKNOWN_MESSAGE_TYPE, ErrorCode::VERIFICATION_METHOD, ErrorCode(125)] {
+    for code in [
+        ErrorCode::UNKNOWN_MESSAGE_TYPE,
+        ErrorCode::VERIFICATION_METHOD,
+        ErrorCode(125),
+    ] {
         let (mut world, set) = world(&EndpointConfig::default());
         world.lose(MessageType::UPDATE_REQUEST, 100);
         world.set_identity(A, of(&set, &[0, 1, 2], 3));
