@@ -293,7 +293,8 @@ fn i2bis(world: &mut World, stranger: &Stranger, lost: ContextTag) -> I2bis {
 fn i2bis_is_believed_for_what_its_validator_vouches_for_only() {
     let lost = ContextTag::from_random_bits(42);
     let stranger = Stranger::new();
-    let changes: [(fn(&mut I2bis), Discard); 4] = [
+    type Change = fn(&mut I2bis);
+    let changes: [(Change, Discard); 4] = [
         (|m| m.validator[3] ^= 1, Discard::BadValidator),
         (|m| m.validator.clear(), Discard::BadValidator),
         (

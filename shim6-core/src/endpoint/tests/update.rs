@@ -400,3 +400,31 @@ fn identity_that_changes_during_an_exchange_is_told_after_it() {
     assert_eq!(requests(&world).len(), 1);
     assert_eq!(world.hosts[B].context().peer_locators, set.addresses());
 }
+
+/// Whoever sends to a locator knows it, acknowledged or not.
+#[test]
+fn locator_that_the_peer_sends_to_can_be_a_source() {
+    let (mut world, set) = world(&fast());
+    let new = set.addresses()[2];
+    world.lose(MessageType::UPDATE_ACKNOWLEDGEMENT, 1_000);
+    world.set_identity(A, of(&set, &[0, 1, 2], 3));
+    world.run(secs(10));
+    assert!(world.hosts[A].context().updating);
+    assert!(world.log.iter().all(|sent| sent.source != new));
+    let keepalive = Message::Keepalive(crate::wire::Keepalive {
+        receiver_context_tag: world.hosts[A].context().local_tag,
+    });
+    world.inject(world.locator(B, 0), new, &super::world::emit(&keepalive));
+    world.stream(A, world.pair(A, B), ms(20), true);
+    world.run(secs(1));
+    for local in [0, 1] {
+        for peer in [0, 1, 2] {
+            world.cut_both_ways(world.pair_of(A, local, B, peer));
+        }
+    }
+    assert!(
+        world
+            .run_until(secs(5), |world| world.hosts[A].context().locators.local == new)
+            .is_some()
+    );
+}

@@ -73,7 +73,8 @@ fn list_is_verified_with_the_parameters_told_before() {
 #[test]
 fn list_that_is_not_the_peers_is_answered_with_an_error_at_its_method() {
     let foreign = identity(61).locators()[1];
-    let changes: [(fn(&mut LocatorList, core::net::Ipv6Addr), usize, Discard); 3] = [
+    type Change = fn(&mut LocatorList, core::net::Ipv6Addr);
+    let changes: [(Change, usize, Discard); 3] = [
         (
             |list, foreign| list.locators[1].1 = foreign,
             1,
