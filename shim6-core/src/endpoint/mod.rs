@@ -26,7 +26,7 @@ use crate::id::ContextId;
 use crate::identity::Identity;
 use crate::rate::RateLimit;
 use crate::validator::Validator;
-use crate::wire::{ContextTag, Discard, Message};
+use crate::wire::{ContextTag, Discard, Message, check_addresses};
 
 pub use output::Transmit;
 
@@ -275,11 +275,8 @@ impl Endpoint {
 
     /// RFC 5533 section 12.3, and that the message is not our own. The pair is this host's view.
     fn check_addresses(&self, source: Ipv6Addr, destination: Ipv6Addr) -> Result<LocatorPair, Discard> {
-        if source.is_multicast() || destination.is_multicast() {
-            Err(Discard::Multicast)
-        } else if source.is_unspecified() || destination.is_unspecified() {
-            Err(Discard::UnspecifiedAddress)
-        } else if self.identity.contains(source) {
+        check_addresses(source, destination)?;
+        if self.identity.contains(source) {
             Err(Discard::OwnPacket)
         } else if !self.identity.contains(destination) || !verify::is_locator(source) {
             // An answer to a loopback or link-local address would go to this host or to some neighbour.
