@@ -79,6 +79,7 @@ pub struct Endpoint {
     /// Local locators that are known not to work.
     unusable: Vec<Ipv6Addr>,
     limits: RateLimits,
+    reap_configs: monitor::ReapConfigs,
     transmits: VecDeque<output::Outgoing>,
     deliveries: VecDeque<Vec<u8>>,
     updates: VecDeque<DataplaneUpdate>,
@@ -159,6 +160,7 @@ impl Endpoint {
             failures: Failures::default(),
             unusable: Vec::new(),
             limits,
+            reap_configs: monitor::ReapConfigs::default(),
             transmits: VecDeque::new(),
             deliveries: VecDeque::new(),
             updates: VecDeque::new(),
