@@ -1,0 +1,37 @@
+//! Running the random world of a seed, with whatever goes wrong in it as a report.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::failure::Failure;
+use super::invariants::{Invariant, Violation};
+use super::scenario::Scenario;
+use super::trace::Trace;
+use super::world::{Summary, World};
+
+/// Runs a seed's random world.
+///
+/// # Errors
+/// An invariant did not hold, or something panicked.
+pub fn run_seed(seed: u64) -> Result<Summary, Box<Failure>> {
+    run(&mut World::new(Scenario::random(seed)))
+}
+
+/// The same with the whole trace.
+pub fn run_seed_traced(seed: u64) -> (Result<Summary, Box<Failure>>, Trace) {
+    let mut world = World::new(Scenario {
+        keep_trace: true,
+        ..Scenario::random(seed)
+    });
+    let result = run(&mut world);
+    (result, world.trace().clone())
+}
+
+fn run(world: &mut World) -> Result<Summary, Box<Failure>> {
+    // After a panic the world is only asked for its time and its trace.
+    catch_unwind(AssertUnwindSafe(|| world.run())).unwrap_or_else(|panic| {
+        let text = (panic.downcast_ref::<String>().map(String::as_str))
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("something without a text");
+        Err(world.failure(Violation::new(Invariant::NoPanic, text)))
+    })
+}
