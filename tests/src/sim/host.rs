@@ -66,6 +66,8 @@ pub struct Host {
     running: bool,
     boots: u32,
     first_seed: Option<[u8; 32]>,
+    /// Where the last control message came from and went to, for a host that is to use it wrongly.
+    last_control: Option<LocatorPair>,
 }
 
 #[derive(Debug)]
@@ -92,6 +94,7 @@ impl Host {
             running: false,
             boots: 0,
             first_seed: None,
+            last_control: None,
         }
     }
 
@@ -227,7 +230,11 @@ impl Host {
 
     /// The time that the endpoint asked for has come.
     pub fn timeout(&mut self, now: Instant) -> Outputs {
-        self.command(|endpoint, _| endpoint.handle_timeout(now))
+        let mut outputs = self.command(|endpoint, _| endpoint.handle_timeout(now));
+        if let (Some(Sabotage::Remember), Some(pair)) = (self.plan.sabotage, self.last_control) {
+            outputs.packets.push(ipv6(pair.local, pair.peer, PROTOCOL, &[]));
+        }
+        outputs
     }
 
     /// An application's packet, as in a daemon: steered flows pass through the packet path, others are only observed.
@@ -295,6 +302,7 @@ impl Host {
                 stack.wake(now, wake);
             }
             Inbound::Control { start } => {
+                self.last_control = Some(LocatorPair::new(destination, source));
                 let before = outputs.packets.len();
                 stack
                     .endpoint

@@ -33,7 +33,9 @@ pub enum Verdict {
 }
 
 /// A look at each packet that a host sends, before its path has its way with it.
-pub(super) struct Filter(Box<dyn FnMut(usize, &[u8]) -> Verdict + Send>);
+pub(super) struct Filter(Box<FilterFn>);
+
+type FilterFn = dyn FnMut(usize, &[u8]) -> Verdict + Send;
 
 /// A packet on its way.
 #[derive(Debug, Clone)]

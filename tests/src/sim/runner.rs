@@ -13,7 +13,7 @@ use super::world::{Summary, World};
 /// # Errors
 /// An invariant did not hold, or something panicked.
 pub fn run_seed(seed: u64) -> Result<Summary, Box<Failure>> {
-    run(&mut World::new(Scenario::random(seed)))
+    World::new(Scenario::random(seed)).run_caught()
 }
 
 /// The same with the whole trace.
@@ -22,16 +22,22 @@ pub fn run_seed_traced(seed: u64) -> (Result<Summary, Box<Failure>>, Trace) {
         keep_trace: true,
         ..Scenario::random(seed)
     });
-    let result = run(&mut world);
+    let result = world.run_caught();
     (result, world.trace().clone())
 }
 
-fn run(world: &mut World) -> Result<Summary, Box<Failure>> {
-    // After a panic the world is only asked for its time and its trace.
-    catch_unwind(AssertUnwindSafe(|| world.run())).unwrap_or_else(|panic| {
-        let text = (panic.downcast_ref::<String>().map(String::as_str))
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("something without a text");
-        Err(world.failure(Violation::new(Invariant::NoPanic, text)))
-    })
+impl World {
+    /// As [`World::run`], with a panic as a failure like others.
+    ///
+    /// # Errors
+    /// An invariant did not hold, or something panicked.
+    pub fn run_caught(&mut self) -> Result<Summary, Box<Failure>> {
+        // After a panic the world is only asked for its time and its trace.
+        catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|panic| {
+            let text = (panic.downcast_ref::<String>().map(String::as_str))
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("something without a text");
+            Err(self.failure(Violation::new(Invariant::NoPanic, text)))
+        })
+    }
 }

@@ -7,7 +7,7 @@ use shim6_core::{ContextState, Instant, LocatorPair};
 use super::failure::Failure;
 use super::invariants::{Invariant, Violation};
 use super::link::Link;
-use super::scenario::{Kind, Protect};
+use super::scenario::{Kind, Protect, Session};
 use super::world::{Summary, World};
 
 /// The delay of all paths in the end.
@@ -63,6 +63,7 @@ impl World {
     /// An invariant did not hold.
     pub fn mend(&mut self) -> Result<(), Box<Failure>> {
         self.note("everything is mended");
+        self.mended = true;
         self.links.set_all(Link::clean(DELAY));
         self.clear_filter();
         self.adversary = None;
@@ -167,14 +168,17 @@ impl World {
             // Nothing shows either of them that the other has no context, as long as they send ordinary packets: the holder
             // does not set up another, and the other one may not want any.
             Agreement::One { reverse, steered } => {
-                let other_wants = match self.scenario.sessions[session].protect {
-                    Protect::Nobody => false,
-                    Protect::Initiator => *reverse,
-                    Protect::Both => true,
+                // The first host makes a context when it sends, the second one only if it sends on its own.
+                let Session { protect, kind, .. } = self.scenario.sessions[session];
+                let other_wants = match (reverse, protect) {
+                    (_, Protect::Nobody) | (false, Protect::Initiator) => false,
+                    (true, _) => true,
+                    (false, Protect::Both) => kind == Kind::BothWays,
                 };
                 !steered && !other_wants
             }
-            Agreement::Differ { .. } => false,
+            // Whoever sends an I2 again while its validator lives gives its receiver back a context that is gone.
+            Agreement::Differ { steered } => !steered && self.scenario.adversary.is_some(),
         }
     }
 

@@ -44,6 +44,8 @@ pub struct World {
     pub(super) filter: Option<Filter>,
     /// Sessions that do not pause.
     pub(super) running: Vec<bool>,
+    /// Whether the script is over, done or not.
+    pub(super) mended: bool,
     seeds: Dice,
     queue: BTreeMap<(Instant, u64), Due>,
     next_place: u64,
@@ -107,6 +109,7 @@ impl World {
             },
             filter: None,
             running: vec![true; scenario.sessions.len()],
+            mended: false,
             hosts,
             queue: BTreeMap::new(),
             next_place: 0,
@@ -163,6 +166,11 @@ impl World {
     /// Every datagram that was sent, and when it arrived.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// What a host sent because of spoofed packets.
+    pub fn replies(&self, host: usize) -> &Replies {
+        &self.replies[host]
     }
 
     /// The address of a locator.
@@ -304,6 +312,7 @@ impl World {
         match due {
             Due::Packet(packet) => self.arrive(packet),
             Due::Datagram { session, reverse } => self.application(session, reverse),
+            Due::Script(_) if self.mended => Ok(()),
             Due::Script(action) => self.act(action),
             Due::Start { host, same_seed } => self.start(host, same_seed),
             Due::Adversary => {
