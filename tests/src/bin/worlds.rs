@@ -89,7 +89,7 @@ fn run_many(arguments: &Arguments) -> bool {
         AtomicU64::new(0),
         AtomicU64::new(0),
     );
-    let failures: Mutex<Vec<Box<Failure>>> = Mutex::new(Vec::new());
+    let failures: Mutex<Vec<Failure>> = Mutex::new(Vec::new());
     let printed = Mutex::new(start);
     let work = || {
         while deadline.is_none_or(|deadline| Instant::now() < deadline) {
@@ -125,7 +125,7 @@ fn run_many(arguments: &Arguments) -> bool {
     !failures.is_empty()
 }
 
-fn report(failure: Box<Failure>, failures: &Mutex<Vec<Box<Failure>>>, reports: usize) {
+fn report(failure: Box<Failure>, failures: &Mutex<Vec<Failure>>, reports: usize) {
     let mut failures = failures.lock().expect("reporting does not panic");
     if failures.len() < reports {
         println!("{failure}");
@@ -136,7 +136,7 @@ fn report(failure: Box<Failure>, failures: &Mutex<Vec<Box<Failure>>>, reports: u
             failure.seed, violation.invariant, violation.what
         );
     }
-    failures.push(failure);
+    failures.push(*failure);
 }
 
 fn progress(done: u64, start: Instant, failed: usize) {

@@ -11,11 +11,12 @@ use shim6_core::LocatorPair;
 use shim6_core::dataplane::{IPV6_HEADER_LEN, addresses};
 use shim6_core::reap::{Probe as Report, ProbeRecord, ProbeState};
 use shim6_core::wire::{
-    ContextTag, Error, ErrorCode, I1, Keepalive, Message, PROTOCOL, Probe, R1, UlidPair, checksum, payload,
+    ContextTag, Error, ErrorCode, I1, I2, I2bis, Keepalive, Message, PROTOCOL, Probe, R1, R1bis, R2, UlidPair,
+    UpdateAcknowledgement, UpdateRequest, checksum, payload,
 };
 
 use super::dice::{Dice, Stream};
-use super::packet::{UDP, control_of, control_packet, ipv6};
+use super::packet::{UDP, control_of, control_packet, ipv6, shim6_offset};
 use super::pool::nobody;
 use super::scenario::{AdversaryPlan, Forgery};
 use super::trace::Origin;
@@ -129,7 +130,22 @@ impl Adversary {
                 responder_nonce: self.dice.u32(),
                 validator: self.octets(20),
             }),
-            Forgery::I2 | Forgery::R2 => return self.forge_exchange(forgery, on, tag),
+            Forgery::R1bis => Message::R1bis(R1bis {
+                packet_context_tag: if self.dice.chance(500) {
+                    self.tag_in_payload().unwrap_or(tag)
+                } else {
+                    tag
+                },
+                responder_nonce: self.dice.u32(),
+                validator: self.octets(20),
+            }),
+            Forgery::UpdateAcknowledgement => Message::UpdateAcknowledgement(UpdateAcknowledgement {
+                receiver_context_tag: tag,
+                request_nonce: self.dice.u32(),
+            }),
+            Forgery::I2 | Forgery::R2 | Forgery::I2bis | Forgery::UpdateRequest => {
+                return self.forge_exchange(forgery, on, tag);
+            }
             Forgery::Keepalive => Message::Keepalive(Keepalive {
                 receiver_context_tag: tag,
             }),
@@ -162,27 +178,55 @@ impl Adversary {
         Some(control_packet(on, &message))
     }
 
-    /// An I2 or R2 of another exchange with what says which one it belongs to made up: nobody accepts it.
+    /// A message of another exchange with what says which one it belongs to made up: nobody accepts it.
     fn forge_exchange(&mut self, forgery: Forgery, on: LocatorPair, tag: ContextTag) -> Option<Vec<u8>> {
-        let mut message = (self.seen.iter().rev()).find_map(|packet| {
-            let message = Message::parse(control_of(packet)?).ok()?;
-            matches!(
-                (&message, forgery),
-                (Message::I2(_), Forgery::I2) | (Message::R2(_), Forgery::R2)
-            )
-            .then_some(message)
+        let seen = self
+            .seen
+            .iter()
+            .rev()
+            .filter_map(|packet| Message::parse(control_of(packet)?).ok());
+        let (i2, announcement) = seen.into_iter().find_map(|message| match message {
+            Message::I2(i2) => Some((Some(i2.clone()), i2.announcement)),
+            Message::R2(r2) => Some((None, r2.announcement)),
+            _ => None,
         })?;
-        match &mut message {
-            Message::I2(i2) => {
-                i2.initiator_context_tag = tag;
-                i2.initiator_nonce = self.dice.u32();
+        let nonce = self.dice.u32();
+        let message = match forgery {
+            Forgery::I2 => Message::I2(I2 {
+                initiator_context_tag: tag,
+                initiator_nonce: nonce,
+                ..i2?
+            }),
+            Forgery::I2bis => {
+                let I2 {
+                    responder_nonce,
+                    validator,
+                    ulid_pair,
+                    forked_instance,
+                    ..
+                } = i2?;
+                Message::I2bis(I2bis {
+                    initiator_context_tag: tag,
+                    initiator_nonce: nonce,
+                    packet_context_tag: ContextTag::from_random_bits(self.dice.u64()),
+                    responder_nonce,
+                    validator,
+                    ulid_pair,
+                    forked_instance,
+                    announcement,
+                })
             }
-            Message::R2(r2) => {
-                r2.responder_context_tag = tag;
-                r2.initiator_nonce = self.dice.u32();
-            }
-            _ => return None,
-        }
+            Forgery::UpdateRequest => Message::UpdateRequest(UpdateRequest {
+                receiver_context_tag: tag,
+                request_nonce: nonce,
+                announcement,
+            }),
+            _ => Message::R2(R2 {
+                responder_context_tag: tag,
+                initiator_nonce: nonce,
+                announcement,
+            }),
+        };
         Some(control_packet(on, &message))
     }
 
@@ -230,6 +274,14 @@ impl Adversary {
         octets[2] &= 0x7f;
         let source = nobody(self.dice.below(usize::from(THIRD_PARTIES)) as u16);
         Some(ipv6(source, destination, PROTOCOL, &seal(octets)))
+    }
+
+    /// The tag of payload that was seen.
+    fn tag_in_payload(&self) -> Option<ContextTag> {
+        self.seen.iter().rev().find_map(|packet| {
+            let (tag, _) = payload::parse(packet.get(shim6_offset(packet)?..)?).ok()?;
+            Some(tag)
+        })
     }
 
     fn octets(&mut self, count: usize) -> Vec<u8> {

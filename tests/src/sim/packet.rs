@@ -271,6 +271,33 @@ fn describe_message(message: &Message) -> String {
         Message::R1(m) => format!("{kind} nonce={:#x} nonce_r={:#x}", m.initiator_nonce, m.responder_nonce),
         Message::I2(m) => format!("{kind} tag={} nonce={:#x}", m.initiator_context_tag, m.initiator_nonce),
         Message::R2(m) => format!("{kind} tag={} nonce={:#x}", m.responder_context_tag, m.initiator_nonce),
+        Message::R1bis(m) => format!(
+            "{kind} about tag={} nonce_r={:#x}",
+            m.packet_context_tag, m.responder_nonce
+        ),
+        Message::I2bis(m) => format!(
+            "{kind} tag={} nonce={:#x} about tag={}",
+            m.initiator_context_tag, m.initiator_nonce, m.packet_context_tag
+        ),
+        Message::UpdateRequest(m) => {
+            let locators = m.announcement.locators.iter().flat_map(|list| &list.locators);
+            let locators: Vec<_> = locators.map(|&(_, locator)| name(locator)).collect();
+            format!(
+                "{kind} to tag={} nonce={:#x} {locators:?}",
+                m.receiver_context_tag, m.request_nonce
+            )
+        }
+        Message::UpdateAcknowledgement(m) => {
+            format!("{kind} to tag={} nonce={:#x}", m.receiver_context_tag, m.request_nonce)
+        }
+        Message::Error(m) => {
+            format!(
+                "{kind} {} at {} about [{}]",
+                m.code,
+                m.pointer,
+                describe(&m.packet_in_error)
+            )
+        }
         Message::Keepalive(m) => format!("{kind} to tag={}", m.receiver_context_tag),
         Message::Probe(m) => {
             let nonces = |records: &[ProbeRecord]| {
@@ -286,7 +313,6 @@ fn describe_message(message: &Message) -> String {
                 nonces(&report.received)
             )
         }
-        other => format!("{kind} {other:?}"),
     }
 }
 

@@ -208,6 +208,14 @@ pub enum Forgery {
     I2,
     /// An R2 for no I2.
     R2,
+    /// An R1bis about a tag that was seen or not.
+    R1bis,
+    /// An I2bis with a validator that nobody made.
+    I2bis,
+    /// An Update Request for a tag that nobody has.
+    UpdateRequest,
+    /// An Update Acknowledgement for a tag that nobody has.
+    UpdateAcknowledgement,
     /// A Keepalive for a tag that nobody has.
     Keepalive,
     /// A Probe for a tag that nobody has.
@@ -231,6 +239,10 @@ impl Forgery {
         Self::R1,
         Self::I2,
         Self::R2,
+        Self::R1bis,
+        Self::I2bis,
+        Self::UpdateRequest,
+        Self::UpdateAcknowledgement,
         Self::Keepalive,
         Self::Probe,
         Self::ProbeFromElsewhere,

@@ -1,7 +1,7 @@
 //! Which locator pairs each host has tested, worked out from its packets alone.
 //!
-//! A host asks on a pair by sending something that only a receiver of that packet can return: the nonce of an I1 or I2, that
-//! of a Probe, the validator of an R1. When it comes back, whoever is at the pair's other end has received it (RFC 5533
+//! A host asks on a pair by sending something that only a receiver of that packet can return: the nonce of an I1, I2, I2bis,
+//! Probe or Update Request, the validator of an R1 or R1bis. When it comes back, whoever is at the pair's other end has received it (RFC 5533
 //! section 7.2, RFC 4218).
 
 use std::collections::{BTreeSet, HashMap};
@@ -31,6 +31,7 @@ struct HostProofs {
 enum Secret {
     Initiator(u32),
     Probe(u32),
+    Update(u32),
     Validator(Vec<u8>),
 }
 
@@ -53,7 +54,10 @@ impl Proofs {
         let secret = match message {
             Message::I1(i1) => Secret::Initiator(i1.initiator_nonce),
             Message::I2(i2) => Secret::Initiator(i2.initiator_nonce),
+            Message::I2bis(i2bis) => Secret::Initiator(i2bis.initiator_nonce),
             Message::R1(r1) => Secret::Validator(r1.validator),
+            Message::R1bis(r1bis) => Secret::Validator(r1bis.validator),
+            Message::UpdateRequest(request) => Secret::Update(request.request_nonce),
             Message::Probe(probe) => match probe.report.sent.first() {
                 Some(record) => Secret::Probe(record.nonce),
                 None => return,
@@ -70,6 +74,8 @@ impl Proofs {
             Message::R1(r1) => vec![Secret::Initiator(r1.initiator_nonce)],
             Message::R2(r2) => vec![Secret::Initiator(r2.initiator_nonce)],
             Message::I2(i2) => vec![Secret::Validator(i2.validator)],
+            Message::I2bis(i2bis) => vec![Secret::Validator(i2bis.validator)],
+            Message::UpdateAcknowledgement(answer) => vec![Secret::Update(answer.request_nonce)],
             Message::Probe(probe) => {
                 let records = probe.report.received.iter();
                 records.map(|record| Secret::Probe(record.nonce)).collect()
