@@ -12,7 +12,9 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use shim6_core::cga::{HbaSet, Sec, SubnetPrefix};
 use shim6_core::wire::MAX_MESSAGE;
-use shim6_core::{ContextId, DataplaneUpdate, Endpoint, EndpointConfig, Identity, Instant, LimitsConfig, LocatorPair};
+use shim6_core::{
+    ContextId, DataplaneUpdate, Endpoint, EndpointConfig, Identity, Instant, LimitsConfig, LocatorPair, Rate,
+};
 
 pub(crate) fn rng(seed: u64) -> ChaCha12Rng {
     ChaCha12Rng::seed_from_u64(seed)
@@ -34,9 +36,10 @@ pub(crate) fn endpoint(rng: &mut dyn Rng) -> Endpoint {
             contexts: usize::MAX,
             contexts_per_peer: usize::MAX,
             transmit_queue: usize::MAX,
-            r1_per_second: u32::MAX,
-            r2_per_second: u32::MAX,
-            verifications_per_second: u32::MAX,
+            r1: Rate::UNLIMITED,
+            contexts_per_prefix: usize::MAX,
+            r2: Rate::UNLIMITED,
+            verifications: Rate::UNLIMITED,
             ..LimitsConfig::default()
         },
         ..EndpointConfig::default()

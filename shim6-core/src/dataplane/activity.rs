@@ -100,6 +100,22 @@ impl Activity {
         self.wake.store(mask, Relaxed);
     }
 
+    /// The same counts and time stamps, apart from this one from now on.
+    pub(crate) fn duplicate(&self) -> Self {
+        let copy = |value: &AtomicU64| AtomicU64::new(value.load(Relaxed));
+        Self {
+            sent_packets: copy(&self.sent_packets),
+            sent_octets: copy(&self.sent_octets),
+            received_packets: copy(&self.received_packets),
+            received_octets: copy(&self.received_octets),
+            last_sent: copy(&self.last_sent),
+            last_received: copy(&self.last_received),
+            first_unanswered: copy(&self.first_unanswered),
+            first_unreplied: copy(&self.first_unreplied),
+            wake: AtomicU8::new(self.wake.load(Relaxed)),
+        }
+    }
+
     fn take_wake(&self, direction: u8) -> bool {
         // The plain load keeps the common case free of a locked instruction.
         self.wake.load(Relaxed) & direction != 0 && self.wake.swap(0, Relaxed) & direction != 0

@@ -268,7 +268,7 @@ fn split_extensions(icmp_type: u8, words: u8, body: &[u8]) -> (&[u8], Option<&[u
 }
 
 /// The Shim6 header of a packet in error, the offset of the Next Header field that leads to it, and its own.
-fn shim6_header(quote: &[u8]) -> Result<(Inner<'_>, usize, usize), IcmpFault> {
+pub(crate) fn shim6_header(quote: &[u8]) -> Result<(Inner<'_>, usize, usize), IcmpFault> {
     // The reporter cut the packet off where its own got too long, and may have padded it.
     let length = IPV6_HEADER_LEN + usize::from(u16_at(quote, PAYLOAD_LENGTH).ok_or(IcmpFault::Truncated)?);
     let quote = quote.get(..length).unwrap_or(quote);
