@@ -11,12 +11,15 @@ use shim6_core::LocatorPair;
 use shim6_core::dataplane::{IPV6_HEADER_LEN, addresses};
 use shim6_core::reap::{Probe as Report, ProbeRecord, ProbeState};
 use shim6_core::wire::{
-    ContextTag, Error, ErrorCode, I1, I2, I2bis, Keepalive, Message, PROTOCOL, Probe, R1, R1bis, R2, UlidPair,
-    UpdateAcknowledgement, UpdateRequest, checksum, payload,
+    ContextTag, Error, ErrorCode, I1, I2, I2bis, Keepalive, Message, MessageType, PROTOCOL, Probe, R1, R1bis, R2,
+    UlidPair, UpdateAcknowledgement, UpdateRequest, checksum, payload,
 };
 
 use super::dice::{Dice, Stream};
-use super::packet::{UDP, control_of, control_packet, ipv6, shim6_offset};
+use super::link::Refusal;
+use super::packet::{
+    UDP, control_of, control_packet, control_type, ipv6, refusal, shim6_offset, unrecognized_next_header,
+};
 use super::pool::nobody;
 use super::scenario::{AdversaryPlan, Forgery};
 use super::trace::Origin;
@@ -165,6 +168,17 @@ impl Adversary {
                 payload::emit(tag, UDP, &mut header);
                 let octets = [&header[..], &self.octets(40)].concat();
                 return Some(ipv6(source, destination, PROTOCOL, &octets));
+            }
+            Forgery::IcmpError => {
+                let packet = self
+                    .recall()
+                    .filter(|packet| control_type(packet) != Some(MessageType::I1))?;
+                let router = nobody(self.dice.below(usize::from(THIRD_PARTIES)) as u16);
+                return match self.dice.below(3) {
+                    0 => refusal(router, Refusal::Unreachable, &packet),
+                    1 => refusal(router, Refusal::TooBig(1280), &packet),
+                    _ => unrecognized_next_header(&packet),
+                };
             }
             Forgery::Garbage => {
                 let units = self.dice.between(1..=20) as usize;

@@ -1,17 +1,15 @@
 //! A host: a real endpoint and a real packet path, or none, and what goes in and out of them.
 
-use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
-use std::sync::Arc;
 
-use shim6_core::dataplane::{Inbound, Observed, Outbound, PAYLOAD_HEADER_LEN, addresses};
-use shim6_core::wire::{ContextTag, MAX_MESSAGE, PROTOCOL};
+use shim6_core::dataplane::{Inbound, Observed, Outbound, PAYLOAD_HEADER_LEN, addresses, icmp};
+use shim6_core::wire::{ContextTag, MAX_MESSAGE, MessageType, PROTOCOL};
 use shim6_core::{
-    ContextId, ContextState, Dataplane, DataplaneUpdate, Endpoint, EndpointConfig, Event, Flow, Instant, LimitsConfig,
-    LocatorPair,
+    ContextId, ContextInfo, ContextState, Dataplane, Endpoint, EndpointConfig, Event, Identity, Instant, LimitsConfig,
+    LocatorPair, ReapState,
 };
 
-use super::packet::{ICMPV6, control_type, ipv6, shim6_offset, unrecognized_next_header, upper_layer};
+use super::packet::{control_type, ipv6, shim6_offset, unrecognized_next_header};
 use super::pool::Owner;
 use super::scenario::{HostPlan, Sabotage};
 
@@ -39,16 +37,20 @@ pub struct ContextView {
     pub ulids: LocatorPair,
     /// Its state.
     pub state: ContextState,
+    /// REAP's state.
+    pub reap: ReapState,
     /// The pair that its payload uses.
     pub locators: LocatorPair,
-    /// CT(local), where it is known.
-    pub local_tag: Option<ContextTag>,
+    /// CT(local).
+    pub local_tag: ContextTag,
     /// CT(peer), where it is known.
     pub peer_tag: Option<ContextTag>,
     /// The Forked Instance Identifier.
     pub forked_instance: u32,
     /// Ls(peer).
     pub peer_locators: Vec<Ipv6Addr>,
+    /// Whether the peer has not acknowledged the newest locators of this host.
+    pub updating: bool,
 }
 
 /// One host of a world.
@@ -60,6 +62,10 @@ pub struct Host {
     locators: Vec<Ipv6Addr>,
     /// Whether each locator's uplink works.
     up: Vec<bool>,
+    /// Whether the host has each of its locators.
+    present: Vec<bool>,
+    /// How often that changed.
+    identities: u32,
     /// Whether the endpoint was told that it does not.
     told_down: Vec<bool>,
     stack: Option<Stack>,
@@ -74,8 +80,6 @@ pub struct Host {
 struct Stack {
     endpoint: Endpoint,
     dataplane: Dataplane,
-    /// What the endpoint published last for each context.
-    flows: BTreeMap<ContextId, Arc<Flow>>,
 }
 
 impl Host {
@@ -88,6 +92,8 @@ impl Host {
             plan: plan.clone(),
             owner,
             up: vec![true; locators.len()],
+            present: vec![true; locators.len()],
+            identities: 0,
             told_down: vec![false; locators.len()],
             locators,
             stack: None,
@@ -120,7 +126,8 @@ impl Host {
 
     /// Whether the uplink of this address works.
     pub fn is_up(&self, address: Ipv6Addr) -> bool {
-        self.running && (self.locators.iter().zip(&self.up)).any(|(&locator, &up)| locator == address && up)
+        let index = self.locators.iter().position(|&locator| locator == address);
+        self.running && index.is_some_and(|index| self.up[index] && self.present[index])
     }
 
     /// Its endpoint; none while it is crashed, and without Shim6.
@@ -136,12 +143,14 @@ impl Host {
     /// All contexts, by their names.
     pub fn contexts(&self) -> Vec<ContextView> {
         let Some(stack) = &self.stack else { return Vec::new() };
-        let mut contexts: Vec<_> = stack.endpoint.contexts().map(|info| stack.view(info)).collect();
+        let mut contexts: Vec<_> = stack.endpoint.contexts().map(ContextView::from).collect();
         contexts.sort_by_key(|context| context.id);
         match self.plan.sabotage {
             Some(Sabotage::ReuseLocalTag) => {
-                let tag = contexts.first().and_then(|context| context.local_tag);
-                contexts.iter_mut().for_each(|context| context.local_tag = tag);
+                let tag = contexts.first().map(|context| context.local_tag);
+                contexts
+                    .iter_mut()
+                    .for_each(|context| context.local_tag = tag.unwrap_or(context.local_tag));
             }
             Some(Sabotage::ConfusePeers) => {
                 let tag = contexts.first().and_then(|context| context.peer_tag);
@@ -158,9 +167,9 @@ impl Host {
         contexts
     }
 
-    /// The context of a ULID pair, instance 0.
-    pub fn context(&self, ulids: LocatorPair) -> Option<ContextView> {
-        (self.contexts().into_iter()).find(|context| context.ulids == ulids && context.forked_instance == 0)
+    /// The context of a ULID pair and an instance.
+    pub fn context(&self, ulids: LocatorPair, instance: u32) -> Option<ContextView> {
+        (self.contexts().into_iter()).find(|context| context.ulids == ulids && context.forked_instance == instance)
     }
 
     /// When its endpoint wants to be called.
@@ -186,7 +195,6 @@ impl Host {
             Stack {
                 endpoint: Endpoint::new(self.effective_config(), identity, seed),
                 dataplane: Dataplane::default(),
-                flows: BTreeMap::new(),
             }
         });
         let down: Vec<_> = (0..self.locators.len())
@@ -196,6 +204,29 @@ impl Host {
             down.iter()
                 .for_each(|&index| endpoint.handle_locator(now, locators[index], false));
         })
+    }
+
+    /// Gives it those of its locators that are there from now on, by index. The others' uplinks do not work.
+    ///
+    /// # Panics
+    /// When no member of its HBA set is among them.
+    pub fn set_identity(&mut self, now: Instant, present: &[bool]) -> Outputs {
+        assert!(present[..self.plan.members].contains(&true), "a host without a ULID");
+        self.present.copy_from_slice(present);
+        self.identities += 1;
+        let identity = self.identity();
+        self.command(|endpoint, _| endpoint.set_identity(now, identity))
+    }
+
+    /// Whether it has each of its locators at present.
+    pub fn present(&self) -> &[bool] {
+        &self.present
+    }
+
+    /// What it is at present. The generation of the locator list is another one each time and in each life.
+    fn identity(&self) -> Identity {
+        let seed = u64::from(self.boots) << 32 | u64::from(self.identities) << 8 | self.number as u64;
+        self.owner.identity(|index| self.present[index], seed)
     }
 
     /// Switches it off: all is forgotten.
@@ -237,30 +268,38 @@ impl Host {
         outputs
     }
 
-    /// An application's packet, as in a daemon: steered flows pass through the packet path, others are only observed.
-    pub fn send(&mut self, now: Instant, packet: &[u8]) -> Outputs {
+    /// An application's packet for an instance of its ULID pair, as in a daemon: what is steered, or belongs to a forked
+    /// instance, passes through the packet path, other packets are only observed.
+    pub fn send(&mut self, now: Instant, instance: u32, packet: &[u8]) -> Outputs {
         let mut outputs = Outputs::default();
         let pair = addresses(packet).map(|(local, peer)| LocatorPair { local, peer });
         let (Some(stack), Some(ulids)) = (&mut self.stack, pair) else {
             outputs.payload = Some(packet.to_vec());
             return outputs;
         };
-        let steered = stack.dataplane.flow(ulids).is_some_and(|flow| flow.is_steered());
+        let steered = instance != 0 || stack.dataplane.flow(ulids).is_some_and(|flow| flow.is_steered());
         let mut buffer = [&[0; PAYLOAD_HEADER_LEN], packet].concat();
-        let (start, wake) = if steered {
-            match stack.dataplane.outbound(&mut buffer, PAYLOAD_HEADER_LEN, now) {
-                Outbound::Rewritten { start, flow, wake } => (start, wake.then_some(flow.context)),
-                _ => {
-                    outputs.dropped += 1;
-                    return outputs;
-                }
-            }
-        } else {
-            let observed = stack
+        let outbound = steered.then(|| {
+            stack
                 .dataplane
-                .observe(ulids.local, ulids.peer, true, packet.len(), now);
-            (PAYLOAD_HEADER_LEN, woken(observed))
+                .outbound_on(instance, &mut buffer, PAYLOAD_HEADER_LEN, now)
+        });
+        let (start, wake) = match outbound {
+            Some(Outbound::Rewritten { start, flow, wake }) => (start, wake.then_some(flow.context)),
+            Some(Outbound::Unchanged { flow, wake }) => (PAYLOAD_HEADER_LEN, wake.then_some(flow.context)),
+            // As long as there is no such instance.
+            None | Some(Outbound::NoContext) => {
+                let observed = stack
+                    .dataplane
+                    .observe(ulids.local, ulids.peer, true, packet.len(), now);
+                (PAYLOAD_HEADER_LEN, woken(observed))
+            }
+            Some(Outbound::NotPayload | Outbound::Malformed(_)) => {
+                outputs.dropped += 1;
+                return outputs;
+            }
         };
+        let steered = start < PAYLOAD_HEADER_LEN;
         let mut packet = buffer.split_off(start);
         if let (true, Some(Sabotage::Divert(elsewhere))) = (steered, self.plan.sabotage) {
             packet[24..40].copy_from_slice(&elsewhere.octets());
@@ -285,7 +324,6 @@ impl Host {
             outputs.dropped += 1;
             return outputs;
         };
-        let is_icmp = upper_layer(&packet).is_some_and(|(protocol, _)| protocol == ICMPV6);
         if self.plan.sabotage == Some(Sabotage::Deaf) && is_an_end(&packet) {
             return outputs;
         }
@@ -301,25 +339,25 @@ impl Host {
                 outputs.delivered.push(packet);
                 stack.wake(now, wake);
             }
-            Inbound::Control { start } => {
+            // Its tag is one that the packet path does not know, or it is a control message.
+            Inbound::NoContext | Inbound::Control { .. } => {
                 self.last_control = Some(LocatorPair::new(destination, source));
                 let before = outputs.packets.len();
-                stack
-                    .endpoint
-                    .handle_message(now, source, destination, &packet[start..]);
+                stack.endpoint.handle_packet(now, &packet);
                 stack.drain(&mut outputs);
                 if self.plan.sabotage == Some(Sabotage::Amplify) {
                     let replies = outputs.packets[before..].to_vec();
                     (0..9).for_each(|_| outputs.packets.extend(replies.clone()));
                 }
             }
-            Inbound::NotShim6 if is_icmp => outputs.delivered.push(packet),
+            // An error about a packet that the endpoint has changed or made.
+            Inbound::NotShim6 if icmp::parse(&packet).is_ok() => stack.endpoint.handle_packet(now, &packet),
             Inbound::NotShim6 => {
                 let observed = stack.dataplane.observe(source, destination, false, packet.len(), now);
                 stack.wake(now, woken(observed));
                 outputs.delivered.push(packet);
             }
-            Inbound::NoContext | Inbound::Malformed(_) => outputs.dropped += 1,
+            Inbound::Malformed(_) => outputs.dropped += 1,
         }
         stack.drain(&mut outputs);
         outputs
@@ -331,6 +369,10 @@ impl Host {
                 limits: LimitsConfig::default(),
                 ..self.plan.config.clone()
             },
+            Some(Sabotage::Hasty) => EndpointConfig {
+                quiescence: self.plan.config.quiescence / 100,
+                ..self.plan.config.clone()
+            },
             _ => self.plan.config.clone(),
         }
     }
@@ -340,10 +382,6 @@ impl Stack {
     /// In the order that `Endpoint` asks for.
     fn drain(&mut self, outputs: &mut Outputs) {
         while let Some(update) = self.endpoint.poll_dataplane() {
-            match &update {
-                DataplaneUpdate::Insert(flow) => drop(self.flows.insert(flow.context, flow.clone())),
-                DataplaneUpdate::Remove(flow) => drop(self.flows.remove(&flow.context)),
-            }
             self.dataplane.apply(update);
         }
         let mut buffer = [0; MAX_MESSAGE];
@@ -352,6 +390,10 @@ impl Stack {
             outputs
                 .packets
                 .push(ipv6(transmit.source, transmit.destination, PROTOCOL, message));
+        }
+        let mut buffer = [0; 1280];
+        while let Some(length) = self.endpoint.poll_deliver(&mut buffer) {
+            outputs.delivered.push(buffer[..length].to_vec());
         }
         while let Some(event) = self.endpoint.poll_event() {
             outputs.events.push(event);
@@ -363,28 +405,30 @@ impl Stack {
             self.endpoint.handle_activity(now, context);
         }
     }
+}
 
-    fn view(&self, info: shim6_core::ContextInfo) -> ContextView {
-        let flow = self.flows.get(&info.id);
-        ContextView {
+impl From<ContextInfo> for ContextView {
+    fn from(info: ContextInfo) -> Self {
+        Self {
             id: info.id,
             ulids: info.ulids,
             state: info.state,
+            reap: info.reap,
             locators: info.locators,
-            local_tag: flow.map(|flow| flow.local_tag),
-            peer_tag: flow.map(|flow| flow.peer_tag),
-            forked_instance: flow.map_or(0, |flow| flow.forked_instance),
+            local_tag: info.local_tag,
+            peer_tag: info.peer_tag,
+            forked_instance: info.forked_instance,
             peer_locators: info.peer_locators,
+            updating: info.updating,
         }
     }
 }
 
 /// Whether a packet is a message without which no exchange and no exploration ends.
 fn is_an_end(packet: &[u8]) -> bool {
-    use shim6_core::wire::MessageType;
     matches!(
         control_type(packet),
-        Some(MessageType::R2 | MessageType::I2 | MessageType::PROBE)
+        Some(MessageType::R2 | MessageType::I2 | MessageType::I2BIS | MessageType::PROBE)
     )
 }
 

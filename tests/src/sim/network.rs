@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shim6_core::LocatorPair;
 use shim6_core::dataplane::addresses;
+use shim6_core::{CloseReason, Event, LocatorPair};
 
 use super::host::Outputs;
-use super::invariants::{Delivery, Violation};
+use super::invariants::{Delivery, Invariant, Violation};
 use super::link::{Arrival, Fate};
 use super::packet::{datagram, refusal};
 use super::pool::nobody;
@@ -87,6 +87,7 @@ impl World {
     ) -> Result<(), Violation> {
         self.check_replies(host, &outputs, trigger)?;
         for event in outputs.events {
+            self.check_teardown(host, &event)?;
             self.trace.push(self.now, What::Said(host, event));
         }
         for packet in outputs.packets {
@@ -96,6 +97,32 @@ impl World {
             self.deliver(host, &packet, trigger)?;
         }
         self.check_host(host)
+    }
+
+    /// A context that is torn down for quiescence was quiet for as long as its host's plan says.
+    fn check_teardown(&self, host: usize, event: &Event) -> Result<(), Violation> {
+        let &Event::Closed {
+            ulids,
+            reason: CloseReason::Quiescent,
+            ..
+        } = event
+        else {
+            return Ok(());
+        };
+        // Payload of an instance is not told from that of another here.
+        let mut sessions = (0..).zip(&self.scenario.sessions);
+        let is_forked = sessions.any(|(index, session)| {
+            session.instance != 0 && [false, true].iter().any(|&reverse| self.ulids(index, reverse) == ulids)
+        });
+        let quiet = self.last_payload.get(&(host, ulids)).map(|&last| self.now - last);
+        let bound = self.hosts[host].plan().config.quiescence;
+        match quiet.filter(|&quiet| quiet < bound && !is_forked) {
+            None => Ok(()),
+            Some(quiet) => {
+                let what = format!("h{host} tears {ulids} down {quiet:?} after its last payload, not after {bound:?}");
+                Err(Violation::new(Invariant::Quiescence, what))
+            }
+        }
     }
 
     fn check_replies(&mut self, host: usize, outputs: &Outputs, trigger: Option<&InFlight>) -> Result<(), Violation> {
@@ -112,9 +139,15 @@ impl World {
         }
     }
 
-    /// A host's application sends a datagram.
-    pub(super) fn send_payload(&mut self, host: usize, ulids: LocatorPair, packet: &[u8]) -> Result<(), Violation> {
-        let mut outputs = self.hosts[host].send(self.now, packet);
+    /// A host's application sends a datagram of an instance.
+    fn send_payload(
+        &mut self,
+        host: usize,
+        (ulids, instance): (LocatorPair, u32),
+        packet: &[u8],
+    ) -> Result<(), Violation> {
+        self.last_payload.insert((host, ulids), self.now);
+        let mut outputs = self.hosts[host].send(self.now, instance, packet);
         if let Some(payload) = outputs.payload.take() {
             let host_of = |address| self.owners.get(&address).map(|locator| locator.host);
             let belongs = |one, other| host_of(one).is_some() && host_of(one) == host_of(other);
@@ -210,6 +243,8 @@ impl World {
         let delivery = self.ledger.deliver(self.now, receiver, packet, trust)?;
         if let Delivery::Datagram { number, port, first } = delivery {
             self.trace.push(self.now, What::Delivered(host, number));
+            let ulids = self.ledger.datagrams()[number as usize].ulids.seen_by_peer();
+            self.last_payload.insert((host, ulids), self.now);
             if first && port == super::traffic::WANTS_REPLY {
                 return self.reply(number);
             }
@@ -232,7 +267,8 @@ impl World {
             packet: packet.clone(),
             arrived: None,
         });
-        self.send_payload(host, ulids, &packet)
+        let instance = self.scenario.sessions[session].instance;
+        self.send_payload(host, (ulids, instance), &packet)
     }
 }
 

@@ -1,11 +1,13 @@
 //! Worlds at random.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use shim6_core::{EndpointConfig, EstablishmentConfig, LimitsConfig, ReapConfig};
+use shim6_core::wire::{Preference, PreferenceFlags};
+use shim6_core::{EndpointConfig, EstablishmentConfig, LimitsConfig, Rate, ReapConfig, UpdateConfig};
 
 use super::dice::{Dice, Stream};
-use super::link::Link;
+use super::link::{Link, Refusal};
 use super::pool::Locator;
 use super::scenario::{Action, AdversaryPlan, Forgery, HostPlan, Kind, Protect, Scenario, Session};
 
@@ -51,17 +53,42 @@ fn config(dice: &mut Dice) -> EndpointConfig {
             i1_retries_max: dice.between(1..=3) as u32,
             i2_timeout: dice.millis(200..=1_000),
             i2_retries_max: dice.between(1..=2) as u32,
+            i2bis_timeout: dice.millis(200..=1_000),
+            i2bis_retries_max: dice.between(1..=2) as u32,
             no_r1_holddown: dice.millis(500..=5_000),
+            icmp_holddown: dice.millis(1_000..=10_000),
             validator_lifetime: dice.millis(1_000..=30_000),
         },
+        update: UpdateConfig {
+            timeout: dice.millis(200..=1_000),
+            max_timeout: dice.millis(1_000..=4_000),
+        },
+        quiescence: if dice.chance(300) {
+            dice.millis(1_000..=5_000)
+        } else {
+            Duration::from_secs(7_440)
+        },
+        deliver_all_icmp: dice.chance(500),
         limits: LimitsConfig {
             contexts: dice.between(8..=40) as usize,
             contexts_per_peer: dice.between(4..=16) as usize,
-            r1_per_second: dice.between(20..=200) as u32,
-            r2_per_second: dice.between(20..=200) as u32,
-            errors_per_second: dice.between(1..=10) as u32,
+            idle_before_eviction: dice.millis(500..=5_000),
+            counted_prefixes: 16,
+            r1: rate(dice, 20..=200),
+            r2: rate(dice, 20..=200),
+            r1bis: rate(dice, 20..=200),
+            errors: rate(dice, 1..=10),
             ..LimitsConfig::default()
         },
+    }
+}
+
+/// A site of the worlds is a host: what one host may ask for is what all may.
+fn rate(dice: &mut Dice, range: RangeInclusive<u64>) -> Rate {
+    let total = dice.between(range) as u32;
+    Rate {
+        total,
+        per_prefix: total,
     }
 }
 
@@ -103,6 +130,7 @@ fn sessions(dice: &mut Dice, hosts: &[HostPlan]) -> Vec<Session> {
             kind: *dice.pick(&[Kind::OneWay, Kind::Replies, Kind::BothWays, Kind::BothWays]),
             protect: *dice.pick(&[Protect::Initiator, Protect::Both, Protect::Both]),
             octets: *dice.pick(&[40, 400, 1_200]),
+            instance: if dice.chance(50) { dice.between(1..=3) as u32 } else { 0 },
         });
     }
     sessions
@@ -124,6 +152,7 @@ fn link(dice: &mut Dice) -> Link {
         } else {
             Duration::ZERO
         },
+        refusal: dice.chance(50).then_some(Refusal::TooBig(1280)),
         loss,
         duplication,
         reordering,
@@ -152,7 +181,8 @@ fn script(dice: &mut Dice, hosts: &[HostPlan], sessions: &[Session], horizon: Du
                     same_seed: false,
                 },
             )),
-            70..85 => {
+            70..78 => identity(dice, hosts, sessions, at, &mut script),
+            78..85 => {
                 let locator = any_locator(dice, hosts);
                 let told = dice.chance(700);
                 let set = |up| Action::SetLocator { locator, up, told };
@@ -165,7 +195,8 @@ fn script(dice: &mut Dice, hosts: &[HostPlan], sessions: &[Session], horizon: Du
                     at,
                     match other {
                         85..92 => Action::Close { session, reverse },
-                        92..96 => Action::Establish { session, reverse },
+                        92..94 => Action::Establish { session, reverse },
+                        94..97 => preferences(dice, hosts),
                         _ => Action::SetSession {
                             session,
                             running: dice.chance(300),
@@ -189,14 +220,55 @@ fn cut(dice: &mut Dice, hosts: &[HostPlan], sessions: &[Session], at: Duration, 
     let directions = *dice.pick(&[[true, false], [false, true], [true, true], [true, true]]);
     let mended = dice.chance(600).then(|| at + dice.millis(100..=8_000));
     let clean = Link::clean(dice.millis(1..=150));
+    let dead = Link {
+        refusal: dice.chance(200).then_some(Refusal::Unreachable),
+        ..Link::dead()
+    };
     for (from, to) in [(from, to), (to, from)]
         .into_iter()
         .zip(directions)
         .filter_map(|(pair, is)| is.then_some(pair))
     {
         let set = |link| Action::SetLink { from, to, link };
-        script.push((at, set(Link::dead())));
+        script.push((at, set(dead)));
         script.extend(mended.map(|at| (at, set(clean))));
+    }
+}
+
+/// A host loses some of its locators and gets them back later. Its ULIDs in use stay.
+fn identity(
+    dice: &mut Dice,
+    hosts: &[HostPlan],
+    sessions: &[Session],
+    at: Duration,
+    script: &mut Vec<(Duration, Action)>,
+) {
+    let host = dice.below(hosts.len());
+    let in_use = |index| {
+        let ends = sessions.iter().flat_map(|session| [session.from, session.to]);
+        index == 0 || ends.into_iter().any(|ulid| ulid == Locator { host, index })
+    };
+    let present: Vec<_> = (0..hosts[host].locators())
+        .map(|index| in_use(index) || dice.chance(400))
+        .collect();
+    let all = vec![true; present.len()];
+    script.push((at, Action::SetIdentity { host, present }));
+    if dice.chance(700) {
+        let again = Action::SetIdentity { host, present: all };
+        script.push((at + dice.millis(0..=8_000), again));
+    }
+}
+
+fn preferences(dice: &mut Dice, hosts: &[HostPlan]) -> Action {
+    let host = dice.below(hosts.len());
+    let preference = |dice: &mut Dice| Preference {
+        flags: PreferenceFlags(dice.below(4) as u8),
+        priority: dice.below(4) as u8,
+        weight: dice.below(4) as u8,
+    };
+    Action::SetPreferences {
+        host,
+        preferences: (0..hosts[host].locators()).map(|_| preference(dice)).collect(),
     }
 }
 

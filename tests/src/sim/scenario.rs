@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use shim6_core::EndpointConfig;
+use shim6_core::wire::Preference;
 
 use super::link::Link;
 use super::pool::Locator;
@@ -103,6 +104,8 @@ pub struct Session {
     pub protect: Protect,
     /// Octets of data at most.
     pub octets: usize,
+    /// The Forked Instance Identifier that both ends' applications name; 0 for none (RFC 5533 section 12.4).
+    pub instance: u32,
 }
 
 /// Who sends in a session.
@@ -173,6 +176,20 @@ pub enum Action {
         /// Whether it is the session's second host.
         reverse: bool,
     },
+    /// A host has only those of its locators from now on, by index. One of its HBA set has to be among them.
+    SetIdentity {
+        /// The host.
+        host: usize,
+        /// Whether it has each of its locators.
+        present: Vec<bool>,
+    },
+    /// A host prefers its locators in this way.
+    SetPreferences {
+        /// The host.
+        host: usize,
+        /// By index.
+        preferences: Vec<Preference>,
+    },
     /// The applications of a session pause or go on.
     SetSession {
         /// Index of the session.
@@ -226,6 +243,8 @@ pub enum Forgery {
     Error,
     /// Payload with a tag that nobody has.
     Payload,
+    /// An ICMPv6 error about something that was seen, but for an I1: who sees that can speak for its peer.
+    IcmpError,
     /// A Shim6 message with a right checksum and nothing else right.
     Garbage,
     /// A message that was seen, with a few octets changed and the checksum mended.
@@ -248,6 +267,7 @@ impl Forgery {
         Self::ProbeFromElsewhere,
         Self::Error,
         Self::Payload,
+        Self::IcmpError,
         Self::Garbage,
         Self::Mutation,
     ];
@@ -278,4 +298,6 @@ pub enum Sabotage {
     Deaf,
     /// Wants to be called again at once, for ever.
     Restless,
+    /// Its endpoint tears contexts down after a hundredth of the time that its plan says.
+    Hasty,
 }

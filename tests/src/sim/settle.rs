@@ -7,7 +7,7 @@ use shim6_core::{ContextState, Instant, LocatorPair};
 use super::failure::Failure;
 use super::invariants::{Invariant, Violation};
 use super::link::Link;
-use super::scenario::{Kind, Protect, Session};
+use super::scenario::{Action, Kind, Protect, Session};
 use super::world::{Summary, World};
 
 /// The delay of all paths in the end.
@@ -70,10 +70,15 @@ impl World {
         self.running.fill(true);
         for host in 0..self.hosts.len() {
             self.start(host, false).map_err(|violation| self.failure(violation))?;
-            for index in 0..self.hosts[host].locators().len() {
+            let count = self.hosts[host].locators().len();
+            for index in 0..count {
                 let outputs = self.hosts[host].set_locator(self.now, index, true, true);
                 self.finish(host, outputs, None)
                     .map_err(|violation| self.failure(violation))?;
+            }
+            if self.hosts[host].present().contains(&false) {
+                let present = vec![true; count];
+                self.perform(Action::SetIdentity { host, present })?;
             }
         }
         Ok(())
@@ -100,12 +105,12 @@ impl World {
     /// What the ends of a session know of each other.
     pub fn agreement(&self, session: usize) -> Agreement {
         let settled = |reverse| {
-            let context = self.hosts[self.end_of(session, reverse)].context(self.ulids(session, reverse))?;
+            let context = self.context(session, reverse)?;
             (context.state == ContextState::Established).then_some(context)
         };
         match (settled(false), settled(true)) {
             (None, None) => Agreement::Neither,
-            (Some(a), Some(b)) if a.local_tag == b.peer_tag && a.peer_tag == b.local_tag => Agreement::Both,
+            (Some(a), Some(b)) if Some(a.local_tag) == b.peer_tag && a.peer_tag == Some(b.local_tag) => Agreement::Both,
             (Some(a), Some(b)) => Agreement::Differ {
                 steered: a.locators != a.ulids || b.locators != b.ulids,
             },
@@ -184,28 +189,20 @@ impl World {
 
     fn describe_end(&self, session: usize, reverse: bool) -> String {
         let number = self.end_of(session, reverse);
-        let host = &self.hosts[number];
-        let ulids = self.ulids(session, reverse);
-        match host.context(ulids) {
-            Some(context) => {
-                let reap = host
-                    .endpoint()
-                    .and_then(|endpoint| Some(endpoint.context(context.id)?.reap));
-                format!("h{number} has {context:?} {reap:?}")
-            }
-            None => format!("h{number} has no context for {ulids}"),
+        match self.context(session, reverse) {
+            Some(context) => format!("h{number} has {context:?}"),
+            None => format!("h{number} has no context for {}", self.ulids(session, reverse)),
         }
     }
 
     /// The path of a session's payload dies, in one direction or both; it has to flow again on another.
     fn examine(&mut self, session: usize) -> Result<(), Box<Failure>> {
         let ends = [false, true].map(|reverse| {
-            let ulids = self.ulids(session, reverse);
-            let context = self.hosts[self.end_of(session, reverse)].context(ulids);
-            context.map_or(ulids, |context| context.locators)
+            let context = self.context(session, reverse);
+            context.map_or(self.ulids(session, reverse), |context| context.locators)
         });
         let has_choice = [false, true].iter().all(|&reverse| {
-            let context = self.hosts[self.end_of(session, reverse)].context(self.ulids(session, reverse));
+            let context = self.context(session, reverse);
             let local = self.hosts[self.end_of(session, reverse)].locators().len();
             context.is_some_and(|context| local * context.peer_locators.len() > 2)
         });
@@ -254,7 +251,8 @@ impl World {
         let bounds = self.scenario.hosts.iter().map(|plan| {
             let (establishment, reap) = (&plan.config.establishment, &plan.config.reap);
             let exchange = establishment.i1_timeout * (2 << establishment.i1_retries_max)
-                + establishment.i2_timeout * (2 << establishment.i2_retries_max);
+                + establishment.i2_timeout * (2 << establishment.i2_retries_max)
+                + establishment.i2bis_timeout * (2 << establishment.i2bis_retries_max);
             exchange * 3
                 + establishment.no_r1_holddown * 2
                 + reap.send_timeout * 8

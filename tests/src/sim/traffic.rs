@@ -46,8 +46,7 @@ impl World {
             Protect::Initiator => !reverse,
             Protect::Both => true,
         };
-        let ulids = self.ulids(session, reverse);
-        if wants_context && triggers && self.hosts[host].context(ulids).is_none() {
+        if wants_context && triggers && self.context(session, reverse).is_none() {
             self.establish(session, reverse)?;
         }
         let port = if kind == Kind::Replies {

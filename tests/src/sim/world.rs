@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use shim6_core::{Instant, LocatorPair};
@@ -9,7 +10,7 @@ use shim6_core::{Instant, LocatorPair};
 use super::adversary::Adversary;
 use super::dice::{Dice, Stream};
 use super::failure::Failure;
-use super::host::Host;
+use super::host::{ContextView, Host};
 use super::invariants::{Invariant, Ledger, Proofs, Replies, Violation, check_contexts};
 use super::link::Links;
 use super::network::{Filter, InFlight};
@@ -42,6 +43,8 @@ pub struct World {
     pub(super) replies: Vec<Replies>,
     pub(super) trace: Trace,
     pub(super) filter: Option<Filter>,
+    /// When each host last had payload with its applications' peers: sent, or delivered.
+    pub(super) last_payload: BTreeMap<(usize, LocatorPair), Instant>,
     /// Sessions that do not pause.
     pub(super) running: Vec<bool>,
     /// Whether the script is over, done or not.
@@ -109,6 +112,7 @@ impl World {
             },
             filter: None,
             running: vec![true; scenario.sessions.len()],
+            last_payload: BTreeMap::new(),
             mended: false,
             hosts,
             queue: BTreeMap::new(),
@@ -171,6 +175,12 @@ impl World {
     /// What a host sent because of spoofed packets.
     pub fn replies(&self, host: usize) -> &Replies {
         &self.replies[host]
+    }
+
+    /// A host's context of a session.
+    pub fn context(&self, session: usize, reverse: bool) -> Option<ContextView> {
+        let (host, ulids) = (self.end_of(session, reverse), self.ulids(session, reverse));
+        self.hosts[host].context(ulids, self.scenario.sessions[session].instance)
     }
 
     /// The address of a locator.
@@ -345,11 +355,23 @@ impl World {
             }
             Action::Establish { session, reverse } => return self.establish(session, reverse),
             Action::Close { session, reverse } => {
-                let (host, ulids) = (self.end_of(session, reverse), self.ulids(session, reverse));
-                if let Some(context) = self.hosts[host].context(ulids) {
+                let host = self.end_of(session, reverse);
+                if let Some(context) = self.context(session, reverse) {
                     let outputs = self.hosts[host].command(|endpoint, _| endpoint.close(context.id));
                     return self.finish(host, outputs, None);
                 }
+            }
+            Action::SetIdentity { host, present } => {
+                let outputs = self.hosts[host].set_identity(self.now, &present);
+                return self.finish(host, outputs, None);
+            }
+            Action::SetPreferences { host, preferences } => {
+                let now = self.now;
+                let outputs = self.hosts[host].command(|endpoint, locators| {
+                    let preferences: Vec<_> = locators.iter().copied().zip(preferences).collect();
+                    endpoint.set_preferences(now, &preferences);
+                });
+                return self.finish(host, outputs, None);
             }
             Action::SetSession { session, running } => self.running[session] = running,
         }
@@ -359,8 +381,12 @@ impl World {
     /// Sets up a context, as far as the endpoint lets it: why it does not is in its own tests.
     pub(super) fn establish(&mut self, session: usize, reverse: bool) -> Result<(), Violation> {
         let (host, ulids, now) = (self.end_of(session, reverse), self.ulids(session, reverse), self.now);
+        let instance = NonZeroU32::new(self.scenario.sessions[session].instance);
         let outputs = self.hosts[host].command(|endpoint, _| {
-            let _ = endpoint.establish(now, ulids);
+            let _ = match instance {
+                None => endpoint.establish(now, ulids),
+                Some(instance) => endpoint.fork(now, ulids, instance),
+            };
         });
         self.finish(host, outputs, None)
     }

@@ -21,9 +21,8 @@ pub fn check_contexts(host: &Host) -> Result<(), Violation> {
 fn check_local_tags(contexts: &[ContextView]) -> Result<(), Violation> {
     let mut seen = BTreeMap::new();
     for context in contexts {
-        if let Some(tag) = context.local_tag
-            && let Some(other) = seen.insert(tag, context.id)
-        {
+        let tag = context.local_tag;
+        if let Some(other) = seen.insert(tag, context.id) {
             let what = format!("contexts {other} and {} both have CT(local) {tag}", context.id);
             return Err(Violation::new(Invariant::UniqueTags, what));
         }
@@ -48,7 +47,7 @@ fn check_peer_tags(contexts: &[ContextView]) -> Result<(), Violation> {
 
 /// Whether packets with CT(peer) may be sent in this state.
 fn is_settled(state: ContextState) -> bool {
-    state == ContextState::Established
+    matches!(state, ContextState::Established | ContextState::I2bisSent)
 }
 
 fn check_bounds(host: &Host, contexts: &[ContextView]) -> Result<(), Violation> {
@@ -64,10 +63,12 @@ fn check_bounds(host: &Host, contexts: &[ContextView]) -> Result<(), Violation> 
         .max()
         .unwrap_or(0);
     let flows = host.dataplane().map_or(0, |dataplane| dataplane.len());
+    let failures = host.endpoint().map_or(0, |endpoint| endpoint.failures().count());
     let broken = [
         ("contexts", contexts.len(), limits.contexts),
         ("contexts with one peer", most, limits.contexts_per_peer),
         ("locators of a peer", locators, limits.peer_locators),
+        ("peers that are left alone", failures, limits.holddowns),
         ("flows of so many contexts", flows, contexts.len()),
     ];
     match broken.into_iter().find(|(_, found, bound)| found > bound) {

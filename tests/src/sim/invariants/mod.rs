@@ -28,6 +28,8 @@ pub enum Invariant {
     Replies,
     /// Contexts and memories of peers stay within their configured bounds.
     Bounds,
+    /// No context is torn down for quiescence while payload flows (section 9).
+    Quiescence,
     /// When the network works, both ends come to agree and payload flows.
     Liveness,
     /// Time goes on.
@@ -45,6 +47,7 @@ impl fmt::Display for Invariant {
             Self::Locators => "verified and tested locators",
             Self::Replies => "bounded replies",
             Self::Bounds => "bounded state",
+            Self::Quiescence => "no teardown under traffic",
             Self::Liveness => "liveness",
             Self::Progress => "progress of time",
             Self::NoPanic => "no panic",

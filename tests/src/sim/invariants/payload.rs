@@ -6,7 +6,7 @@ use shim6_core::dataplane::IPV6_HEADER_LEN;
 use shim6_core::{Instant, LocatorPair};
 
 use super::{Invariant, Violation};
-use crate::sim::packet::{NotDatagram, describe, read_datagram};
+use crate::sim::packet::{ICMPV6, NotDatagram, describe, read_datagram, upper_layer};
 use crate::sim::trace::Origin;
 
 /// A datagram as its application sent it.
@@ -89,6 +89,13 @@ impl Ledger {
     ) -> Result<Delivery, Violation> {
         let wrong = |what: String| Err(Violation::new(Invariant::Payload, format!("h{host} delivers {what}")));
         let honest = matches!(origin, Origin::Host(_) | Origin::Replayed) && !damaged;
+        if let Some((ICMPV6, offset)) = upper_layer(packet) {
+            let quote = packet.get(offset + 8..).unwrap_or(&[]);
+            return match honest || origin == Origin::Router {
+                true => self.check_quote(host, quote).map(|()| Delivery::Dropped),
+                false => Ok(Delivery::Dropped),
+            };
+        }
         let datagram = match read_datagram(packet) {
             Ok(datagram) => datagram,
             Err(NotDatagram::Checksum) if honest && !self.tolerates_reuse => {
@@ -125,5 +132,21 @@ impl Ledger {
             port: datagram.port,
             first,
         })
+    }
+
+    /// An ICMPv6 error that a host's upper layers get quotes a packet as they sent it (RFC 5533 section 8).
+    fn check_quote(&self, host: usize, quote: &[u8]) -> Result<(), Violation> {
+        let is_quoted = |sent: &SentDatagram| {
+            let shorter = sent.packet.len().min(quote.len());
+            shorter >= IPV6_HEADER_LEN && sent.packet[..shorter] == quote[..shorter]
+        };
+        if self.sent.iter().rev().any(is_quoted) {
+            return Ok(());
+        }
+        let what = format!(
+            "h{host} delivers an ICMPv6 error about what nobody sent: [{}]",
+            describe(quote)
+        );
+        Err(Violation::new(Invariant::Payload, what))
     }
 }

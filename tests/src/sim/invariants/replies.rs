@@ -98,8 +98,8 @@ impl Replies {
 
     /// The rate limits hold over the whole time: a second's burst, and what a second allows in each second since.
     fn check_rate(&self, now: Instant, limits: &LimitsConfig) -> Result<(), Violation> {
-        let per_second = [limits.r1_per_second, limits.r2_per_second, limits.errors_per_second];
-        let per_second: u64 = per_second.into_iter().map(u64::from).sum();
+        let rates = [limits.r1, limits.r2, limits.r1bis, limits.errors];
+        let per_second: u64 = rates.into_iter().map(|rate| u64::from(rate.total)).sum();
         let micros = now.as_micros() - self.since.unwrap_or(now).as_micros();
         let bound = per_second + per_second * micros / 1_000_000;
         if self.to_forged > bound {
