@@ -64,7 +64,7 @@ fn config(dice: &mut Dice) -> EndpointConfig {
             max_timeout: dice.millis(1_000..=4_000),
         },
         quiescence: if dice.chance(300) {
-            dice.millis(1_000..=5_000)
+            dice.millis(3_000..=8_000)
         } else {
             Duration::from_secs(7_440)
         },

@@ -5,6 +5,7 @@ use std::time::Duration;
 use shim6_core::{ContextState, Instant, LocatorPair};
 
 use super::failure::Failure;
+use super::host::ContextView;
 use super::invariants::{Invariant, Violation};
 use super::link::Link;
 use super::scenario::{Action, Kind, Protect, Session};
@@ -33,7 +34,7 @@ pub enum Agreement {
     },
     /// Both have one, with tags that do not fit.
     Differ {
-        /// Whether the payload of one or the other bears other addresses than the ULIDs.
+        /// Whether the payload of one who has a wrong tag bears it, since its addresses are not the ULIDs.
         steered: bool,
     },
 }
@@ -111,9 +112,14 @@ impl World {
         match (settled(false), settled(true)) {
             (None, None) => Agreement::Neither,
             (Some(a), Some(b)) if Some(a.local_tag) == b.peer_tag && a.peer_tag == Some(b.local_tag) => Agreement::Both,
-            (Some(a), Some(b)) => Agreement::Differ {
-                steered: a.locators != a.ulids || b.locators != b.ulids,
-            },
+            (Some(a), Some(b)) => {
+                let is_noticed = |own: &ContextView, other: &ContextView| {
+                    own.peer_tag != Some(other.local_tag) && own.locators != own.ulids
+                };
+                Agreement::Differ {
+                    steered: is_noticed(&a, &b) || is_noticed(&b, &a),
+                }
+            }
             (Some(a), None) => Agreement::One {
                 reverse: false,
                 steered: a.locators != a.ulids,
