@@ -1,6 +1,6 @@
 //! Somebody who sees all packets and sends what it likes.
 
-use shim6_core::LimitsConfig;
+use shim6_core::{LimitsConfig, Rate};
 use shim6_tests::sim::{AdversaryPlan, Agreement, Forgery, Kind, Protect, Scenario, World};
 
 use super::{A, B, fast, ms, pair, secs};
@@ -15,6 +15,13 @@ fn plan(burst: usize, replays: u32, forgeries: &[Forgery]) -> AdversaryPlan {
     }
 }
 
+fn rate(total: u32) -> Rate {
+    Rate {
+        total,
+        per_prefix: total,
+    }
+}
+
 fn attacked(name: &str, plan: AdversaryPlan) -> World {
     let mut scenario = Scenario {
         adversary: Some(plan),
@@ -23,9 +30,10 @@ fn attacked(name: &str, plan: AdversaryPlan) -> World {
     scenario.sessions[0].protect = Protect::Both;
     for host in &mut scenario.hosts {
         host.config.limits = LimitsConfig {
-            r1_per_second: 20,
-            r2_per_second: 20,
-            errors_per_second: 5,
+            r1: rate(20),
+            r2: rate(20),
+            r1bis: rate(20),
+            errors: rate(5),
             ..fast().limits
         };
     }

@@ -3,7 +3,7 @@
 use shim6_core::wire::MessageType as M;
 use shim6_tests::sim::{Action, Agreement, Kind, Verdict, World, packet::control_type};
 
-use super::{A, B, establish, established, ms, pair, secs, sent_by};
+use super::{A, B, cut_both_ways, establish, established, locator, ms, pair, run_until_well, secs, sent_by};
 
 /// Figure 3.
 #[test]
@@ -46,6 +46,29 @@ fn i2_that_crosses_an_i1_leads_to_one_agreement() {
     assert_eq!(world.agreement(0), Agreement::Both);
     assert_eq!(sent_by(&world, A)[..2], [M::I1, M::I2]);
     assert_eq!(sent_by(&world, B)[..2], [M::R1, M::I1]);
+}
+
+/// Figure 6: the receiver of payload has lost its context, and learns of it by a tag.
+#[test]
+fn context_lost_at_the_receiver_is_recovered_by_r1bis() {
+    let mut world = established(pair(
+        "figures::context_lost_at_the_receiver_is_recovered_by_r1bis",
+        Kind::OneWay,
+    ));
+    cut_both_ways(&mut world, locator(A, 0), locator(B, 0));
+    world.run_for(secs(1)).unwrap();
+    run_until_well(&mut world, secs(5));
+    let close = Action::Close {
+        session: 0,
+        reverse: true,
+    };
+    world.perform(close).unwrap();
+    world.clear_trace();
+    world.run_for(ms(300)).unwrap();
+    assert_eq!(world.agreement(0), Agreement::Both);
+    assert_eq!(sent_by(&world, B).iter().filter(|&&kind| kind == M::R1BIS).count(), 1);
+    assert!(sent_by(&world, A).contains(&M::I2BIS) && sent_by(&world, B).contains(&M::R2));
+    run_until_well(&mut world, secs(2));
 }
 
 /// Figure 7: the sender of payload has lost its context and sets up another.

@@ -2,7 +2,10 @@
 
 mod adversary;
 mod determinism;
+mod errors;
 mod figures;
+mod forks;
+mod locators;
 mod recovery;
 mod sabotage;
 mod worlds;
@@ -38,8 +41,7 @@ fn fast() -> EndpointConfig {
         },
         limits: LimitsConfig {
             contexts: 100,
-            r1_per_second: 100,
-            r2_per_second: 100,
+            counted_prefixes: 16,
             ..LimitsConfig::default()
         },
         ..EndpointConfig::default()
@@ -59,6 +61,7 @@ fn session(kind: Kind) -> Session {
         kind,
         protect: Protect::Nobody,
         octets: 200,
+        instance: 0,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Paths that die, and hosts that lose what they knew.
 
 use shim6_core::wire::MessageType as M;
-use shim6_tests::sim::{Action, Agreement, HostPlan, Kind, Link, Protect, Scenario, World};
+use shim6_core::{CloseReason, ContextState, Event};
+use shim6_tests::sim::{Action, Agreement, HostPlan, Kind, Link, Protect, Scenario, What, World};
 
 use super::{
     A, B, cut, cut_both_ways, establish, established, fast, locator, ms, pair, run_until_well, secs, sent_by, session,
@@ -22,7 +23,7 @@ fn payload_flows_on_another_pair_when_its_path_dies() {
         cut_both_ways(&mut world, locator(A, 0), locator(B, 0));
         world.run_for(secs(1)).unwrap();
         run_until_well(&mut world, secs(5));
-        let context = world.host(A).context(world.ulids(0, false)).expect("a context");
+        let context = world.context(0, false).expect("a context");
         assert_ne!(context.locators, context.ulids, "{kind:?}");
     }
 }
@@ -44,10 +45,7 @@ fn two_pairs_that_work_in_one_direction_each_are_enough() {
     }
     world.run_for(secs(1)).unwrap();
     run_until_well(&mut world, secs(20));
-    let ends = [(A, false), (B, true)].map(|(host, reverse)| {
-        let context = world.host(host).context(world.ulids(0, reverse));
-        context.expect("a context").locators
-    });
+    let ends = [false, true].map(|reverse| world.context(0, reverse).expect("a context").locators);
     assert_eq!(ends[0], world.pair(locator(A, 0), locator(B, 1)));
     assert_eq!(ends[1], world.pair(locator(B, 1), locator(A, 1)));
 }
@@ -96,8 +94,24 @@ fn tag_that_the_peer_uses_for_other_ulids_shows_that_it_lost_the_context() {
         ],
         ..pair(name, Kind::OneWay)
     });
-    let tag = |world: &World| world.host(B).contexts()[0].local_tag;
-    let before = tag(&world);
+    let before = world.context(0, true).expect("a context").local_tag;
+    let closed = |world: &World| {
+        let entries = world.trace().entries();
+        entries
+            .filter(|entry| {
+                matches!(
+                    &entry.what,
+                    What::Said(
+                        A,
+                        Event::Closed {
+                            reason: CloseReason::Confusion,
+                            ..
+                        }
+                    )
+                )
+            })
+            .count()
+    };
     world.perform(crash(B, true)).unwrap();
     world.run_for(ms(200)).unwrap();
     world
@@ -107,9 +121,13 @@ fn tag_that_the_peer_uses_for_other_ulids_shows_that_it_lost_the_context() {
         })
         .unwrap();
     world.run_for(secs(1)).unwrap();
-    assert_eq!(tag(&world), before, "the scenario is as intended");
+    let after = world.context(1, true).expect("a context").local_tag;
+    assert_eq!(after, before, "the scenario is as intended");
     assert_eq!(world.agreement(1), Agreement::Both);
-    assert_eq!(world.host(A).contexts().len(), 1, "the confused context is gone");
+    assert_eq!(closed(&world), 1, "the confused context is gone");
+    // It had traffic, so another one took its place.
+    assert_eq!(world.agreement(0), Agreement::Both);
+    assert_ne!(world.context(0, true).expect("a context").local_tag, before);
 }
 
 #[test]
@@ -150,7 +168,9 @@ fn host_without_shim6_gets_ordinary_payload() {
     establish(&mut world, false);
     world.run_for(secs(5)).unwrap();
     assert!(world.flows(0, world.now() - secs(1)));
-    assert!(sent_by(&world, A).iter().all(|&kind| kind == M::I1));
+    assert_eq!(sent_by(&world, A), [M::I1], "the answer to the first is enough");
+    let failures: Vec<_> = world.host(A).endpoint().expect("it has Shim6").failures().collect();
+    assert_eq!(failures[0].1, ContextState::NoSupport);
 }
 
 #[test]
@@ -172,7 +192,7 @@ fn signed_locators_are_as_good_as_members_of_the_set() {
     }
     world.run_for(secs(1)).unwrap();
     run_until_well(&mut world, secs(10));
-    let context = world.host(A).context(world.ulids(0, false)).expect("a context");
+    let context = world.context(0, false).expect("a context");
     assert_eq!(context.locators, world.pair(locator(A, 1), locator(B, 1)));
 }
 

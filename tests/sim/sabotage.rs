@@ -15,6 +15,7 @@ const C: usize = 2;
 /// Three hosts that have all reason for contexts, a path that dies, and an adversary.
 fn scenario(sabotage: Option<Sabotage>) -> Scenario {
     let mut config = fast();
+    config.quiescence = secs(5);
     config.establishment = EstablishmentConfig {
         i1_retries_max: 2,
         no_r1_holddown: secs(2),
@@ -117,6 +118,11 @@ fn host_that_never_comes_to_an_agreement_is_noticed() {
 #[test]
 fn host_that_wants_to_be_called_again_and_again_is_noticed() {
     assert_eq!(broken_by(Sabotage::Restless), Invariant::Progress);
+}
+
+#[test]
+fn teardown_under_traffic_is_noticed() {
+    assert_eq!(broken_by(Sabotage::Hasty), Invariant::Quiescence);
 }
 
 #[test]

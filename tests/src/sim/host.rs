@@ -80,6 +80,7 @@ pub struct Host {
 struct Stack {
     endpoint: Endpoint,
     dataplane: Dataplane,
+    icmp_delivered: usize,
 }
 
 impl Host {
@@ -140,6 +141,11 @@ impl Host {
         Some(&self.stack.as_ref()?.dataplane)
     }
 
+    /// How many ICMPv6 errors its endpoint has delivered to its upper layers since it was started.
+    pub fn icmp_delivered(&self) -> usize {
+        self.stack.as_ref().map_or(0, |stack| stack.icmp_delivered)
+    }
+
     /// All contexts, by their names.
     pub fn contexts(&self) -> Vec<ContextView> {
         let Some(stack) = &self.stack else { return Vec::new() };
@@ -195,6 +201,7 @@ impl Host {
             Stack {
                 endpoint: Endpoint::new(self.effective_config(), identity, seed),
                 dataplane: Dataplane::default(),
+                icmp_delivered: 0,
             }
         });
         let down: Vec<_> = (0..self.locators.len())
@@ -393,6 +400,7 @@ impl Stack {
         }
         let mut buffer = [0; 1280];
         while let Some(length) = self.endpoint.poll_deliver(&mut buffer) {
+            self.icmp_delivered += 1;
             outputs.delivered.push(buffer[..length].to_vec());
         }
         while let Some(event) = self.endpoint.poll_event() {

@@ -68,6 +68,11 @@ impl World {
         self.enqueue(self.now + SHORT_WAY, Due::Packet(packet));
     }
 
+    /// From now on the adversary neither sees nor sends anything.
+    pub fn dismiss_adversary(&mut self) {
+        self.adversary = None;
+    }
+
     pub(super) fn adversary_strikes(&mut self) {
         let Some(adversary) = &mut self.adversary else { return };
         let (packets, interval) = (adversary.strike(), adversary.plan().interval);

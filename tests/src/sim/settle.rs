@@ -67,7 +67,7 @@ impl World {
         self.mended = true;
         self.links.set_all(Link::clean(DELAY));
         self.clear_filter();
-        self.adversary = None;
+        self.dismiss_adversary();
         self.running.fill(true);
         for host in 0..self.hosts.len() {
             self.start(host, false).map_err(|violation| self.failure(violation))?;
