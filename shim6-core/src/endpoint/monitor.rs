@@ -140,22 +140,16 @@ impl Endpoint {
             let association = context.association.as_deref_mut()?;
             let mut active = report_activity(association, now, rng);
             act(&mut association.reap, rng);
+            let mut wanted = Vec::new();
+            association.collect(now, &mut wanted);
+            association.leave_if_unwanted(now, rng);
             if watch(association, now, active, is_recovering) {
                 // Something passed between the report and the request to be woken.
                 active = report_activity(association, now, rng);
                 let missed = watch(association, now, active, is_recovering);
                 association.next_look = missed.then_some(now).or(association.next_look);
             }
-            let mut wanted = Vec::new();
-            while let Some(transmit) = association.reap.poll_transmit() {
-                wanted.push(Wanted::Transmit(association.peer_tag, transmit));
-            }
-            while let Some(event) = association.reap.poll_event() {
-                if let ReapEvent::PairChanged { from, to, cause } = event {
-                    association.change_pair(now, from, to, cause);
-                }
-                wanted.push(Wanted::Event(event, association.flow.clone()));
-            }
+            association.collect(now, &mut wanted);
             Some(wanted)
         });
         for wanted in wanted.flatten().unwrap_or_default() {
@@ -205,8 +199,22 @@ enum Wanted {
 }
 
 impl Association {
+    /// Fetches what REAP wants, and follows it.
+    fn collect(&mut self, now: Instant, wanted: &mut Vec<Wanted>) {
+        while let Some(transmit) = self.reap.poll_transmit() {
+            wanted.push(Wanted::Transmit(self.peer_tag, transmit));
+        }
+        while let Some(event) = self.reap.poll_event() {
+            if let ReapEvent::PairChanged { from, to, cause } = event {
+                self.change_pair(now, from, to, cause);
+            }
+            wanted.push(Wanted::Event(event, self.flow.clone()));
+        }
+    }
+
     fn change_pair(&mut self, now: Instant, from: LocatorPair, to: LocatorPair, cause: Cause) {
         self.failovers += 1;
+        self.unwanted = 0;
         self.last_failover = Some(Box::new(Failover {
             at: now,
             cause,

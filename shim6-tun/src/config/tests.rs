@@ -59,6 +59,7 @@ fn the_documented_defaults_have_every_key() {
         "[trigger]",
         "[reap]",
         "[steering]",
+        "[icmp]",
         "[limits]",
     ] {
         let message = refused(&format!("{table}\nzzzzzzzzzzzzzzzzzz = 1"));
