@@ -79,7 +79,7 @@ pub struct Failover {
 }
 
 /// One context.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) id: ContextId,
     pub(crate) ulids: LocatorPair,
@@ -93,7 +93,7 @@ pub(crate) struct Context {
 }
 
 /// The state of the exchange and what it needs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Phase {
     I1Sent(Initiation),
     I2Sent {
@@ -131,6 +131,28 @@ pub(crate) struct Established {
     pub(crate) flow: Arc<Flow>,
     pub(crate) failovers: u64,
     pub(crate) last_failover: Option<Failover>,
+}
+
+/// Nothing that passes on the original's flow is seen by the clone.
+impl Clone for Established {
+    fn clone(&self) -> Self {
+        let activity = Arc::new(self.activity.duplicate());
+        let flow = Arc::new(Flow {
+            activity: activity.clone(),
+            ..*self.flow
+        });
+        Self {
+            peer_tag: self.peer_tag,
+            peer_locators: self.peer_locators.clone(),
+            reap: self.reap.clone(),
+            activity,
+            reported: self.reported,
+            next_look: self.next_look,
+            flow,
+            failovers: self.failovers,
+            last_failover: self.last_failover,
+        }
+    }
 }
 
 impl Context {

@@ -3,7 +3,7 @@
 use shim6_reap::Instant;
 
 /// Allows `per_second` events on average and as many in one burst.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct RateLimit {
     per_second: u64,
     /// In millionths of an event, so that a microsecond adds `per_second` of them.

@@ -31,6 +31,7 @@ pub(crate) struct Exchange {
 }
 
 /// Makes and checks Responder Validators.
+#[derive(Clone)]
 pub(crate) struct Validator {
     /// A whole block of the hash: HMAC needs no other preparation of it.
     secret: [u8; 64],

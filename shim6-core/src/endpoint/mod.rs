@@ -1,5 +1,7 @@
 //! The host's control side: all contexts, and what goes in and out of them.
 
+#[cfg(any(test, fuzzing))]
+mod consistency;
 mod establish;
 mod monitor;
 mod output;
@@ -39,11 +41,15 @@ pub use output::Transmit;
 ///
 /// The same configuration, identity, seed and inputs give the same outputs, octet for octet.
 ///
+/// A clone goes on by itself: its contexts have [`Activity`](crate::Activity) of their own. Drain the outputs first, or the clone
+/// gives them, too, with flows that are the original's.
+///
 /// [`poll_dataplane`]: Self::poll_dataplane
 /// [`poll_transmit`]: Self::poll_transmit
 /// [`poll_event`]: Self::poll_event
 /// [`poll_timeout`]: Self::poll_timeout
 /// [`handle_timeout`]: Self::handle_timeout
+#[derive(Clone)]
 pub struct Endpoint {
     config: EndpointConfig,
     identity: Identity,
@@ -71,7 +77,7 @@ pub struct Endpoint {
     counters: Counters,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct RateLimits {
     r1: RateLimit,
     r2: RateLimit,

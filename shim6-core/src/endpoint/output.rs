@@ -23,7 +23,7 @@ pub struct Transmit {
     pub message_type: MessageType,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Outgoing {
     on: LocatorPair,
     message: Message,

@@ -1,55 +1,13 @@
-//! Packets, and what always holds of an endpoint.
+//! Packets.
 
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::{Endpoint, LocatorPair};
+use crate::LocatorPair;
 
 const UDP: u8 = 17;
 /// Octets of a UDP header, behind which payload has its number.
 pub(super) const UDP_HEADER_LEN: usize = 8;
-
-/// Each context is in all the endpoint's tables that its state asks for, and nothing else is.
-pub(super) fn assert_indices_agree(endpoint: &Endpoint) {
-    let contexts = || endpoint.contexts.values();
-    assert_eq!(endpoint.by_ulids.len(), endpoint.contexts.len());
-    assert_eq!(endpoint.by_local_tag.len(), endpoint.contexts.len());
-    assert_eq!(endpoint.per_peer.values().sum::<usize>(), endpoint.contexts.len());
-    assert_eq!(
-        endpoint.by_nonce.len(),
-        contexts().filter(|context| context.initiation().is_some()).count()
-    );
-    assert_eq!(
-        endpoint.timers.len(),
-        contexts().filter(|context| context.timer.is_some()).count()
-    );
-    let by_peer_tag = endpoint.by_peer_tag.values().map(Vec::len).sum::<usize>();
-    assert_eq!(
-        by_peer_tag,
-        contexts().filter(|context| context.established().is_some()).count()
-    );
-    for context in contexts() {
-        let id = context.id;
-        assert_eq!(
-            endpoint.by_ulids.get(&(context.ulids, context.forked_instance)),
-            Some(&id)
-        );
-        assert_eq!(endpoint.by_local_tag.get(&context.local_tag), Some(&id));
-        assert_eq!(context.timer, context.deadline());
-        assert!(context.timer.is_none_or(|timer| endpoint.timers.contains(&(timer, id))));
-        if let Some(initiation) = context.initiation() {
-            assert_eq!(endpoint.by_nonce.get(&initiation.nonce), Some(&id));
-        }
-        if let Some(established) = context.established() {
-            assert!(
-                endpoint
-                    .by_peer_tag
-                    .get(&established.peer_tag)
-                    .is_some_and(|ids| ids.contains(&id))
-            );
-        }
-    }
-}
 
 pub(super) fn ipv6(pair: LocatorPair, next_header: u8, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len()).expect("the payload fits a packet");
