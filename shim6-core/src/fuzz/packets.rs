@@ -1,7 +1,6 @@
 //! Whole IPv6 packets through the table of flows.
 
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
