@@ -78,6 +78,39 @@ pub struct R2 {
     pub rest: Vec<u8>,
 }
 
+/// RFC 5533 section 5.8, from the R bit on.
+#[packet]
+pub struct R1bis {
+    pub r: u1,
+    pub packet_context_tag: u47be,
+    pub responder_nonce: u32be,
+    #[payload]
+    pub rest: Vec<u8>,
+}
+
+/// RFC 5533 section 5.9, from the R bit on.
+#[packet]
+pub struct I2bis {
+    pub r: u1,
+    pub initiator_context_tag: u47be,
+    pub initiator_nonce: u32be,
+    pub responder_nonce: u32be,
+    pub reserved2: u49be,
+    pub packet_context_tag: u47be,
+    #[payload]
+    pub rest: Vec<u8>,
+}
+
+/// RFC 5533 section 5.10 and, with the same fields, 5.11, from the R bit on.
+#[packet]
+pub struct Update {
+    pub r: u1,
+    pub receiver_context_tag: u47be,
+    pub request_nonce: u32be,
+    #[payload]
+    pub rest: Vec<u8>,
+}
+
 /// RFC 5534 section 5.1, from the R bit on.
 #[packet]
 pub struct Keepalive {
@@ -137,6 +170,15 @@ pub struct OptionHeader {
 pub struct LocatorList {
     pub generation: u32be,
     pub num_locators: u8,
+    #[payload]
+    pub rest: Vec<u8>,
+}
+
+/// RFC 5533 section 5.15.3: the fixed part of Locator Preferences.
+#[packet]
+pub struct LocatorPreferences {
+    pub generation: u32be,
+    pub element_len: u8,
     #[payload]
     pub rest: Vec<u8>,
 }
@@ -225,6 +267,25 @@ pub(super) fn message<'a>(message_type: u8, header: &'a [u8], fields: &mut Vec<F
             append!(fields, packet: "r" = get_r, "responder_context_tag" = get_responder_context_tag,
                 "initiator_nonce" = get_initiator_nonce);
             R2Packet::minimum_packet_size()
+        }
+        5 => {
+            let packet = lay!(R1bisPacket over rest, "R1bis");
+            append!(fields, packet: "r" = get_r, "packet_context_tag" = get_packet_context_tag,
+                "responder_nonce" = get_responder_nonce);
+            R1bisPacket::minimum_packet_size()
+        }
+        6 => {
+            let packet = lay!(I2bisPacket over rest, "I2bis");
+            append!(fields, packet: "r" = get_r, "initiator_context_tag" = get_initiator_context_tag,
+                "initiator_nonce" = get_initiator_nonce, "responder_nonce" = get_responder_nonce,
+                "reserved2" = get_reserved2, "packet_context_tag" = get_packet_context_tag);
+            I2bisPacket::minimum_packet_size()
+        }
+        64 | 65 => {
+            let packet = lay!(UpdatePacket over rest, "an Update message");
+            append!(fields, packet: "r" = get_r, "receiver_context_tag" = get_receiver_context_tag,
+                "request_nonce" = get_request_nonce);
+            UpdatePacket::minimum_packet_size()
         }
         66 => {
             let packet = lay!(KeepalivePacket over rest, "Keepalive");

@@ -5,7 +5,8 @@ use std::net::Ipv6Addr;
 use pnet_macros_support::packet::Packet as _;
 
 use super::figure::{
-    KeepaliveTimeoutPacket, LocatorListPacket, NumberPacket, OptionHeaderPacket, UlidPairPacket, append,
+    KeepaliveTimeoutPacket, LocatorListPacket, LocatorPreferencesPacket, NumberPacket, OptionHeaderPacket,
+    UlidPairPacket, append,
 };
 use super::{Field, ReadError};
 
@@ -47,6 +48,7 @@ fn fitting(option_type: u16, contents: &[u8]) -> Option<Vec<Field>> {
     match option_type {
         1 => fields.push(("responder_validator", contents.into())),
         2 => return locator_list(contents),
+        3 => return locator_preferences(contents),
         4 => fields.push(("cga_parameters", contents.into())),
         5 => fields.push(("cga_signature", contents.into())),
         6 => {
@@ -101,6 +103,35 @@ fn locator_list(contents: &[u8]) -> Option<Vec<Field>> {
     for locator in locators.chunks_exact(16) {
         let octets: [u8; 16] = locator.try_into().ok()?;
         fields.push(("locator_list.locator", Ipv6Addr::from(octets).into()));
+    }
+    Some(fields)
+}
+
+/// Elements of 1, 2, 3 and more octets start alike: flags, priority, weight. What follows in longer ones has no name.
+fn locator_preferences(contents: &[u8]) -> Option<Vec<Field>> {
+    let preferences = LocatorPreferencesPacket::new(contents)?;
+    let mut fields = Vec::new();
+    append!(fields, preferences: "locator_preferences.generation" = get_generation,
+        "locator_preferences.element_len" = get_element_len);
+    let element_len = usize::from(preferences.get_element_len());
+    if element_len == 0 || !preferences.payload().len().is_multiple_of(element_len) {
+        return None;
+    }
+    for element in preferences.payload().chunks_exact(element_len) {
+        let names = [
+            "locator_preferences.flags",
+            "locator_preferences.priority",
+            "locator_preferences.weight",
+        ];
+        fields.extend(
+            names
+                .into_iter()
+                .zip(element)
+                .map(|(name, &octet)| (name, octet.into())),
+        );
+        if let Some(rest @ [_, ..]) = element.get(names.len()..) {
+            fields.push(("locator_preferences.rest", rest.into()));
+        }
     }
     Some(fields)
 }

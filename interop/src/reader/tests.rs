@@ -98,6 +98,37 @@ fn unknown_option_is_shown_as_octets_with_its_padding() {
 }
 
 #[test]
+fn second_tag_of_i2bis_is_told_apart_from_the_49_reserved_bits_before_it() {
+    let mut octets = vec![59, 3, 6, 0, 0, 0, 0x00, 0x34, 0x56, 0x78, 0x9a, 0xbc];
+    octets.extend_from_slice(&[1; 4]);
+    octets.extend_from_slice(&[2; 4]);
+    octets.extend_from_slice(&[0x80, 0, 0, 0, 0, 1, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54]);
+    let reading = read(&sealed(&octets)).expect("a reading");
+    assert_eq!(reading.number("reserved2"), Some(0x1_0000_0000_0003));
+    assert_eq!(reading.number("packet_context_tag"), Some(0x7edc_ba98_7654));
+    assert!(reading.checksum_is_right());
+}
+
+#[test]
+fn elements_of_preferences_are_split_by_their_length() {
+    let mut octets = vec![59, 3, 64, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2];
+    octets.extend_from_slice(&[0, 6, 0, 9, 0, 0, 0, 7, 4, 1, 2, 3, 0xff, 0, 0, 0]);
+    let value = |element_len: u8, name: &str| {
+        let mut octets = octets.clone();
+        octets[24] = element_len;
+        read(&octets).ok().and_then(|reading| reading.get(name).cloned())
+    };
+    assert_eq!(value(4, "locator_preferences.generation"), Some(7u8.into()));
+    assert_eq!(value(4, "locator_preferences.weight"), Some(3u8.into()));
+    assert_eq!(value(4, "locator_preferences.rest"), Some(Value::Octets(vec![0xff])));
+    assert_eq!(value(2, "locator_preferences.priority"), Some(2u8.into()));
+    assert_eq!(value(2, "locator_preferences.weight"), None);
+    let contents = |element_len| Some(Value::Octets(vec![0, 0, 0, 7, element_len, 1, 2, 3, 0xff]));
+    assert_eq!(value(0, "option.contents"), contents(0));
+    assert_eq!(value(3, "option.contents"), contents(3));
+}
+
+#[test]
 fn truncations_and_unknown_types_are_errors() {
     for octets in 0..KEEPALIVE.len() {
         assert!(

@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use proptest::{prop_assert, prop_assert_eq, proptest};
-use shim6_core::wire::{ContextTag, LocatorList, Message, UlidPair, payload};
+use shim6_core::wire::{Announcement, ContextTag, LocatorList, LocatorPreferences, Message, UlidPair, payload};
 use shim6_interop::reader::{self, Field, Value};
 
 use crate::strategies::{emitted, one_of_each};
@@ -78,6 +78,35 @@ impl Expected {
         }
     }
 
+    fn announcement(&mut self, announcement: &Announcement) {
+        self.locators(&announcement.locators);
+        self.preferences(&announcement.preferences);
+        self.proof(&announcement.cga_parameters, &announcement.cga_signature);
+        self.timeouts(announcement.keepalive_timeout, announcement.keepalive_timeout_ms);
+    }
+
+    fn preferences(&mut self, preferences: &Option<LocatorPreferences>) {
+        let Some(preferences) = preferences else { return };
+        let element_len = usize::from(preferences.element_len);
+        let length = 5 + element_len * preferences.elements.len();
+        self.option(3, length);
+        self.add("locator_preferences.generation", preferences.generation);
+        self.add("locator_preferences.element_len", preferences.element_len);
+        for element in &preferences.elements {
+            self.add("locator_preferences.flags", element.flags.0);
+            if element_len >= 2 {
+                self.add("locator_preferences.priority", element.priority);
+            }
+            if element_len >= 3 {
+                self.add("locator_preferences.weight", element.weight);
+            }
+            if element_len > 3 {
+                self.add("locator_preferences.rest", &vec![0u8; element_len - 3][..]);
+            }
+        }
+        self.padding(length);
+    }
+
     fn proof(&mut self, parameters: &Option<Vec<u8>>, signature: &Option<Vec<u8>>) {
         if let Some(parameters) = parameters {
             self.octets(4, "cga_parameters", parameters);
@@ -140,16 +169,37 @@ fn expected(message: &Message) -> Vec<Field> {
             all.octets(1, "responder_validator", &i2.validator);
             all.ulid_pair(i2.ulid_pair);
             all.forked_instance(i2.forked_instance);
-            all.locators(&i2.locators);
-            all.proof(&i2.cga_parameters, &i2.cga_signature);
-            all.timeouts(i2.keepalive_timeout, i2.keepalive_timeout_ms);
+            all.announcement(&i2.announcement);
         }
         Message::R2(r2) => {
             all.tag("responder_context_tag", r2.responder_context_tag);
             all.add("initiator_nonce", r2.initiator_nonce);
-            all.locators(&r2.locators);
-            all.proof(&r2.cga_parameters, &r2.cga_signature);
-            all.timeouts(r2.keepalive_timeout, r2.keepalive_timeout_ms);
+            all.announcement(&r2.announcement);
+        }
+        Message::R1bis(r1bis) => {
+            all.tag("packet_context_tag", r1bis.packet_context_tag);
+            all.add("responder_nonce", r1bis.responder_nonce);
+            all.octets(1, "responder_validator", &r1bis.validator);
+        }
+        Message::I2bis(i2bis) => {
+            all.tag("initiator_context_tag", i2bis.initiator_context_tag);
+            all.add("initiator_nonce", i2bis.initiator_nonce);
+            all.add("responder_nonce", i2bis.responder_nonce);
+            all.add("reserved2", 0u8);
+            all.add("packet_context_tag", i2bis.packet_context_tag.value());
+            all.octets(1, "responder_validator", &i2bis.validator);
+            all.ulid_pair(i2bis.ulid_pair);
+            all.forked_instance(i2bis.forked_instance);
+            all.announcement(&i2bis.announcement);
+        }
+        Message::UpdateRequest(request) => {
+            all.tag("receiver_context_tag", request.receiver_context_tag);
+            all.add("request_nonce", request.request_nonce);
+            all.announcement(&request.announcement);
+        }
+        Message::UpdateAcknowledgement(acknowledgement) => {
+            all.tag("receiver_context_tag", acknowledgement.receiver_context_tag);
+            all.add("request_nonce", acknowledgement.request_nonce);
         }
         Message::Keepalive(keepalive) => {
             all.tag("receiver_context_tag", keepalive.receiver_context_tag);
@@ -185,6 +235,10 @@ fn type_and_specific(message: &Message) -> (u64, u64) {
         Message::R1(_) => (2, 0),
         Message::I2(_) => (3, 0),
         Message::R2(_) => (4, 0),
+        Message::R1bis(_) => (5, 0),
+        Message::I2bis(_) => (6, 0),
+        Message::UpdateRequest(_) => (64, 0),
+        Message::UpdateAcknowledgement(_) => (65, 0),
         Message::Keepalive(_) => (66, 0),
         Message::Probe(_) => (67, 0),
         Message::Error(error) => (68, error.code.0.into()),

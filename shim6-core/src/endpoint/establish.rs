@@ -16,7 +16,7 @@ use crate::dataplane::{Activity, DataplaneUpdate, Flow};
 use crate::event::{CloseReason, Event};
 use crate::id::ContextId;
 use crate::validator::Exchange;
-use crate::wire::{ContextTag, Discard, ErrorCode, I1, I2, Message, R1, R2, UlidPair};
+use crate::wire::{Announcement, ContextTag, Discard, ErrorCode, I1, I2, Message, R1, R2, UlidPair};
 
 /// What an I2 or R2 tells of its sender.
 struct PeerDescription {
@@ -124,12 +124,13 @@ impl Endpoint {
             arrival,
             ulids.peer,
             Claim {
-                list: i2.locators.as_ref(),
-                parameters: i2.cga_parameters.as_deref(),
-                signature: i2.cga_signature.as_deref(),
+                list: i2.announcement.locators.as_ref(),
+                parameters: i2.announcement.cga_parameters.as_deref(),
+                signature: i2.announcement.cga_signature.as_deref(),
             },
         )?;
-        let keepalive = monitor::Announced::new(i2.keepalive_timeout, i2.keepalive_timeout_ms);
+        let keepalive =
+            monitor::Announced::new(i2.announcement.keepalive_timeout, i2.announcement.keepalive_timeout_ms);
         let peer = PeerDescription {
             tag,
             locators,
@@ -151,12 +152,13 @@ impl Endpoint {
             arrival,
             ulid,
             Claim {
-                list: r2.locators.as_ref(),
-                parameters: r2.cga_parameters.as_deref(),
-                signature: r2.cga_signature.as_deref(),
+                list: r2.announcement.locators.as_ref(),
+                parameters: r2.announcement.cga_parameters.as_deref(),
+                signature: r2.announcement.cga_signature.as_deref(),
             },
         )?;
-        let keepalive = monitor::Announced::new(r2.keepalive_timeout, r2.keepalive_timeout_ms);
+        let keepalive =
+            monitor::Announced::new(r2.announcement.keepalive_timeout, r2.announcement.keepalive_timeout_ms);
         let peer = PeerDescription {
             tag: r2.responder_context_tag,
             locators,
@@ -300,11 +302,14 @@ impl Endpoint {
             validator: validator.clone(),
             ulid_pair: None,
             forked_instance: (context.forked_instance != 0).then_some(context.forked_instance),
-            locators: Some(self.identity.locator_list()),
-            cga_parameters: self.identity.parameters(context.ulids.local).map(<[u8]>::to_vec),
-            cga_signature: self.identity.signature().map(<[u8]>::to_vec),
-            keepalive_timeout: announced.seconds,
-            keepalive_timeout_ms: announced.milliseconds,
+            announcement: Announcement {
+                locators: Some(self.identity.locator_list()),
+                preferences: None,
+                cga_parameters: self.identity.parameters(context.ulids.local).map(<[u8]>::to_vec),
+                cga_signature: self.identity.signature().map(<[u8]>::to_vec),
+                keepalive_timeout: announced.seconds,
+                keepalive_timeout_ms: announced.milliseconds,
+            },
         };
         self.send(context.ulids, Message::I2(i2));
     }
@@ -319,11 +324,14 @@ impl Endpoint {
         let r2 = R2 {
             responder_context_tag: context.local_tag,
             initiator_nonce: nonce,
-            locators: Some(self.identity.locator_list()),
-            cga_parameters: self.identity.parameters(context.ulids.local).map(<[u8]>::to_vec),
-            cga_signature: self.identity.signature().map(<[u8]>::to_vec),
-            keepalive_timeout: announced.seconds,
-            keepalive_timeout_ms: announced.milliseconds,
+            announcement: Announcement {
+                locators: Some(self.identity.locator_list()),
+                preferences: None,
+                cga_parameters: self.identity.parameters(context.ulids.local).map(<[u8]>::to_vec),
+                cga_signature: self.identity.signature().map(<[u8]>::to_vec),
+                keepalive_timeout: announced.seconds,
+                keepalive_timeout_ms: announced.milliseconds,
+            },
         };
         self.send(on, Message::R2(r2));
         Ok(())

@@ -317,6 +317,9 @@ impl Endpoint {
             Message::Probe(probe) => self.handle_probe(arrival, &probe),
             // Counted by type; an Error never changes anything by itself, since its sender proves nothing.
             Message::Error(_) => Ok(()),
+            Message::R1bis(_) | Message::I2bis(_) | Message::UpdateRequest(_) | Message::UpdateAcknowledgement(_) => {
+                Err(Discard::WrongState)
+            }
         }
     }
 

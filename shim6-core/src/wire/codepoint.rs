@@ -42,8 +42,6 @@ macro_rules! code_points {
 
 code_points! {
     /// Type of a control message, 7 bits (RFC 5533 section 5.3, table 1).
-    ///
-    /// The messages that this crate does not read yet are here too, so that they can be named.
     MessageType(u8) {
         /// First message of the exchange, from the initiator.
         I1 = 1, "I1";

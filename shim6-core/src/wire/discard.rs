@@ -66,6 +66,8 @@ discards! {
     LocatorCount = "locator_count",
     /// A Locator List without locators.
     ZeroLocators = "zero_locators",
+    /// Locator Preferences with Element Len 0.
+    ZeroElementLen = "zero_element_len",
 
     /// The source or destination is a multicast address.
     Multicast = "multicast",

@@ -2,9 +2,10 @@
 
 use thiserror::Error;
 
+use super::MAX_MESSAGE;
 use super::codepoint::{ErrorCode, MessageType, OptionType};
 use super::discard::Discard;
-use super::{MAX_MESSAGE, header};
+use super::layout::TYPE;
 
 /// Why octets are not a Shim6 header that we can process. The packet is dropped, and in two cases
 /// the sender is told ([`ParseError::error_report`]).
@@ -99,6 +100,9 @@ pub enum ParseError {
     /// A Locator List without locators.
     #[error("Locator List without locators")]
     ZeroLocators,
+    /// A Locator Preferences option with Element Len 0.
+    #[error("Locator Preferences with Element Len 0")]
+    ZeroElementLen,
 }
 
 impl ParseError {
@@ -123,6 +127,7 @@ impl ParseError {
             ParseError::ProbeCount { .. } => Discard::ProbeCount,
             ParseError::LocatorCount { .. } => Discard::LocatorCount,
             ParseError::ZeroLocators => Discard::ZeroLocators,
+            ParseError::ZeroElementLen => Discard::ZeroElementLen,
         }
     }
 
@@ -134,7 +139,7 @@ impl ParseError {
     /// of what precedes the Shim6 header there.
     pub const fn error_report(&self) -> Option<(ErrorCode, usize)> {
         match self {
-            ParseError::UnknownMessageType(_) => Some((ErrorCode::UNKNOWN_MESSAGE_TYPE, header::TYPE)),
+            ParseError::UnknownMessageType(_) => Some((ErrorCode::UNKNOWN_MESSAGE_TYPE, TYPE)),
             ParseError::UnknownCriticalOption { offset, .. } => Some((ErrorCode::CRITICAL_OPTION, *offset)),
             _ => None,
         }
@@ -161,6 +166,20 @@ pub enum EmitError {
     /// A Locator List has no locators.
     #[error("Locator List without locators")]
     ZeroLocators,
+    /// A Locator List has more locators than 8 bits can count.
+    #[error("Locator List with {locators} locators")]
+    LocatorCount {
+        /// Locators in the list.
+        locators: usize,
+    },
+    /// The elements of a Locator Preferences option say more than Element Len has room for.
+    #[error("Locator Preferences with Element Len {element_len} for what takes {needed}")]
+    ElementLen {
+        /// Element Len, in octets.
+        element_len: u8,
+        /// The shortest Element Len that loses nothing.
+        needed: u8,
+    },
     /// A Probe has no sent record, or more than 15 of one kind.
     #[error("{sent} sent and {received} received probes cannot be in one Probe")]
     ProbeCount {

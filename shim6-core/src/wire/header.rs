@@ -6,21 +6,13 @@
 //! ```
 
 use super::codepoint::MessageType;
+use super::layout::{HDR_EXT_LEN, NEXT_HEADER, TYPE, TYPE_SPECIFIC, UNIT, is_payload};
 use super::{ContextTag, NO_NEXT_HEADER, ParseError, checksum, payload};
 
-/// Octets in the unit of Hdr Ext Len, which is also the shortest header.
-pub(super) const UNIT: usize = 8;
-pub(super) const NEXT_HEADER: usize = 0;
-pub(super) const HDR_EXT_LEN: usize = 1;
-/// P bit and type.
-pub(super) const TYPE: usize = 2;
-/// Seven bits for the message type to use, and the S bit.
-pub(super) const TYPE_SPECIFIC: usize = 3;
 /// The context tag of most control messages, after a reserved bit.
 const TAG: usize = 6;
 const CHECKSUM: core::ops::Range<usize> = 4..6;
 
-const P_BIT: u8 = 0x80;
 const S_BIT: u8 = 0x01;
 
 /// What kind of Shim6 header a packet starts with.
@@ -61,10 +53,6 @@ pub fn classify(octets: &[u8]) -> Result<PacketKind<'_>, ParseError> {
             octets: octets.len(),
         }),
     }
-}
-
-pub(super) fn is_payload(fixed: &[u8; UNIT]) -> bool {
-    fixed[TYPE] & P_BIT != 0
 }
 
 /// A control message with a right length, checksum and S bit; of no particular type yet.
@@ -128,12 +116,22 @@ pub(super) fn u32_at<const N: usize>(fixed: &[u8; N], offset: usize) -> u32 {
 
 /// The context tag in octets 6 to 11, where most control messages have one.
 pub(super) fn tag_of<const N: usize>(fixed: &[u8; N]) -> ContextTag {
-    ContextTag::read(core::array::from_fn(|octet| fixed[TAG + octet]))
+    tag_at(fixed, TAG)
+}
+
+/// The context tag in the six octets at `offset` of the fixed part; the offsets are constants inside of it.
+pub(super) fn tag_at<const N: usize>(fixed: &[u8; N], offset: usize) -> ContextTag {
+    ContextTag::read(core::array::from_fn(|octet| fixed[offset + octet]))
 }
 
 /// Writes the context tag where [`tag_of`] reads it.
 pub(super) fn put_tag(message: &mut [u8], tag: ContextTag) {
-    message[TAG..TAG + 6].copy_from_slice(&tag.octets());
+    put_tag_at(message, TAG, tag);
+}
+
+/// Writes a context tag to the six octets at `offset`, and a zero bit before it.
+pub(super) fn put_tag_at(message: &mut [u8], offset: usize, tag: ContextTag) {
+    message[offset..offset + 6].copy_from_slice(&tag.octets());
 }
 
 /// Writes a big-endian number at `offset`.

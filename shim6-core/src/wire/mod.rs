@@ -1,7 +1,7 @@
 //! Wire format of Shim6: the payload header, the control messages and their options.
 //!
-//! RFC 5533 section 5 has the common header, the messages of the context exchange and the options;
-//! RFC 5534 section 5 has Keepalive, Probe and the Keepalive Timeout option.
+//! RFC 5533 section 5 has the common header, all messages but two, and the options; RFC 5534 section 5 has Keepalive,
+//! Probe and the Keepalive Timeout option. All of them are read and written.
 //!
 //! Each message and each option has its own file. A message comes in two forms: a *view*
 //! ([`View`]) that borrows the octets and is checked once, without allocating, and an owned form
@@ -17,6 +17,7 @@ mod context_tag;
 mod discard;
 mod error;
 mod header;
+mod layout;
 pub mod message;
 pub mod option;
 pub mod payload;
@@ -31,8 +32,10 @@ pub use context_tag::ContextTag;
 pub use discard::Discard;
 pub use error::{EmitError, ParseError};
 pub use header::{PacketKind, classify};
-pub use message::{Error, I1, I2, Keepalive, Message, Probe, R1, R2, View};
-pub use option::{LocatorList, UlidPair};
+pub use message::{
+    Error, I1, I2, I2bis, Keepalive, Message, Probe, R1, R1bis, R2, UpdateAcknowledgement, UpdateRequest, View,
+};
+pub use option::{Announcement, LocatorList, LocatorPreferences, Preference, PreferenceFlags, UlidPair};
 
 /// IP protocol number of Shim6 (RFC 5533 section 5).
 pub const PROTOCOL: u8 = 140;

@@ -5,7 +5,7 @@
 //! |                      Receiver Context Tag                     |
 //! ```
 
-use super::header::{HDR_EXT_LEN, NEXT_HEADER, UNIT, is_payload};
+use super::layout::{HDR_EXT_LEN, NEXT_HEADER, P_BIT, UNIT, is_payload};
 use super::{ContextTag, ParseError};
 
 /// Octets of the header.
@@ -13,7 +13,6 @@ pub const LEN: usize = UNIT;
 
 /// The P bit is the first bit of the tag's field.
 const TAG: usize = 2;
-const P_BIT: u8 = 0x80;
 
 /// Writes the header for a payload of type `next_header` to the context that the receiver knows by
 /// `tag`.

@@ -27,6 +27,40 @@ fn locator_list() -> impl Strategy<Value = LocatorList> {
     (any::<u32>(), vec_of(locator, 1..20)).prop_map(|(generation, locators)| LocatorList { generation, locators })
 }
 
+/// With elements of every length, which say no more than that length has room for.
+fn locator_preferences() -> impl Strategy<Value = LocatorPreferences> {
+    let elements = vec_of(any::<[u8; 3]>(), 0..20);
+    (any::<u32>(), 1..=6u8, elements).prop_map(|(generation, element_len, elements)| {
+        let room = |at: u8, value: u8| if at < element_len { value } else { 0 };
+        let element = |[flags, priority, weight]: [u8; 3]| Preference {
+            flags: PreferenceFlags(flags),
+            priority: room(1, priority),
+            weight: room(2, weight),
+        };
+        LocatorPreferences {
+            generation,
+            element_len,
+            elements: elements.into_iter().map(element).collect(),
+        }
+    })
+}
+
+/// Short enough for any message.
+fn announcement() -> impl Strategy<Value = Announcement> {
+    let proof = (of(vec_of(any::<u8>(), 0..150)), of(vec_of(any::<u8>(), 0..150)));
+    let timeouts = any::<(Option<u16>, Option<u32>)>();
+    (of(locator_list()), of(locator_preferences()), proof, timeouts).prop_map(
+        |(locators, preferences, proof, timeouts)| Announcement {
+            locators,
+            preferences,
+            cga_parameters: proof.0,
+            cga_signature: proof.1,
+            keepalive_timeout: timeouts.0,
+            keepalive_timeout_ms: timeouts.1,
+        },
+    )
+}
+
 fn blob() -> impl Strategy<Value = Vec<u8>> {
     vec_of(any::<u8>(), 0..300)
 }
@@ -65,44 +99,74 @@ fn r1() -> impl Strategy<Value = Message> {
 
 fn i2() -> impl Strategy<Value = Message> {
     let fixed = (tag(), any::<u32>(), any::<u32>(), blob());
-    let ulids = (of(ulid_pair()), any::<Option<u32>>());
-    let locators = (of(locator_list()), of(blob()), of(blob()));
-    (fixed, ulids, locators, any::<Option<u16>>(), any::<Option<u32>>()).prop_map(
-        |(fixed, ulids, locators, keepalive_timeout, keepalive_timeout_ms)| {
-            let (initiator_context_tag, initiator_nonce, responder_nonce, validator) = fixed;
-            Message::I2(I2 {
-                initiator_context_tag,
-                initiator_nonce,
-                responder_nonce,
-                validator,
-                ulid_pair: ulids.0,
-                forked_instance: ulids.1,
-                locators: locators.0,
-                cga_parameters: locators.1,
-                cga_signature: locators.2,
-                keepalive_timeout,
-                keepalive_timeout_ms,
-            })
-        },
-    )
+    let context = (of(ulid_pair()), any::<Option<u32>>());
+    (fixed, context, announcement()).prop_map(|(fixed, context, announcement)| {
+        Message::I2(I2 {
+            initiator_context_tag: fixed.0,
+            initiator_nonce: fixed.1,
+            responder_nonce: fixed.2,
+            validator: fixed.3,
+            ulid_pair: context.0,
+            forked_instance: context.1,
+            announcement,
+        })
+    })
 }
 
 fn r2() -> impl Strategy<Value = Message> {
-    let fixed = (tag(), any::<u32>());
-    let locators = (of(locator_list()), of(blob()), of(blob()));
-    (fixed, locators, any::<Option<u16>>(), any::<Option<u32>>()).prop_map(
-        |(fixed, locators, keepalive_timeout, keepalive_timeout_ms)| {
-            Message::R2(R2 {
-                responder_context_tag: fixed.0,
-                initiator_nonce: fixed.1,
-                locators: locators.0,
-                cga_parameters: locators.1,
-                cga_signature: locators.2,
-                keepalive_timeout,
-                keepalive_timeout_ms,
-            })
-        },
-    )
+    (tag(), any::<u32>(), announcement()).prop_map(|(responder_context_tag, initiator_nonce, announcement)| {
+        Message::R2(R2 {
+            responder_context_tag,
+            initiator_nonce,
+            announcement,
+        })
+    })
+}
+
+fn r1bis() -> impl Strategy<Value = Message> {
+    (tag(), any::<u32>(), blob()).prop_map(|(packet_context_tag, responder_nonce, validator)| {
+        Message::R1bis(R1bis {
+            packet_context_tag,
+            responder_nonce,
+            validator,
+        })
+    })
+}
+
+fn i2bis() -> impl Strategy<Value = Message> {
+    let fixed = (tag(), any::<u32>(), any::<u32>(), tag(), blob());
+    let context = (of(ulid_pair()), any::<Option<u32>>());
+    (fixed, context, announcement()).prop_map(|(fixed, context, announcement)| {
+        Message::I2bis(I2bis {
+            initiator_context_tag: fixed.0,
+            initiator_nonce: fixed.1,
+            responder_nonce: fixed.2,
+            packet_context_tag: fixed.3,
+            validator: fixed.4,
+            ulid_pair: context.0,
+            forked_instance: context.1,
+            announcement,
+        })
+    })
+}
+
+fn update_request() -> impl Strategy<Value = Message> {
+    (tag(), any::<u32>(), announcement()).prop_map(|(receiver_context_tag, request_nonce, announcement)| {
+        Message::UpdateRequest(UpdateRequest {
+            receiver_context_tag,
+            request_nonce,
+            announcement,
+        })
+    })
+}
+
+fn update_acknowledgement() -> impl Strategy<Value = Message> {
+    (tag(), any::<u32>()).prop_map(|(receiver_context_tag, request_nonce)| {
+        Message::UpdateAcknowledgement(UpdateAcknowledgement {
+            receiver_context_tag,
+            request_nonce,
+        })
+    })
 }
 
 fn keepalive() -> impl Strategy<Value = Message> {
@@ -137,8 +201,33 @@ fn error() -> impl Strategy<Value = Message> {
     })
 }
 
+/// One message of each type.
+fn one_of_each() -> impl Strategy<Value = [Message; 11]> {
+    let exchange = (i1(), r1(), i2(), r2(), r1bis(), i2bis());
+    let others = (
+        update_request(),
+        update_acknowledgement(),
+        keepalive(),
+        probe(),
+        error(),
+    );
+    (exchange, others).prop_map(|((a, b, c, d, e, f), (g, h, i, j, k))| [a, b, c, d, e, f, g, h, i, j, k])
+}
+
 fn message() -> impl Strategy<Value = Message> {
-    prop_oneof![i1(), r1(), i2(), r2(), keepalive(), probe(), error()]
+    prop_oneof![
+        i1(),
+        r1(),
+        i2(),
+        r2(),
+        r1bis(),
+        i2bis(),
+        update_request(),
+        update_acknowledgement(),
+        keepalive(),
+        probe(),
+        error()
+    ]
 }
 
 fn emitted(message: &Message) -> Vec<u8> {
@@ -151,10 +240,9 @@ fn emitted(message: &Message) -> Vec<u8> {
 proptest! {
     #[test]
     fn emitted_messages_parse_to_themselves(
-        messages in (i1(), r1(), i2(), r2(), keepalive(), probe(), error())
+        messages in one_of_each()
     ) {
-        let (a, b, c, d, e, f, g) = messages;
-        for message in [a, b, c, d, e, f, g] {
+        for message in messages {
             let octets = emitted(&message);
             prop_assert_eq!(octets.len(), message.buffer_len());
             prop_assert_eq!(Message::parse(&octets), Ok(message));
@@ -171,6 +259,10 @@ proptest! {
             _ => {
                 noisy[3] = noise[0] & 0xfe;
                 noisy[6] |= noise[1] & 0x80;
+                if let Message::I2bis(_) = message {
+                    noisy[20..26].fill(noise[0]);
+                    noisy[26] |= noise[1] << 1 & 0x80;
+                }
             }
         }
         let parsed = Message::parse(&sealed(&noisy)).expect("reserved bits are ignored");
@@ -212,7 +304,7 @@ proptest! {
     /// Past the checksum, where the fields and options are read.
     #[test]
     fn arbitrary_octets_with_a_right_checksum_never_panic(
-        message_type in prop_oneof![1..=4u8, 66..=68u8],
+        message_type in prop_oneof![1..=6u8, 64..=68u8],
         words in vec_of(any::<[u8; 8]>(), 1..60),
     ) {
         let mut octets = words.concat();

@@ -2,6 +2,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::net::Ipv6Addr;
 
 use hex_literal::hex;
 
@@ -53,6 +54,37 @@ pub(super) fn sealed(octets: &[u8]) -> Vec<u8> {
     let sum = checksum(&sealed);
     sealed[4..6].copy_from_slice(&sum.to_be_bytes());
     sealed
+}
+
+/// The announcement in the golden messages: each of its options.
+pub(super) fn announcement() -> Announcement {
+    let locator = |net, host| Ipv6Addr::new(0x2001, 0xdb8, net, 0, 0, 0, 0, host);
+    let preference = |flags, priority, weight| Preference {
+        flags,
+        priority,
+        weight,
+    };
+    Announcement {
+        locators: Some(LocatorList {
+            generation: 0x89ab_cdef,
+            locators: vec![
+                (VerificationMethod::HBA, locator(0xa1, 0xaa)),
+                (VerificationMethod::CGA, locator(0xb2, 0xbb)),
+            ],
+        }),
+        preferences: Some(LocatorPreferences {
+            generation: 0x89ab_cdef,
+            element_len: 3,
+            elements: vec![
+                preference(PreferenceFlags::BROKEN, 5, 7),
+                preference(PreferenceFlags(0x82), 0, 3),
+            ],
+        }),
+        cga_parameters: Some((1..=13).collect()),
+        cga_signature: Some(hex!("515253545556").to_vec()),
+        keepalive_timeout: Some(300),
+        keepalive_timeout_ms: Some(300),
+    }
 }
 
 const I1_OCTETS: [u8; 16] = hex!("3b 01 01 00 22f8 123456789abc deadbeef");
@@ -117,11 +149,25 @@ fn faults_are_found_in_a_fixed_order() {
     assert_eq!(parse_error(&octets), ParseError::OptionPastEnd { offset: 16 });
 }
 
+/// Each type with the octets of its fixed part: RFC 5533 sections 5.4 to 5.11 and 5.14, RFC 5534 sections 5.1 and 5.2
+/// with the one record that must be there.
+const MINIMUM: [(u8, usize); 11] = [
+    (1, 16),
+    (2, 16),
+    (3, 24),
+    (4, 16),
+    (5, 16),
+    (6, 32),
+    (64, 16),
+    (65, 16),
+    (66, 16),
+    (67, 56),
+    (68, 16),
+];
+
 #[test]
 fn each_type_has_its_minimum_length() {
-    // Octets of the fixed part: RFC 5533 sections 5.4 to 5.7 and 5.14, RFC 5534 sections 5.1 and 5.2
-    // with the one record that must be there.
-    for (message_type, minimum) in [(1, 16), (2, 16), (3, 24), (4, 16), (66, 16), (67, 56), (68, 16)] {
+    for (message_type, minimum) in MINIMUM {
         for octets in (8..minimum).step_by(8) {
             let error = ParseError::BelowMinimumLength {
                 message_type: MessageType(message_type),
@@ -137,9 +183,101 @@ fn each_type_has_its_minimum_length() {
 
 #[test]
 fn types_that_we_cannot_read_are_unknown() {
-    for message_type in [0, 5, 6, 7, 63, 64, 65, 69, 127] {
+    for message_type in (0..=127).filter(|message_type| MINIMUM.iter().all(|(known, _)| known != message_type)) {
         let error = ParseError::UnknownMessageType(MessageType(message_type));
         assert_eq!(parse_error(&message_with_type(message_type, 64)), error);
+    }
+}
+
+/// The types of the options that RFC 5533 sections 5.4 to 5.11 and RFC 5534 section 5.3 list for a message, and ours.
+fn listed(message_type: u8) -> &'static [u16] {
+    match message_type {
+        1 => &[6, 7],
+        2 | 5 => &[1],
+        3 | 6 => &[1, 2, 3, 4, 5, 6, 7, 10, 21302],
+        4 | 64 => &[2, 3, 4, 5, 10, 21302],
+        _ => &[],
+    }
+}
+
+/// Well-formed contents for each type of option.
+fn contents(option_type: u16) -> Vec<u8> {
+    match option_type {
+        2 => [&hex!("00000001 01 01 00000000000000")[..12], &[0; 16]].concat(),
+        3 => hex!("00000001 01 00").to_vec(),
+        6 => vec![0; 36],
+        7 | 10 | 21302 => vec![0; 4],
+        _ => vec![1, 2, 3],
+    }
+}
+
+/// The shortest message of a type, with the option of this type and C bit at its end, and where that option starts.
+fn message_with_option(message_type: u8, minimum: usize, option_type: u16, critical: bool) -> (Vec<u8>, usize) {
+    let mut octets = vec![0; minimum];
+    octets[2] = message_type;
+    // A Probe has one sent record; R1, I2, R1bis and I2bis a validator.
+    octets[12] = u8::from(message_type == 67);
+    if listed(message_type).contains(&1) && option_type != 1 {
+        octets.extend(hex!("0002 0001 aa000000"));
+    }
+    let offset = octets.len();
+    let contents = contents(option_type);
+    octets.extend((option_type << 1 | u16::from(critical)).to_be_bytes());
+    octets.extend((contents.len() as u16).to_be_bytes());
+    octets.extend(contents);
+    octets.resize(octets.len().next_multiple_of(8), 0);
+    (sealed(&octets), offset)
+}
+
+#[test]
+fn critical_bit_decides_about_each_option_that_is_not_listed_for_its_message() {
+    for (message_type, minimum) in MINIMUM.into_iter().filter(|(message_type, _)| *message_type != 68) {
+        for option_type in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 21302, 0x7fff] {
+            let what = (message_type, option_type);
+            let (ignorable, _) = message_with_option(message_type, minimum, option_type, false);
+            let (critical, offset) = message_with_option(message_type, minimum, option_type, true);
+            assert!(View::parse(&ignorable).is_ok(), "{what:?} with C=0");
+            let refused = ParseError::UnknownCriticalOption {
+                option_type: OptionType(option_type),
+                offset,
+            };
+            match View::parse(&critical) {
+                Ok(_) => assert!(listed(message_type).contains(&option_type), "{what:?} with C=1"),
+                Err(error) => {
+                    assert!(
+                        !listed(message_type).contains(&option_type),
+                        "{what:?} with C=1: {error}"
+                    );
+                    assert_eq!(error, refused, "{what:?}");
+                    assert_eq!(error.error_report(), Some((ErrorCode::CRITICAL_OPTION, offset)));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn listed_options_are_given_and_others_are_not() {
+    for (message_type, minimum) in MINIMUM.into_iter().filter(|(message_type, _)| *message_type != 68) {
+        for option_type in [1, 2, 3, 4, 5, 6, 7, 10, 21302] {
+            let (octets, _) = message_with_option(message_type, minimum, option_type, false);
+            let view = View::parse(&octets).expect("a message");
+            assert_eq!(view.options().is_some(), !listed(message_type).is_empty());
+            let Some(options) = view.options() else { continue };
+            let given = match option_type {
+                1 => options.responder_validator.is_some(),
+                2 => options.locators.is_some(),
+                3 => options.preferences.is_some(),
+                4 => options.cga_parameters.is_some(),
+                5 => options.cga_signature.is_some(),
+                6 => options.ulid_pair.is_some(),
+                7 => options.forked_instance.is_some(),
+                10 => options.keepalive_timeout.is_some(),
+                _ => options.keepalive_timeout_ms.is_some(),
+            };
+            let listed = listed(message_type).contains(&option_type);
+            assert_eq!(given, listed, "type {message_type}, option {option_type}");
+        }
     }
 }
 
@@ -192,6 +330,7 @@ fn each_fault_of_the_octets_has_its_own_counter() {
         ParseError::ProbeCount { sent: 0, received: 0 },
         ParseError::LocatorCount { locators: 1, length: 0 },
         ParseError::ZeroLocators,
+        ParseError::ZeroElementLen,
     ];
     let reasons: Vec<_> = errors.iter().map(|error| error.reason()).collect();
     assert_eq!(reasons, Discard::ALL[..errors.len()]);

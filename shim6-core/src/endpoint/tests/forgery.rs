@@ -322,7 +322,7 @@ fn exchange_from_a_locator_that_is_not_the_peers_sets_up_nothing() {
         &Message::I2(i2.clone()),
         Discard::LocatorNotInSet,
     );
-    (i2.locators, i2.cga_parameters) = (None, None);
+    (i2.announcement.locators, i2.announcement.cga_parameters) = (None, None);
     assert_dropped(&mut world, A, elsewhere, a, &Message::I2(i2), Discard::LocatorNotInSet);
 }
 

@@ -108,7 +108,7 @@ fn locators_of_a_peer_are_bounded() {
     let mut i2 = stranger.i2(&mut world, A);
     let mut list = stranger.list();
     list.locators = list.locators.iter().cycle().take(40).copied().collect();
-    i2.locators = Some(list);
+    i2.announcement.locators = Some(list);
     stranger.send(&mut world, A, &Message::I2(i2));
     assert_eq!(world.hosts[A].context().peer_locators, stranger.identity.locators());
 }
@@ -247,7 +247,7 @@ fn verifications_are_limited_and_come_again() {
     });
     let stranger = Stranger::new();
     let mut i2 = stranger.i2(&mut world, A);
-    i2.cga_parameters = Some(Stranger::number(51).parameters());
+    i2.announcement.cga_parameters = Some(Stranger::number(51).parameters());
     let octets = emit(&Message::I2(i2));
     flood(&mut world, &stranger, &octets, MessageType::R2);
     assert_eq!(world.hosts[A].discarded(Discard::ParametersNotOfUlid), 8);

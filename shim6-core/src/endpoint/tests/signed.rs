@@ -61,20 +61,20 @@ struct Proof<'a> {
 fn claimed(owner: &Stranger, config: &EndpointConfig, change: impl Fn(Proof<'_>)) -> [World; 2] {
     let mut as_responder = World::new(config);
     let mut i2: I2 = owner.i2(&mut as_responder, A);
-    i2.cga_signature = owner.identity.signature().map(<[u8]>::to_vec);
+    i2.announcement.cga_signature = owner.identity.signature().map(<[u8]>::to_vec);
     change(Proof {
-        list: i2.locators.as_mut().expect("a list"),
-        signature: &mut i2.cga_signature,
+        list: i2.announcement.locators.as_mut().expect("a list"),
+        signature: &mut i2.announcement.cga_signature,
     });
     as_responder.log.clear();
     owner.send(&mut as_responder, A, &Message::I2(i2));
 
     let mut as_initiator = World::new(config);
     let mut r2: R2 = owner.r2(&mut as_initiator, A);
-    r2.cga_signature = owner.identity.signature().map(<[u8]>::to_vec);
+    r2.announcement.cga_signature = owner.identity.signature().map(<[u8]>::to_vec);
     change(Proof {
-        list: r2.locators.as_mut().expect("a list"),
-        signature: &mut r2.cga_signature,
+        list: r2.announcement.locators.as_mut().expect("a list"),
+        signature: &mut r2.announcement.cga_signature,
     });
     as_initiator.log.clear();
     owner.send(&mut as_initiator, A, &Message::R2(r2));
@@ -193,13 +193,13 @@ fn signatures_are_verified_only_so_often() {
     let mut world = World::new(&config);
     let owner = owner(&key(1));
     let mut i2 = owner.i2(&mut world, A);
-    i2.cga_signature = Some([1; KEY_BITS / 8].to_vec());
+    i2.announcement.cga_signature = Some([1; KEY_BITS / 8].to_vec());
     for _ in 0..10 {
         owner.send(&mut world, A, &Message::I2(i2.clone()));
     }
     assert_eq!(world.hosts[A].discarded(Discard::SignatureVerificationFailed), 4);
     assert_eq!(world.hosts[A].discarded(Discard::RateLimited), 6);
-    i2.cga_signature = owner.identity.signature().map(<[u8]>::to_vec);
+    i2.announcement.cga_signature = owner.identity.signature().map(<[u8]>::to_vec);
     world.run(secs(1));
     owner.send(&mut world, A, &Message::I2(i2));
     assert_eq!(world.hosts[A].context().state, ContextState::Established);

@@ -6,7 +6,7 @@ use core::net::Ipv6Addr;
 use shim6_cga::HbaSet;
 
 use super::world::{World, emit, hba_set, identity};
-use crate::wire::{ContextTag, I1, I2, LocatorList, Message, MessageType, R1, R2};
+use crate::wire::{Announcement, ContextTag, I1, I2, LocatorList, Message, MessageType, R1, R2};
 use crate::{ContextId, Identity, LocatorPair};
 
 pub(super) struct Stranger {
@@ -79,11 +79,11 @@ impl Stranger {
             validator: r1.validator,
             ulid_pair: i1.ulid_pair,
             forked_instance: i1.forked_instance,
-            locators: Some(self.list()),
-            cga_parameters: Some(self.parameters()),
-            cga_signature: None,
-            keepalive_timeout: None,
-            keepalive_timeout_ms: None,
+            announcement: Announcement {
+                locators: Some(self.list()),
+                cga_parameters: Some(self.parameters()),
+                ..Announcement::default()
+            },
         }
     }
 
@@ -112,11 +112,11 @@ impl Stranger {
         R2 {
             responder_context_tag: self.tag,
             initiator_nonce: i2.initiator_nonce,
-            locators: Some(self.list()),
-            cga_parameters: Some(self.parameters()),
-            cga_signature: None,
-            keepalive_timeout: None,
-            keepalive_timeout_ms: None,
+            announcement: Announcement {
+                locators: Some(self.list()),
+                cga_parameters: Some(self.parameters()),
+                ..Announcement::default()
+            },
         }
     }
 

@@ -31,11 +31,11 @@ fn told(config: &EndpointConfig, seconds: Option<u16>, milliseconds: Option<u32>
     let stranger = Stranger::new();
     let mut responder = World::new(config);
     let mut i2 = stranger.i2(&mut responder, A);
-    (i2.keepalive_timeout, i2.keepalive_timeout_ms) = (seconds, milliseconds);
+    (i2.announcement.keepalive_timeout, i2.announcement.keepalive_timeout_ms) = (seconds, milliseconds);
     stranger.send(&mut responder, A, &Message::I2(i2));
     let mut initiator = World::new(config);
     let mut r2 = stranger.r2(&mut initiator, A);
-    (r2.keepalive_timeout, r2.keepalive_timeout_ms) = (seconds, milliseconds);
+    (r2.announcement.keepalive_timeout, r2.announcement.keepalive_timeout_ms) = (seconds, milliseconds);
     stranger.send(&mut initiator, A, &Message::R2(r2));
     assert_eq!(reap_config(&responder, A), reap_config(&initiator, A));
     reap_config(&initiator, A)
@@ -52,8 +52,11 @@ fn announced(config: &EndpointConfig) -> (Option<u16>, Option<u32>) {
     let Message::R2(r2) = world.last(MessageType::R2).message() else {
         panic!("not an R2")
     };
-    let options = (i2.keepalive_timeout, i2.keepalive_timeout_ms);
-    assert_eq!((r2.keepalive_timeout, r2.keepalive_timeout_ms), options);
+    let options = (i2.announcement.keepalive_timeout, i2.announcement.keepalive_timeout_ms);
+    assert_eq!(
+        (r2.announcement.keepalive_timeout, r2.announcement.keepalive_timeout_ms),
+        options
+    );
     options
 }
 

@@ -38,7 +38,7 @@ impl Claim {
 fn claim_in_i2(stranger: &Stranger, claim: &Claim) -> (World, Vec<u8>) {
     let mut world = World::new(&EndpointConfig::default());
     let mut i2 = stranger.i2(&mut world, A);
-    (i2.locators, i2.cga_parameters) = (claim.list.clone(), claim.parameters.clone());
+    (i2.announcement.locators, i2.announcement.cga_parameters) = (claim.list.clone(), claim.parameters.clone());
     world.log.clear();
     let octets = emit(&Message::I2(i2));
     stranger.send_octets(&mut world, A, &octets);
@@ -49,7 +49,7 @@ fn claim_in_i2(stranger: &Stranger, claim: &Claim) -> (World, Vec<u8>) {
 fn claim_in_r2(stranger: &Stranger, claim: &Claim) -> (World, Vec<u8>) {
     let mut world = World::new(&EndpointConfig::default());
     let mut r2 = stranger.r2(&mut world, A);
-    (r2.locators, r2.cga_parameters) = (claim.list.clone(), claim.parameters.clone());
+    (r2.announcement.locators, r2.announcement.cga_parameters) = (claim.list.clone(), claim.parameters.clone());
     world.log.clear();
     let octets = emit(&Message::R2(r2));
     stranger.send_octets(&mut world, A, &octets);
@@ -224,7 +224,7 @@ fn every_flipped_bit_of_the_parameters_sets_up_nothing() {
             continue;
         }
         let mut i2 = i2.clone();
-        i2.cga_parameters = Some(parameters);
+        i2.announcement.cga_parameters = Some(parameters);
         stranger.send(&mut world, A, &Message::I2(i2));
         assert_eq!(world.hosts[A].endpoint.contexts().count(), 0, "bit {bit}");
     }

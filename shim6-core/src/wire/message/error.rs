@@ -11,7 +11,8 @@
 
 use alloc::vec::Vec;
 
-use crate::wire::header::{Control, TYPE_SPECIFIC, UNIT};
+use crate::wire::header::Control;
+use crate::wire::layout::{TYPE_SPECIFIC, UNIT};
 use crate::wire::{EmitError, ErrorCode, MAX_MESSAGE, ParseError};
 
 const POINTER: usize = 6;

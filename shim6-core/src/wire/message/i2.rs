@@ -9,25 +9,24 @@
 //! |                       Reserved2                               |
 //! ~                         Options                               ~
 //! ```
-//!
-//! A Locator List without CGA parameters is well formed here: it is for who verifies the locators
-//! to refuse it.
 
 use alloc::vec::Vec;
 
 use crate::wire::header::{Control, put_tag, put_u32, tag_of, u32_at};
 use crate::wire::option::{
-    Announcement, LocatorList, OptionSet, OptionWriter, UlidPair, forked_instance, responder_validator, ulid_pair,
+    Announcement, OptionSet, OptionWriter, UlidPair, forked_instance, responder_validator, ulid_pair,
 };
-use crate::wire::{ContextTag, OptionType, ParseError};
+use crate::wire::{ContextTag, EmitError, OptionType, ParseError};
 
 const INITIATOR_NONCE: usize = 12;
 const RESPONDER_NONCE: usize = 16;
 const LEN: usize = 24;
 
-const OPTIONS: &[OptionType] = &[
+/// Those of I2bis, too.
+pub(super) const OPTIONS: &[OptionType] = &[
     OptionType::RESPONDER_VALIDATOR,
     OptionType::LOCATOR_LIST,
+    OptionType::LOCATOR_PREFERENCES,
     OptionType::CGA_PARAMETERS,
     OptionType::CGA_SIGNATURE,
     OptionType::ULID_PAIR,
@@ -89,11 +88,7 @@ impl<'a> I2View<'a> {
             validator: self.validator.to_vec(),
             ulid_pair: self.options.ulid_pair,
             forked_instance: self.options.forked_instance,
-            locators: self.options.locators.map(|list| list.to_list()),
-            cga_parameters: self.options.cga_parameters.map(<[u8]>::to_vec),
-            cga_signature: self.options.cga_signature.map(<[u8]>::to_vec),
-            keepalive_timeout: self.options.keepalive_timeout,
-            keepalive_timeout_ms: self.options.keepalive_timeout_ms,
+            announcement: Announcement::of(&self.options),
         }
     }
 }
@@ -113,16 +108,8 @@ pub struct I2 {
     pub ulid_pair: Option<UlidPair>,
     /// Number of the forked instance; `None` is instance 0.
     pub forked_instance: Option<u32>,
-    /// The initiator's locators.
-    pub locators: Option<LocatorList>,
-    /// CGA Parameter Data Structure with which the locators are verified.
-    pub cga_parameters: Option<Vec<u8>>,
-    /// CGA Signature over the locators whose method is CGA.
-    pub cga_signature: Option<Vec<u8>>,
-    /// The initiator's Send Timeout in seconds.
-    pub keepalive_timeout: Option<u16>,
-    /// The initiator's Send Timeout in milliseconds.
-    pub keepalive_timeout_ms: Option<u32>,
+    /// The initiator's locators and timeouts.
+    pub announcement: Announcement,
 }
 
 impl I2 {
@@ -130,7 +117,11 @@ impl I2 {
         LEN + responder_validator::buffer_len(&self.validator)
             + self.ulid_pair.map_or(0, |_| ulid_pair::BUFFER_LEN)
             + self.forked_instance.map_or(0, |_| forked_instance::BUFFER_LEN)
-            + self.announcement().buffer_len()
+            + self.announcement.buffer_len()
+    }
+
+    pub(super) fn check(&self) -> Result<(), EmitError> {
+        self.announcement.check()
     }
 
     pub(super) fn write(&self, out: &mut [u8]) {
@@ -145,17 +136,7 @@ impl I2 {
         if let Some(instance) = self.forked_instance {
             forked_instance::emit(instance, &mut writer);
         }
-        self.announcement().emit(&mut writer);
-    }
-
-    fn announcement(&self) -> Announcement<'_> {
-        Announcement {
-            locators: self.locators.as_ref(),
-            cga_parameters: self.cga_parameters.as_deref(),
-            cga_signature: self.cga_signature.as_deref(),
-            keepalive_timeout: self.keepalive_timeout,
-            keepalive_timeout_ms: self.keepalive_timeout_ms,
-        }
+        self.announcement.emit(&mut writer);
     }
 }
 
@@ -167,12 +148,12 @@ mod tests {
     use hex_literal::hex;
 
     use super::*;
-    use crate::wire::tests::{assert_golden, sealed};
-    use crate::wire::{EmitError, Message, VerificationMethod, View};
+    use crate::wire::tests::{announcement, assert_golden, sealed};
+    use crate::wire::{EmitError, LocatorList, Message, VerificationMethod, View};
 
     /// Section 5.6 with every option that we know for it.
-    const GOLDEN: [u8; 192] = hex!(
-        "3b 17 03 00 c39e 123456789abc deadbeef c0ffee11 00000000"
+    const GOLDEN: [u8; 208] = hex!(
+        "3b 19 03 00 dee7 123456789abc deadbeef c0ffee11 00000000"
         "0002 0006 a1a2a3a4 a5a6 000000000000"
         "000c 0024 00000000"
         "20010db800a1000000000000000000aa"
@@ -181,6 +162,7 @@ mod tests {
         "0004 002c 89abcdef 02 01 02 0000000000"
         "20010db800a1000000000000000000aa"
         "20010db800b2000000000000000000bb"
+        "0006 000b 89abcdef 03 010507 820003 00"
         "0008 000d 01020304 05060708 090a0b0c 0d 00000000000000"
         "000a 0006 51525354 5556 000000000000"
         "0014 0004 0000 012c"
@@ -197,14 +179,7 @@ mod tests {
             validator: hex!("a1a2a3a4a5a6").to_vec(),
             ulid_pair: Some(UlidPair { sender: a, receiver: b }),
             forked_instance: Some(0x0bad_cafe),
-            locators: Some(LocatorList {
-                generation: 0x89ab_cdef,
-                locators: vec![(VerificationMethod::HBA, a), (VerificationMethod::CGA, b)],
-            }),
-            cga_parameters: Some((1..=13).collect()),
-            cga_signature: Some(hex!("515253545556").to_vec()),
-            keepalive_timeout: Some(300),
-            keepalive_timeout_ms: Some(300),
+            announcement: announcement(),
         }
     }
 
@@ -242,17 +217,26 @@ mod tests {
     #[test]
     fn too_many_locators_do_not_fit_a_packet() {
         let mut message = message();
-        let list = message.locators.as_mut().expect("it has a Locator List");
+        let list = message.announcement.locators.as_mut().expect("it has a Locator List");
         list.locators.resize(100, list.locators[0]);
-        let octets = 192 - 48 + 112 + 1600;
+        let octets = 208 - 48 + 112 + 1600;
         let error = EmitError::TooLarge { octets };
         assert_eq!(Message::I2(message).emit(&mut [0; 4096]), Err(error));
     }
 
     #[test]
+    fn locators_that_8_bits_cannot_count_are_not_emitted() {
+        let mut message = message();
+        let list = message.announcement.locators.as_mut().expect("it has a Locator List");
+        list.locators.resize(256, list.locators[0]);
+        let error = EmitError::LocatorCount { locators: 256 };
+        assert_eq!(Message::I2(message).emit(&mut [0; 8192]), Err(error));
+    }
+
+    #[test]
     fn empty_locator_list_is_not_emitted() {
         let mut message = message();
-        message.locators = Some(LocatorList {
+        message.announcement.locators = Some(LocatorList {
             generation: 1,
             locators: vec![],
         });

@@ -3,20 +3,29 @@
 pub mod error;
 pub mod i1;
 pub mod i2;
+pub mod i2bis;
 pub mod keepalive;
 pub mod probe;
 pub mod r1;
+pub mod r1bis;
 pub mod r2;
+pub mod update_acknowledgement;
+pub mod update_request;
 
 pub use error::{Error, ErrorView};
 pub use i1::{I1, I1View};
 pub use i2::{I2, I2View};
+pub use i2bis::{I2bis, I2bisView};
 pub use keepalive::{Keepalive, KeepaliveView};
 pub use probe::{Probe, ProbeView};
 pub use r1::{R1, R1View};
+pub use r1bis::{R1bis, R1bisView};
 pub use r2::{R2, R2View};
+pub use update_acknowledgement::{UpdateAcknowledgement, UpdateAcknowledgementView};
+pub use update_request::{UpdateRequest, UpdateRequestView};
 
 use super::header::{self, Control};
+use super::option::OptionSet;
 use super::{EmitError, MAX_MESSAGE, MessageType, ParseError};
 
 /// A control message in the octets that it came in, checked as a whole. Making one allocates nothing.
@@ -30,6 +39,14 @@ pub enum View<'a> {
     I2(I2View<'a>),
     /// R2.
     R2(R2View<'a>),
+    /// R1bis.
+    R1bis(R1bisView<'a>),
+    /// I2bis.
+    I2bis(I2bisView<'a>),
+    /// Update Request.
+    UpdateRequest(UpdateRequestView<'a>),
+    /// Update Acknowledgement.
+    UpdateAcknowledgement(UpdateAcknowledgementView<'a>),
     /// Keepalive.
     Keepalive(KeepaliveView<'a>),
     /// Probe.
@@ -52,11 +69,31 @@ impl<'a> View<'a> {
             MessageType::R1 => View::R1(R1View::parse(control)?),
             MessageType::I2 => View::I2(I2View::parse(control)?),
             MessageType::R2 => View::R2(R2View::parse(control)?),
+            MessageType::R1BIS => View::R1bis(R1bisView::parse(control)?),
+            MessageType::I2BIS => View::I2bis(I2bisView::parse(control)?),
+            MessageType::UPDATE_REQUEST => View::UpdateRequest(UpdateRequestView::parse(control)?),
+            MessageType::UPDATE_ACKNOWLEDGEMENT => {
+                View::UpdateAcknowledgement(UpdateAcknowledgementView::parse(control)?)
+            }
             MessageType::KEEPALIVE => View::Keepalive(KeepaliveView::parse(control)?),
             MessageType::PROBE => View::Probe(ProbeView::parse(control)?),
             MessageType::ERROR => View::Error(ErrorView::parse(control)?),
             unknown => return Err(ParseError::UnknownMessageType(unknown)),
         })
+    }
+
+    /// The options, in a message for which any are defined: not in Update Acknowledgement, Keepalive, Probe and Error.
+    pub fn options(&self) -> Option<&OptionSet<'a>> {
+        match self {
+            View::I1(view) => Some(view.options()),
+            View::R1(view) => Some(view.options()),
+            View::I2(view) => Some(view.options()),
+            View::R2(view) => Some(view.options()),
+            View::R1bis(view) => Some(view.options()),
+            View::I2bis(view) => Some(view.options()),
+            View::UpdateRequest(view) => Some(view.options()),
+            View::UpdateAcknowledgement(_) | View::Keepalive(_) | View::Probe(_) | View::Error(_) => None,
+        }
     }
 
     /// Copies the message.
@@ -66,6 +103,10 @@ impl<'a> View<'a> {
             View::R1(view) => Message::R1(view.to_message()),
             View::I2(view) => Message::I2(view.to_message()),
             View::R2(view) => Message::R2(view.to_message()),
+            View::R1bis(view) => Message::R1bis(view.to_message()),
+            View::I2bis(view) => Message::I2bis(view.to_message()),
+            View::UpdateRequest(view) => Message::UpdateRequest(view.to_message()),
+            View::UpdateAcknowledgement(view) => Message::UpdateAcknowledgement(view.to_message()),
             View::Keepalive(view) => Message::Keepalive(view.to_message()),
             View::Probe(view) => Message::Probe(view.to_message()),
             View::Error(view) => Message::Error(view.to_message()),
@@ -84,6 +125,14 @@ pub enum Message {
     I2(I2),
     /// Last message of the exchange.
     R2(R2),
+    /// Answer to a reference to a context that does not exist.
+    R1bis(R1bis),
+    /// Answer to R1bis.
+    I2bis(I2bis),
+    /// New locators or preferences.
+    UpdateRequest(UpdateRequest),
+    /// Answer to an Update Request.
+    UpdateAcknowledgement(UpdateAcknowledgement),
     /// Shows the peer that its packets arrive.
     Keepalive(Keepalive),
     /// Explores locator pairs.
@@ -110,6 +159,10 @@ impl Message {
             Message::R1(_) => MessageType::R1,
             Message::I2(_) => MessageType::I2,
             Message::R2(_) => MessageType::R2,
+            Message::R1bis(_) => MessageType::R1BIS,
+            Message::I2bis(_) => MessageType::I2BIS,
+            Message::UpdateRequest(_) => MessageType::UPDATE_REQUEST,
+            Message::UpdateAcknowledgement(_) => MessageType::UPDATE_ACKNOWLEDGEMENT,
             Message::Keepalive(_) => MessageType::KEEPALIVE,
             Message::Probe(_) => MessageType::PROBE,
             Message::Error(_) => MessageType::ERROR,
@@ -123,6 +176,10 @@ impl Message {
             Message::R1(message) => message.buffer_len(),
             Message::I2(message) => message.buffer_len(),
             Message::R2(message) => message.buffer_len(),
+            Message::R1bis(message) => message.buffer_len(),
+            Message::I2bis(message) => message.buffer_len(),
+            Message::UpdateRequest(message) => message.buffer_len(),
+            Message::UpdateAcknowledgement(message) => message.buffer_len(),
             Message::Keepalive(message) => message.buffer_len(),
             Message::Probe(message) => message.buffer_len(),
             Message::Error(message) => message.buffer_len(),
@@ -137,11 +194,11 @@ impl Message {
     /// The message is over [`MAX_MESSAGE`] or longer than the buffer, or has a value that the format
     /// cannot hold.
     pub fn emit(&self, buffer: &mut [u8]) -> Result<usize, EmitError> {
+        self.check()?;
         let needed = self.buffer_len();
         if needed > MAX_MESSAGE {
             return Err(EmitError::TooLarge { octets: needed });
         }
-        self.check()?;
         let octets = buffer.len();
         let out = buffer
             .get_mut(..needed)
@@ -152,6 +209,10 @@ impl Message {
             Message::R1(message) => message.write(out),
             Message::I2(message) => message.write(out),
             Message::R2(message) => message.write(out),
+            Message::R1bis(message) => message.write(out),
+            Message::I2bis(message) => message.write(out),
+            Message::UpdateRequest(message) => message.write(out),
+            Message::UpdateAcknowledgement(message) => message.write(out),
             Message::Keepalive(message) => message.write(out),
             Message::Probe(message) => message.write(out),
             Message::Error(message) => message.write(out),
@@ -162,13 +223,18 @@ impl Message {
 
     /// Whether the format can hold the message's values.
     fn check(&self) -> Result<(), EmitError> {
-        let locators = match self {
-            Message::I2(message) => &message.locators,
-            Message::R2(message) => &message.locators,
-            Message::Probe(message) => return message.check(),
-            Message::Error(message) => return message.check(),
-            Message::I1(_) | Message::R1(_) | Message::Keepalive(_) => &None,
-        };
-        locators.as_ref().map_or(Ok(()), |list| list.check())
+        match self {
+            Message::I2(message) => message.check(),
+            Message::R2(message) => message.check(),
+            Message::I2bis(message) => message.check(),
+            Message::UpdateRequest(message) => message.check(),
+            Message::Probe(message) => message.check(),
+            Message::Error(message) => message.check(),
+            Message::I1(_)
+            | Message::R1(_)
+            | Message::R1bis(_)
+            | Message::UpdateAcknowledgement(_)
+            | Message::Keepalive(_) => Ok(()),
+        }
     }
 }

@@ -25,6 +25,7 @@ const OPTIONS: &[OptionType] = &[OptionType::RESPONDER_VALIDATOR];
 pub struct R1View<'a> {
     fixed: &'a [u8; LEN],
     validator: &'a [u8],
+    options: OptionSet<'a>,
 }
 
 impl<'a> R1View<'a> {
@@ -34,6 +35,7 @@ impl<'a> R1View<'a> {
         Ok(R1View {
             fixed,
             validator: options.required_validator()?,
+            options,
         })
     }
 
@@ -50,6 +52,11 @@ impl<'a> R1View<'a> {
     /// What the initiator returns in I2; only the responder interprets it.
     pub fn validator(&self) -> &'a [u8] {
         self.validator
+    }
+
+    /// The validator.
+    pub fn options(&self) -> &OptionSet<'a> {
+        &self.options
     }
 
     /// Copies the message.

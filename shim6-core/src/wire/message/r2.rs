@@ -7,26 +7,13 @@
 //! |                    Initiator Nonce                            |
 //! ~                         Options                               ~
 //! ```
-//!
-//! A Locator List without CGA parameters is well formed here: it is for who verifies the locators
-//! to refuse it.
-
-use alloc::vec::Vec;
 
 use crate::wire::header::{Control, put_tag, put_u32, tag_of, u32_at};
-use crate::wire::option::{Announcement, LocatorList, OptionSet, OptionWriter};
-use crate::wire::{ContextTag, OptionType, ParseError};
+use crate::wire::option::{ANNOUNCEMENT, Announcement, OptionSet, OptionWriter};
+use crate::wire::{ContextTag, EmitError, ParseError};
 
 const INITIATOR_NONCE: usize = 12;
 const LEN: usize = 16;
-
-const OPTIONS: &[OptionType] = &[
-    OptionType::LOCATOR_LIST,
-    OptionType::CGA_PARAMETERS,
-    OptionType::CGA_SIGNATURE,
-    OptionType::KEEPALIVE_TIMEOUT,
-    OptionType::KEEPALIVE_TIMEOUT_MS,
-];
 
 /// An R2 in the octets that it came in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,7 +25,7 @@ pub struct R2View<'a> {
 impl<'a> R2View<'a> {
     pub(super) fn parse(control: Control<'a>) -> Result<Self, ParseError> {
         let (fixed, options) = control.split::<LEN>()?;
-        let options = OptionSet::collect(options, LEN, OPTIONS)?;
+        let options = OptionSet::collect(options, LEN, &ANNOUNCEMENT)?;
         Ok(R2View { fixed, options })
     }
 
@@ -62,11 +49,7 @@ impl<'a> R2View<'a> {
         R2 {
             responder_context_tag: self.responder_context_tag(),
             initiator_nonce: self.initiator_nonce(),
-            locators: self.options.locators.map(|list| list.to_list()),
-            cga_parameters: self.options.cga_parameters.map(<[u8]>::to_vec),
-            cga_signature: self.options.cga_signature.map(<[u8]>::to_vec),
-            keepalive_timeout: self.options.keepalive_timeout,
-            keepalive_timeout_ms: self.options.keepalive_timeout_ms,
+            announcement: Announcement::of(&self.options),
         }
     }
 }
@@ -78,58 +61,42 @@ pub struct R2 {
     pub responder_context_tag: ContextTag,
     /// Copied from I2.
     pub initiator_nonce: u32,
-    /// The responder's locators.
-    pub locators: Option<LocatorList>,
-    /// CGA Parameter Data Structure with which the locators are verified.
-    pub cga_parameters: Option<Vec<u8>>,
-    /// CGA Signature over the locators whose method is CGA.
-    pub cga_signature: Option<Vec<u8>>,
-    /// The responder's Send Timeout in seconds.
-    pub keepalive_timeout: Option<u16>,
-    /// The responder's Send Timeout in milliseconds.
-    pub keepalive_timeout_ms: Option<u32>,
+    /// The responder's locators and timeouts.
+    pub announcement: Announcement,
 }
 
 impl R2 {
     pub(super) fn buffer_len(&self) -> usize {
-        LEN + self.announcement().buffer_len()
+        LEN + self.announcement.buffer_len()
+    }
+
+    pub(super) fn check(&self) -> Result<(), EmitError> {
+        self.announcement.check()
     }
 
     pub(super) fn write(&self, out: &mut [u8]) {
         put_tag(out, self.responder_context_tag);
         put_u32(out, INITIATOR_NONCE, self.initiator_nonce);
         let mut writer = OptionWriter::new(&mut out[LEN..]);
-        self.announcement().emit(&mut writer);
-    }
-
-    fn announcement(&self) -> Announcement<'_> {
-        Announcement {
-            locators: self.locators.as_ref(),
-            cga_parameters: self.cga_parameters.as_deref(),
-            cga_signature: self.cga_signature.as_deref(),
-            keepalive_timeout: self.keepalive_timeout,
-            keepalive_timeout_ms: self.keepalive_timeout_ms,
-        }
+        self.announcement.emit(&mut writer);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
-    use core::net::Ipv6Addr;
-
     use hex_literal::hex;
 
     use super::*;
-    use crate::wire::tests::{assert_golden, sealed};
-    use crate::wire::{Message, VerificationMethod};
+    use crate::wire::tests::{announcement, assert_golden, sealed};
+    use crate::wire::{Message, OptionType};
 
     /// Section 5.7 with every option that we know for it.
-    const GOLDEN: [u8; 120] = hex!(
-        "3b 0e 04 00 e566 7edcba987654 deadbeef"
+    const GOLDEN: [u8; 136] = hex!(
+        "3b 10 04 00 00b0 7edcba987654 deadbeef"
         "0004 002c 89abcdef 02 01 02 0000000000"
         "20010db800a1000000000000000000aa"
         "20010db800b2000000000000000000bb"
+        "0006 000b 89abcdef 03 010507 820003 00"
         "0008 000d 01020304 05060708 090a0b0c 0d 00000000000000"
         "000a 0006 51525354 5556 000000000000"
         "0014 0004 0000 012c"
@@ -137,21 +104,10 @@ mod tests {
     );
 
     fn message() -> R2 {
-        let locator = |net, host| Ipv6Addr::new(0x2001, 0xdb8, net, 0, 0, 0, 0, host);
         R2 {
             responder_context_tag: ContextTag::from_random_bits(0x7edc_ba98_7654),
             initiator_nonce: 0xdead_beef,
-            locators: Some(LocatorList {
-                generation: 0x89ab_cdef,
-                locators: vec![
-                    (VerificationMethod::HBA, locator(0xa1, 0xaa)),
-                    (VerificationMethod::CGA, locator(0xb2, 0xbb)),
-                ],
-            }),
-            cga_parameters: Some((1..=13).collect()),
-            cga_signature: Some(hex!("515253545556").to_vec()),
-            keepalive_timeout: Some(300),
-            keepalive_timeout_ms: Some(300),
+            announcement: announcement(),
         }
     }
 

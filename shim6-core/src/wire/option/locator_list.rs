@@ -21,6 +21,8 @@ const NUM_LOCATORS: usize = 4;
 const METHODS: usize = 5;
 const LOCATOR: usize = 16;
 
+const MAX_LOCATORS: usize = 255;
+
 /// Where the locators start in the contents, for a number of them.
 const fn locators_at(count: usize) -> usize {
     (HEADER + METHODS + count).next_multiple_of(8) - HEADER
@@ -88,6 +90,11 @@ impl<'a> LocatorListView<'a> {
         (index < self.count()).then(|| self.offset + HEADER + METHODS + index)
     }
 
+    /// Where the generation is, from the first octet of the message.
+    pub fn generation_offset(&self) -> usize {
+        self.offset + HEADER
+    }
+
     /// Copies the list.
     pub fn to_list(&self) -> LocatorList {
         LocatorList {
@@ -116,10 +123,15 @@ impl LocatorList {
         if self.locators.is_empty() {
             return Err(EmitError::ZeroLocators);
         }
+        if self.locators.len() > MAX_LOCATORS {
+            return Err(EmitError::LocatorCount {
+                locators: self.locators.len(),
+            });
+        }
         Ok(())
     }
 
-    /// The message's size has been checked, which bounds the number of locators far below 255.
+    /// The number of locators has been checked: it fits 8 bits.
     pub(in crate::wire) fn emit(&self, writer: &mut OptionWriter<'_>) {
         let count = self.locators.len();
         let contents = writer.begin(OptionType::LOCATOR_LIST, length(count));

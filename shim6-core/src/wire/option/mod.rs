@@ -14,12 +14,15 @@ pub mod forked_instance;
 pub mod keepalive_timeout;
 pub mod keepalive_timeout_ms;
 pub mod locator_list;
+pub mod locator_preferences;
 pub mod responder_validator;
 mod set;
 pub mod ulid_pair;
 
-pub(in crate::wire) use announcement::Announcement;
+pub use announcement::Announcement;
+pub(in crate::wire) use announcement::OPTIONS as ANNOUNCEMENT;
 pub use locator_list::{LocatorList, LocatorListView};
+pub use locator_preferences::{LocatorPreferences, LocatorPreferencesView, Preference, PreferenceFlags};
 pub use set::OptionSet;
 pub use ulid_pair::UlidPair;
 

@@ -1,7 +1,8 @@
 //! The options of one message, collected and checked.
 
 use super::{
-    LocatorListView, RawOption, RawOptions, UlidPair, forked_instance, keepalive_timeout, keepalive_timeout_ms,
+    LocatorListView, LocatorPreferencesView, RawOption, RawOptions, UlidPair, forked_instance, keepalive_timeout,
+    keepalive_timeout_ms,
 };
 use crate::wire::{OptionType, ParseError};
 
@@ -12,6 +13,8 @@ pub struct OptionSet<'a> {
     pub responder_validator: Option<&'a [u8]>,
     /// Locator List.
     pub locators: Option<LocatorListView<'a>>,
+    /// Locator Preferences.
+    pub preferences: Option<LocatorPreferencesView<'a>>,
     /// CGA Parameter Data Structure.
     pub cga_parameters: Option<&'a [u8]>,
     /// CGA Signature.
@@ -52,6 +55,7 @@ impl<'a> OptionSet<'a> {
                 once(&mut self.responder_validator, option, |raw| Ok(raw.contents))?;
             }
             OptionType::LOCATOR_LIST => once(&mut self.locators, option, LocatorListView::parse)?,
+            OptionType::LOCATOR_PREFERENCES => once(&mut self.preferences, option, LocatorPreferencesView::parse)?,
             OptionType::CGA_PARAMETERS => {
                 once(&mut self.cga_parameters, option, |raw| Ok(raw.contents))?;
             }
