@@ -1,7 +1,9 @@
 //! Runs the bodies over the corpus of the fuzz targets.
 
+mod seeds;
+
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     println,
 };
@@ -25,6 +27,21 @@ fn replay(target: &str, body: fn(&[u8])) {
     assert!(replayed > 0, "{}: no files", directory.display());
 }
 
+/// With `SHIM6_WRITE_SEEDS=1` they are written; to be done when a message or a target changes.
+#[test]
+fn corpus_has_the_seeds_that_are_made_by_hand() {
+    let write = env::var_os("SHIM6_WRITE_SEEDS").is_some();
+    for (target, name, octets) in seeds::seeds() {
+        let path = corpus(target).join(&name);
+        if write {
+            fs::create_dir_all(corpus(target)).expect("a directory");
+            fs::write(&path, &octets).expect("a file");
+        }
+        let found = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(found == octets, "{} is not what it is made from now", path.display());
+    }
+}
+
 #[test]
 fn corpus_of_messages_holds() {
     replay("message", super::message);
@@ -43,4 +60,9 @@ fn corpus_of_payload_headers_holds() {
 #[test]
 fn corpus_of_packets_holds() {
     replay("dataplane", super::dataplane);
+}
+
+#[test]
+fn corpus_of_operations_holds() {
+    replay("endpoint", super::endpoint);
 }

@@ -10,11 +10,15 @@ use crate::wire::payload as payload_header;
 use crate::wire::{Discard, EmitError, MAX_MESSAGE, Message, MessageType, PacketKind, ParseError, classify};
 
 /// The message types, each with the octets of its fixed part.
-const FIXED_PARTS: [(MessageType, usize); 7] = [
+pub(super) const FIXED_PARTS: [(MessageType, usize); 11] = [
     (MessageType::I1, 16),
     (MessageType::R1, 16),
     (MessageType::I2, 24),
     (MessageType::R2, 16),
+    (MessageType::R1BIS, 16),
+    (MessageType::I2BIS, 32),
+    (MessageType::UPDATE_REQUEST, 16),
+    (MessageType::UPDATE_ACKNOWLEDGEMENT, 16),
     (MessageType::KEEPALIVE, 16),
     (MessageType::PROBE, 56),
     (MessageType::ERROR, 16),
@@ -71,7 +75,32 @@ fn check_message(octets: &[u8]) {
     let message = view.to_message();
     assert_eq!(Message::parse(bounded).as_ref(), Ok(&message));
     assert!(View::parse(&bounded[..bounded.len() - 1]).is_err());
+    check_offsets(bounded, &view);
     check_written_again(bounded, &message);
+}
+
+/// What an Error message may point at lies in the message.
+fn check_offsets(octets: &[u8], view: &View<'_>) {
+    let Some(options) = view.options() else { return };
+    if let Some(list) = &options.locators {
+        assert_eq!(list.locators().count(), list.count());
+        for (index, (method, _)) in list.locators().enumerate() {
+            assert_eq!(list.method_offset(index).map(|at| octets[at]), Some(method.0));
+        }
+        assert_eq!(list.method_offset(list.count()), None);
+        assert_eq!(octets[list.generation_offset()..][..4], list.generation().to_be_bytes());
+    }
+    if let Some(preferences) = &options.preferences {
+        assert_eq!(
+            octets[preferences.generation_offset()..][..4],
+            preferences.generation().to_be_bytes()
+        );
+        let length = 5 + preferences.count() * usize::from(preferences.element_len());
+        let field = octets[preferences.length_offset()..][..2]
+            .try_into()
+            .expect("two octets");
+        assert_eq!(usize::from(u16::from_be_bytes(field)), length);
+    }
 }
 
 fn check_refusal(octets: &[u8], error: &ParseError) {

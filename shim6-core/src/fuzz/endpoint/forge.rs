@@ -99,7 +99,7 @@ fn copy(from: &[u8], at: usize, message: &mut [u8], to: usize, length: usize) {
 fn options_at(message: &[u8]) -> usize {
     let octets = match MessageType(message[2]) {
         MessageType::I2 => 24,
-        MessageType(6) => 32,
+        MessageType::I2BIS => 32,
         MessageType::PROBE => {
             let counts = message.get(12).copied().unwrap_or(0);
             16 + 40 * usize::from(counts >> 4) + 40 * usize::from(counts & 15)
