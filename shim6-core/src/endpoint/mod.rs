@@ -3,6 +3,8 @@
 #[cfg(any(test, fuzzing))]
 mod consistency;
 mod establish;
+#[cfg(feature = "inspect")]
+mod inspect;
 mod monitor;
 mod output;
 #[cfg(test)]
