@@ -13,6 +13,8 @@ pub enum Cause {
     PeerReport,
     /// A local hint said that the current pair is gone.
     LocalHint,
+    /// A router said that it could not send a packet on (ICMPv6, RFC 5533 8).
+    IcmpError,
     /// A person or the program around us asked for it.
     Requested,
 }
@@ -23,6 +25,7 @@ impl fmt::Display for Cause {
             Self::SendTimeout => "send-timeout",
             Self::PeerReport => "peer-report",
             Self::LocalHint => "local-hint",
+            Self::IcmpError => "icmp-error",
             Self::Requested => "requested",
         })
     }

@@ -6,17 +6,40 @@ use shim6_cga::KeySizes;
 use shim6_reap::Config as ReapConfig;
 
 /// Configuration of an [`Endpoint`](crate::Endpoint).
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct EndpointConfig {
     /// REAP timing wished for with peers that announce that they know [`KeepaliveTimeoutMs`]. Towards any other peer a
     /// Send Timeout below the RFC's 15 s is raised to it and the RFC's probe intervals apply.
     ///
     /// [`KeepaliveTimeoutMs`]: crate::wire::OptionType::KEEPALIVE_TIMEOUT_MS
     pub reap: ReapConfig,
-    /// Timers of the four-way exchange.
+    /// Timers of the exchanges that make and recover contexts.
     pub establishment: EstablishmentConfig,
+    /// Timers of Update Requests.
+    pub update: UpdateConfig,
+    /// How long nothing has to pass before a context is torn down. 2 h 4 min.
+    ///
+    /// RFC 5533 section 9 asks for 5 minutes at least. But a session that outlives its context has lost its protection,
+    /// and after a change of path its peer; a TCP connection may be quiet for as long as this (RFC 5382 section 5).
+    pub quiescence: Duration,
+    /// Whether the upper layers get every ICMPv6 error, also those that made this host look for another path (RFC 5533
+    /// section 8). False.
+    pub deliver_all_icmp: bool,
     /// Bounds on everything that a peer can make grow.
     pub limits: LimitsConfig,
+}
+
+impl Default for EndpointConfig {
+    fn default() -> Self {
+        Self {
+            reap: ReapConfig::default(),
+            establishment: EstablishmentConfig::default(),
+            update: UpdateConfig::default(),
+            quiescence: Duration::from_secs(7_440),
+            deliver_all_icmp: false,
+            limits: LimitsConfig::default(),
+        }
+    }
 }
 
 /// Timers of context establishment (RFC 5533 section 14).
@@ -30,8 +53,14 @@ pub struct EstablishmentConfig {
     pub i2_timeout: Duration,
     /// How often an I2 is retransmitted before falling back to I1. 2.
     pub i2_retries_max: u32,
+    /// First I2bis retransmission interval. 4 s.
+    pub i2bis_timeout: Duration,
+    /// How often an I2bis is retransmitted before falling back to I1. 2.
+    pub i2bis_retries_max: u32,
     /// How long a peer that stayed silent is left alone. 60 s.
     pub no_r1_holddown: Duration,
+    /// How long a peer is left alone that does not know the protocol, as an ICMPv6 error said. 10 min.
+    pub icmp_holddown: Duration,
     /// How long a Responder Validator is accepted. 30 s.
     pub validator_lifetime: Duration,
 }
@@ -43,35 +72,87 @@ impl Default for EstablishmentConfig {
             i1_retries_max: 4,
             i2_timeout: Duration::from_secs(4),
             i2_retries_max: 2,
+            i2bis_timeout: Duration::from_secs(4),
+            i2bis_retries_max: 2,
             no_r1_holddown: Duration::from_secs(60),
+            icmp_holddown: Duration::from_secs(600),
             validator_lifetime: Duration::from_secs(30),
         }
+    }
+}
+
+/// Timers of Update Requests (RFC 5533 section 14).
+#[derive(Debug, Clone)]
+pub struct UpdateConfig {
+    /// First retransmission interval, before backoff and randomisation. 4 s.
+    pub timeout: Duration,
+    /// Where the backoff stops. 120 s.
+    pub max_timeout: Duration,
+}
+
+impl Default for UpdateConfig {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(4),
+            max_timeout: Duration::from_secs(120),
+        }
+    }
+}
+
+/// How often in a second something may be done for others: on average, and as often in one burst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// For all of them together.
+    pub total: u32,
+    /// For the addresses that share their first 48 bits, as those of one site do (RFC 6177). Prefixes share their counts with
+    /// a few others, by chance: the table of counts never grows.
+    pub per_prefix: u32,
+}
+
+impl Rate {
+    /// No bound that could be reached.
+    pub const UNLIMITED: Rate = Rate {
+        total: u32::MAX,
+        per_prefix: u32::MAX,
+    };
+
+    const fn new(total: u32, per_prefix: u32) -> Self {
+        Self { total, per_prefix }
     }
 }
 
 /// Bounds on what a peer can make grow or make us send.
 #[derive(Debug, Clone)]
 pub struct LimitsConfig {
-    /// Contexts in total, being set up or established. 10,000.
+    /// Contexts in total, being set up or established. 10,000. When there are as many, one that is idle makes room, of a
+    /// prefix that has more than others.
     pub contexts: usize,
     /// Contexts with one peer ULID. 16.
     pub contexts_per_peer: usize,
+    /// Contexts with ULIDs that share their first 48 bits. 2,500.
+    pub contexts_per_prefix: usize,
+    /// How long nothing has to have passed on a context that makes room for another one. 30 s.
+    pub idle_before_eviction: Duration,
     /// Locators accepted in a peer's list. 16.
     pub peer_locators: usize,
     /// Remembered peers that did not answer. 4,096.
     pub holddowns: usize,
     /// Messages waiting in the output queue; further ones are dropped and counted. 4,096.
     pub transmit_queue: usize,
-    /// R1 messages per second, all peers together. 10,000.
-    pub r1_per_second: u32,
-    /// R2 messages per second, all peers together. 10,000.
-    pub r2_per_second: u32,
-    /// Error messages per second, all peers together. 10.
-    pub errors_per_second: u32,
-    /// Locator lists and parameters verified per second: each costs a few hashes. 20,000.
-    pub verifications_per_second: u32,
-    /// Signatures verified per second, all peers together: each costs about a tenth of a millisecond. 1,000.
-    pub signatures_per_second: u32,
+    /// Prefixes that are counted apart for each of the rates below. 1,024; 16 octets each and rate.
+    pub counted_prefixes: usize,
+    /// R1 messages. 10,000, of which 1,000 to one prefix.
+    pub r1: Rate,
+    /// R2 messages. 10,000, of which 1,000 to one prefix.
+    pub r2: Rate,
+    /// R1bis messages. 1,000, of which 100 to one prefix.
+    pub r1bis: Rate,
+    /// Error messages. 10, of which 5 to one prefix.
+    pub errors: Rate,
+    /// Locator lists and parameters verified: each costs a few hashes. 20,000, of which 2,000 from one prefix.
+    pub verifications: Rate,
+    /// Signatures verified: each costs about a tenth of a millisecond. 1,000, of which 100 from one prefix.
+    pub signatures: Rate,
     /// RSA keys accepted from peers, by the size of their modulus: see [`KeySizes`].
     pub peer_key_sizes: KeySizes,
 }
@@ -81,14 +162,18 @@ impl Default for LimitsConfig {
         Self {
             contexts: 10_000,
             contexts_per_peer: 16,
+            contexts_per_prefix: 2_500,
+            idle_before_eviction: Duration::from_secs(30),
             peer_locators: 16,
             holddowns: 4_096,
             transmit_queue: 4_096,
-            r1_per_second: 10_000,
-            r2_per_second: 10_000,
-            errors_per_second: 10,
-            verifications_per_second: 20_000,
-            signatures_per_second: 1_000,
+            counted_prefixes: 1_024,
+            r1: Rate::new(10_000, 1_000),
+            r2: Rate::new(10_000, 1_000),
+            r1bis: Rate::new(1_000, 100),
+            errors: Rate::new(10, 5),
+            verifications: Rate::new(20_000, 2_000),
+            signatures: Rate::new(1_000, 100),
             peer_key_sizes: KeySizes::default(),
         }
     }

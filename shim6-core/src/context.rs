@@ -10,17 +10,26 @@ use shim6_reap::{Cause, Instant, LocatorPair, Reap, State as ReapState};
 
 use crate::dataplane::{Activity, Flow, Snapshot};
 use crate::id::ContextId;
-use crate::wire::ContextTag;
+use crate::identity::Identity;
+use crate::wire::{ContextTag, Preference};
 
-/// The states of RFC 5533 section 6.2 that a context can be seen in. IDLE is a context that does not exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The states of RFC 5533 section 6.2, but for IDLE, which is that of a context that does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ContextState {
     /// An I1 was sent.
     I1Sent,
     /// An R1 was received and an I2 sent.
     I2Sent,
+    /// The peer said that it does not know the context, and an I2bis was sent.
+    I2bisSent,
     /// Both ends have the context.
     Established,
+    /// The exchange failed: for a while no new one is tried with this peer. No context is kept for that, see
+    /// [`Endpoint::failures`](crate::Endpoint::failures).
+    EFailed,
+    /// The peer does not know the protocol: for a while no exchange is tried with it. No context is kept for that, see
+    /// [`Endpoint::failures`](crate::Endpoint::failures).
+    NoSupport,
 }
 
 impl ContextState {
@@ -29,7 +38,10 @@ impl ContextState {
         match self {
             Self::I1Sent => "i1-sent",
             Self::I2Sent => "i2-sent",
+            Self::I2bisSent => "i2bis-sent",
             Self::Established => "established",
+            Self::EFailed => "e-failed",
+            Self::NoSupport => "no-support",
         }
     }
 }
@@ -47,14 +59,24 @@ pub struct ContextInfo {
     pub id: ContextId,
     /// Its ULID pair.
     pub ulids: LocatorPair,
+    /// Its Forked Instance Identifier; 0 is the default context of the ULID pair.
+    pub forked_instance: u32,
     /// Its state.
     pub state: ContextState,
+    /// CT(local), which the peer sends. A secret: whoever knows it can disturb the context.
+    pub local_tag: ContextTag,
+    /// CT(peer), which this host sends; `None` while the peer has said nothing. A secret as well.
+    pub peer_tag: Option<ContextTag>,
     /// REAP's state; Operational before the context is established.
     pub reap: ReapState,
     /// The locator pair that packets to the peer use.
     pub locators: LocatorPair,
     /// The peer's verified locators, Ls(peer); empty before the context is established.
     pub peer_locators: Vec<Ipv6Addr>,
+    /// What the peer thinks of each of them.
+    pub peer_preferences: Vec<Preference>,
+    /// Whether an Update Request has not been acknowledged yet.
+    pub updating: bool,
     /// When the context was made.
     pub created: Instant,
     /// What has passed; none before the context is established.
@@ -78,7 +100,10 @@ pub struct Failover {
     pub to: LocatorPair,
 }
 
-/// One context.
+/// One context. It has an exchange, an association, or both.
+///
+/// RFC 5533's states follow from that: an association alone is ESTABLISHED; an exchange names its state. In I2-SENT there is an
+/// association if the peer's I2 or I2bis crossed ours (section 7.13), in I2BIS-SENT there always is one, the old one.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
     pub(crate) id: ContextId,
@@ -87,54 +112,213 @@ pub(crate) struct Context {
     /// CT(local).
     pub(crate) local_tag: ContextTag,
     pub(crate) created: Instant,
-    pub(crate) phase: Phase,
+    /// Ls(local) as the peer is to know them; proves the local ULID.
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) exchange: Option<Box<Exchange>>,
+    pub(crate) association: Option<Box<Association>>,
+    /// Whether the owner was told that the context is established.
+    pub(crate) was_established: bool,
+    /// Somebody said that this context is not to be torn down.
+    pub(crate) in_use: bool,
     /// Where this context stands in the endpoint's timer queue.
     pub(crate) timer: Option<Instant>,
-}
-
-/// The state of the exchange and what it needs.
-#[derive(Debug, Clone)]
-pub(crate) enum Phase {
-    I1Sent(Initiation),
-    I2Sent {
-        initiation: Initiation,
-        responder_nonce: u32,
-        validator: Vec<u8>,
-    },
-    Established(Box<Established>),
+    /// Where it stands among the contexts that eviction draws from.
+    pub(crate) place: u32,
 }
 
 /// What an initiator remembers until it has its R2.
 #[derive(Debug, Clone)]
-pub(crate) struct Initiation {
+pub(crate) struct Exchange {
+    /// The nonce by which R1 and R2 find this context.
     pub(crate) nonce: u32,
+    /// The addresses that our messages of the exchange bear.
+    pub(crate) on: LocatorPair,
+    pub(crate) step: Step,
     /// I1 messages sent again so far.
     pub(crate) i1_retries: u32,
-    /// I2 messages sent again so far.
-    pub(crate) i2_retries: u32,
+    /// When the last message is sent again.
     pub(crate) deadline: Instant,
+    /// What the last message told the peer of this host's locators; `None` if it told nothing, or not all.
+    pub(crate) announced: Option<Arc<Identity>>,
 }
 
-/// What an established context holds.
+/// How far an exchange is.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    /// I1-SENT.
+    I1,
+    /// I2-SENT.
+    I2(Reply),
+    /// I2BIS-SENT.
+    I2bis {
+        reply: Reply,
+        /// The tag that the peer does not know.
+        packet_context_tag: ContextTag,
+    },
+}
+
+/// An R1 or R1bis, and how often it was answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) responder_nonce: u32,
+    pub(crate) validator: Box<[u8]>,
+    /// I2 or I2bis messages sent again so far.
+    pub(crate) retries: u32,
+    /// When the last one was sent.
+    pub(crate) sent: Instant,
+}
+
+/// What is known of the peer once it has proved its locators, and what follows from it.
 #[derive(Debug)]
-pub(crate) struct Established {
+pub(crate) struct Association {
     /// CT(peer).
     pub(crate) peer_tag: ContextTag,
-    /// Ls(peer), verified.
-    pub(crate) peer_locators: Vec<Ipv6Addr>,
+    pub(crate) peer: PeerLocators,
     pub(crate) reap: Reap,
     pub(crate) activity: Arc<Activity>,
     /// What REAP has been told of `activity`.
     pub(crate) reported: Snapshot,
     /// When to look at `activity` again, apart from REAP's own timers.
     pub(crate) next_look: Option<Instant>,
+    /// When to see whether nothing has passed for long.
+    pub(crate) quiescence_check: Instant,
     pub(crate) flow: Arc<Flow>,
+    /// Ls(local) as the peer knows them, if it does.
+    pub(crate) announced: Option<Arc<Identity>>,
+    pub(crate) update: Option<Box<Update>>,
     pub(crate) failovers: u64,
-    pub(crate) last_failover: Option<Failover>,
+    pub(crate) last_failover: Option<Box<Failover>>,
 }
 
-/// Nothing that passes on the original's flow is seen by the clone.
-impl Clone for Established {
+/// Ls(peer), verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PeerLocators {
+    /// In the order of the peer's list; the first ones of it, if it is longer than this host's limit.
+    pub(crate) locators: Box<[Ipv6Addr]>,
+    /// How many the list has.
+    pub(crate) listed: u8,
+    /// Of the list; `None` without one.
+    pub(crate) generation: Option<u32>,
+    /// Of the locators, or none.
+    pub(crate) preferences: Box<[Preference]>,
+    /// The encoded CGA Parameters of the peer's ULID, for lists to come.
+    pub(crate) parameters: Option<Box<[u8]>>,
+}
+
+/// An Update Request that is not acknowledged yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Update {
+    pub(crate) nonce: u32,
+    /// Whether the peer lacks the list.
+    pub(crate) list: bool,
+    /// Whether the peer lacks the preferences.
+    pub(crate) preferences: bool,
+    pub(crate) retries: u32,
+    pub(crate) deadline: Instant,
+}
+
+impl Context {
+    pub(crate) fn state(&self) -> ContextState {
+        match self.exchange.as_deref().map(|exchange| &exchange.step) {
+            None => ContextState::Established,
+            Some(Step::I1) => ContextState::I1Sent,
+            Some(Step::I2(_)) => ContextState::I2Sent,
+            Some(Step::I2bis { .. }) => ContextState::I2bisSent,
+        }
+    }
+
+    /// CT(peer).
+    pub(crate) fn peer_tag(&self) -> Option<ContextTag> {
+        self.association.as_ref().map(|association| association.peer_tag)
+    }
+
+    /// When something has to happen if nothing arrives.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let exchange = self.exchange.as_ref().map(|exchange| exchange.deadline);
+        let association = self.association.as_ref().and_then(|association| association.deadline());
+        [exchange, association].into_iter().flatten().min()
+    }
+
+    /// Whether `address` is one of Ls(local): one that the peer is to know, or that it still may use.
+    pub(crate) fn is_local(&self, address: Ipv6Addr) -> bool {
+        let announced = self.association.as_ref().and_then(|a| a.announced.as_ref());
+        self.identity.contains(address) || announced.is_some_and(|identity| identity.contains(address))
+    }
+
+    /// Whether the context is between these two addresses: `peer` is one of Ls(peer) and `local` one of Ls(local).
+    pub(crate) fn is_between(&self, on: LocatorPair) -> bool {
+        let association = self.association.as_ref();
+        let is_peer = association.is_some_and(|association| association.peer.locators.contains(&on.peer));
+        (is_peer || self.ulids.peer == on.peer) && self.is_local(on.local)
+    }
+
+    pub(crate) fn info(&self) -> ContextInfo {
+        let association = self.association.as_deref();
+        ContextInfo {
+            id: self.id,
+            ulids: self.ulids,
+            forked_instance: self.forked_instance,
+            state: self.state(),
+            local_tag: self.local_tag,
+            peer_tag: self.peer_tag(),
+            reap: association.map_or(ReapState::Operational, |a| a.reap.state()),
+            locators: association.map_or(self.ulids, |a| a.flow.locators),
+            peer_locators: association.map_or_else(Vec::new, |a| a.peer.distinct()),
+            peer_preferences: association.map_or_else(Vec::new, |a| {
+                let locators = a.peer.distinct().into_iter();
+                locators.map(|locator| a.peer.preference(locator)).collect()
+            }),
+            updating: association.is_some_and(|a| a.update.is_some()),
+            created: self.created,
+            activity: association.map(|a| a.activity.clone()),
+            failovers: association.map_or(0, |a| a.failovers),
+            last_failover: association.and_then(|a| a.last_failover.as_deref().copied()),
+        }
+    }
+}
+
+impl Association {
+    fn deadline(&self) -> Option<Instant> {
+        let update = self.update.as_ref().map(|update| update.deadline);
+        let deadlines = [
+            self.reap.poll_timeout(),
+            self.next_look,
+            update,
+            Some(self.quiescence_check),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// When payload last passed, in either direction.
+    pub(crate) fn last_payload(&self) -> Option<Instant> {
+        let snapshot = self.activity.snapshot();
+        snapshot.last_sent.max(snapshot.last_received)
+    }
+}
+
+impl PeerLocators {
+    /// The locators without those that come again.
+    fn distinct(&self) -> Vec<Ipv6Addr> {
+        let mut distinct = Vec::with_capacity(self.locators.len());
+        for &locator in &self.locators {
+            if !distinct.contains(&locator) {
+                distinct.push(locator);
+            }
+        }
+        distinct
+    }
+
+    /// What the peer said of one of its locators.
+    pub(crate) fn preference(&self, locator: Ipv6Addr) -> Preference {
+        let index = self.locators.iter().position(|&listed| listed == locator);
+        index
+            .and_then(|index| self.preferences.get(index).copied())
+            .unwrap_or_default()
+    }
+}
+
+/// A context of a copied endpoint is another one: what passes on the original does not show in it.
+impl Clone for Association {
     fn clone(&self) -> Self {
         let activity = Arc::new(self.activity.duplicate());
         let flow = Arc::new(Flow {
@@ -143,73 +327,17 @@ impl Clone for Established {
         });
         Self {
             peer_tag: self.peer_tag,
-            peer_locators: self.peer_locators.clone(),
+            peer: self.peer.clone(),
             reap: self.reap.clone(),
             activity,
             reported: self.reported,
             next_look: self.next_look,
+            quiescence_check: self.quiescence_check,
             flow,
+            announced: self.announced.clone(),
+            update: self.update.clone(),
             failovers: self.failovers,
-            last_failover: self.last_failover,
-        }
-    }
-}
-
-impl Context {
-    pub(crate) fn state(&self) -> ContextState {
-        match self.phase {
-            Phase::I1Sent(_) => ContextState::I1Sent,
-            Phase::I2Sent { .. } => ContextState::I2Sent,
-            Phase::Established(_) => ContextState::Established,
-        }
-    }
-
-    pub(crate) fn established(&self) -> Option<&Established> {
-        match &self.phase {
-            Phase::Established(established) => Some(established),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn established_mut(&mut self) -> Option<&mut Established> {
-        match &mut self.phase {
-            Phase::Established(established) => Some(established),
-            _ => None,
-        }
-    }
-
-    /// The nonce by which R1 and R2 find this context.
-    pub(crate) fn initiation(&self) -> Option<&Initiation> {
-        match &self.phase {
-            Phase::I1Sent(initiation) | Phase::I2Sent { initiation, .. } => Some(initiation),
-            Phase::Established(_) => None,
-        }
-    }
-
-    /// When something has to happen if nothing arrives.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        match &self.phase {
-            Phase::I1Sent(initiation) | Phase::I2Sent { initiation, .. } => Some(initiation.deadline),
-            Phase::Established(established) => {
-                let reap = established.reap.poll_timeout();
-                [reap, established.next_look].into_iter().flatten().min()
-            }
-        }
-    }
-
-    pub(crate) fn info(&self) -> ContextInfo {
-        let established = self.established();
-        ContextInfo {
-            id: self.id,
-            ulids: self.ulids,
-            state: self.state(),
-            reap: established.map_or(ReapState::Operational, |e| e.reap.state()),
-            locators: established.map_or(self.ulids, |e| e.flow.locators),
-            peer_locators: established.map_or_else(Vec::new, |e| e.peer_locators.clone()),
-            created: self.created,
-            activity: established.map(|e| e.activity.clone()),
-            failovers: established.map_or(0, |e| e.failovers),
-            last_failover: established.and_then(|e| e.last_failover),
+            last_failover: self.last_failover.clone(),
         }
     }
 }

@@ -5,6 +5,7 @@ use core::net::Ipv6Addr;
 use shim6_reap::{Cause, LocatorPair, State as ReapState};
 
 use crate::id::ContextId;
+use crate::wire::ErrorCode;
 
 /// A change that a person or an upper layer may want to know of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,28 @@ pub enum Event {
     NoAnswer {
         /// The ULID pair that was to be protected.
         ulids: LocatorPair,
+    },
+    /// The peer does not know the protocol, so it is left alone for a longer time.
+    NoSupport {
+        /// The ULID pair that was to be protected.
+        ulids: LocatorPair,
+    },
+    /// The peer has lost the context, most likely in a restart. It is set up again with it.
+    Recovering {
+        /// The context.
+        context: ContextId,
+    },
+    /// The peer has other locators, or prefers them in another way.
+    PeerUpdated {
+        /// The context.
+        context: ContextId,
+    },
+    /// The peer cannot take what this host told it of its locators or preferences.
+    UpdateRefused {
+        /// The context.
+        context: ContextId,
+        /// Why not.
+        code: ErrorCode,
     },
     /// REAP noticed a failure, hears the peer again, or is content again.
     Reachability {
@@ -70,4 +93,10 @@ pub enum CloseReason {
     Requested,
     /// The peer uses the context's tag for another ULID pair, so it has lost the context (RFC 5533 section 7.15).
     Confusion,
+    /// Nothing has passed for long (RFC 5533 section 9).
+    Quiescent,
+    /// It made room for another one, since nothing had passed lately.
+    Evicted,
+    /// The peer had lost it, and did not answer when it was to be set up again.
+    NoAnswer,
 }

@@ -6,8 +6,9 @@ use core::net::Ipv6Addr;
 use rand_core::{CryptoRng, Rng};
 use shim6_cga::{CgaParametersRef, HbaSet, PrivateKey, SignatureError};
 
+use crate::wire::option::Announcement;
 use crate::wire::option::{cga_parameters, cga_signature, padded_len};
-use crate::wire::{LocatorList, MAX_MESSAGE, VerificationMethod};
+use crate::wire::{LocatorList, LocatorPreferences, MAX_MESSAGE, Preference, VerificationMethod};
 
 /// This host's locators, Ls(local), with what proves that they belong together: they are addresses of one HBA set (RFC
 /// 5535), or signed with the set's key (RFC 5533 section 5.15.5).
@@ -20,6 +21,21 @@ pub struct Identity {
     /// Over the generation and the locators behind the members.
     signature: Option<Vec<u8>>,
     generation: u32,
+    /// Of each locator, in their order; empty while all are alike.
+    preferences: Vec<Preference>,
+}
+
+/// How much of an [`Identity`] a message tells, where there is no room for all of it (RFC 5533 section 5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Locators and preferences.
+    Whole,
+    /// All locators.
+    Locators,
+    /// The ULID and so many others of the set, which need no signature.
+    Members(usize),
+    /// Nothing: the peer knows the ULID.
+    Nothing,
 }
 
 /// Why locators are not added to an [`Identity`].
@@ -68,6 +84,7 @@ impl Identity {
             parameters,
             signature: None,
             generation: rng.next_u32(),
+            preferences: Vec::new(),
         }
     }
 
@@ -120,6 +137,89 @@ impl Identity {
     /// Whether `address` can be the ULID of a context: peers can verify that it is this host's.
     pub fn is_ulid(&self, address: Ipv6Addr) -> bool {
         self.parameters(address).is_some()
+    }
+
+    /// Number of the present list of locators.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// What this host thinks of one of its locators.
+    pub(crate) fn preference(&self, locator: Ipv6Addr) -> Preference {
+        let index = self.locators.iter().position(|&own| own == locator);
+        let preference = index.and_then(|index| self.preferences.get(index).copied());
+        preference.unwrap_or_default()
+    }
+
+    /// The same locators with other preferences; those that are not named have none.
+    pub(crate) fn with_preferences(&self, preferences: &[(Ipv6Addr, Preference)]) -> Self {
+        let of = |locator: &Ipv6Addr| {
+            let named = preferences.iter().find(|(named, _)| named == locator);
+            named.map_or_else(Preference::default, |&(_, preference)| preference)
+        };
+        let mut preferences: Vec<_> = self.locators.iter().map(of).collect();
+        if preferences
+            .iter()
+            .all(|preference| *preference == Preference::default())
+        {
+            preferences.clear();
+        }
+        Self {
+            preferences,
+            ..self.clone()
+        }
+    }
+
+    /// The options that tell a peer of the locators, without the time-outs.
+    pub(crate) fn announcement(&self, ulid: Ipv6Addr, extent: Extent) -> Announcement {
+        let locators = match extent {
+            Extent::Whole | Extent::Locators => self.locator_list(),
+            Extent::Members(others) => self.short_list(ulid, others),
+            Extent::Nothing => return Announcement::default(),
+        };
+        let is_signed = locators.generation == self.generation;
+        Announcement {
+            preferences: (extent == Extent::Whole).then(|| self.locator_preferences()).flatten(),
+            cga_parameters: self.parameters(ulid).map(<[u8]>::to_vec),
+            cga_signature: self.signature().filter(|_| is_signed).map(<[u8]>::to_vec),
+            locators: Some(locators),
+            ..Announcement::default()
+        }
+    }
+
+    /// The extents of an announcement, the largest first.
+    pub(crate) fn extents(&self) -> impl Iterator<Item = Extent> + use<> {
+        let others = self.parameters.len().saturating_sub(1);
+        [Extent::Whole, Extent::Locators]
+            .into_iter()
+            .chain((0..=others).rev().map(Extent::Members))
+            .chain([Extent::Nothing])
+    }
+
+    /// The Locator Preferences option, unless all locators are alike.
+    pub(crate) fn locator_preferences(&self) -> Option<LocatorPreferences> {
+        let preferences = self.preferences.clone();
+        (!preferences.is_empty()).then(|| LocatorPreferences::new(self.generation, preferences))
+    }
+
+    /// Preferences that say nothing, to take back earlier ones.
+    pub(crate) fn no_preferences(&self) -> LocatorPreferences {
+        let elements = self.locators.iter().map(|_| Preference::default()).collect();
+        LocatorPreferences::new(self.generation, elements)
+    }
+
+    /// A list of the ULID and some others that belong to its set, as a generation of its own.
+    fn short_list(&self, ulid: Ipv6Addr, others: usize) -> LocatorList {
+        let members = self.locators[..self.parameters.len()].iter();
+        let others = members.filter(|&&member| member != ulid).take(others);
+        LocatorList {
+            generation: self.generation.wrapping_add(1),
+            locators: [&ulid]
+                .into_iter()
+                .chain(others)
+                .map(|&locator| (VerificationMethod::HBA, locator))
+                .collect(),
+        }
     }
 
     /// The CGA Signature option's contents, where there are locators that need it.

@@ -29,10 +29,11 @@ pub mod fuzz;
 mod id;
 mod identity;
 mod rate;
+mod tag;
 mod validator;
 pub mod wire;
 
-pub use config::{EndpointConfig, EstablishmentConfig, LimitsConfig};
+pub use config::{EndpointConfig, EstablishmentConfig, LimitsConfig, Rate, UpdateConfig};
 pub use context::{ContextInfo, ContextState, Failover};
 pub use counters::Counters;
 pub use dataplane::{Activity, Dataplane, DataplaneUpdate, Flow};

@@ -1,14 +1,19 @@
-//! The Responder Validator: what lets a responder keep no state before a valid I2 (RFC 5533 section 7.10.1).
+//! The Responder Validator: what lets a responder keep no state before a valid I2 or I2bis (RFC 5533 sections 7.10.1 and
+//! 7.17.1).
 //!
 //! The Responder Nonce counts periods of time, so its age can be told from the nonce alone. The validator is a keyed hash
-//! over the nonce and all that must be the same in I1 and I2. Section 7.13 names the Initiator Nonce among its inputs and
-//! section 7.10.1 the Initiator Context Tag; only the tag is bound to stay the same between I1 and I2 (section 7.11).
+//! over the nonce and all that must be the same in the two messages of the initiator. Section 7.13 names the Initiator
+//! Nonce among its inputs and section 7.10.1 the Initiator Context Tag; only the tag is bound to stay the same between I1
+//! and I2 (section 7.11).
+//!
+//! The key is drawn anew after some lifetimes. The one before is kept: a validator may be used across the change.
 
 use core::net::Ipv6Addr;
 use core::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
-use rand_core::Rng;
+use rand_chacha::ChaCha12Rng;
+use rand_core::{Rng, SeedableRng};
 use sha2::Sha256;
 use shim6_reap::{Instant, LocatorPair};
 use subtle::ConstantTimeEq;
@@ -19,54 +24,86 @@ use crate::wire::{ContextTag, Discard};
 pub(crate) const VALIDATOR_LEN: usize = 20;
 /// Parts into which the lifetime is divided: a validator lives for at most one part longer than the lifetime.
 const PERIODS_PER_LIFETIME: u32 = 4;
+/// Periods for which a key makes validators: four lifetimes.
+const PERIODS_PER_KEY: u64 = 16;
 
 /// What a validator vouches for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Exchange {
-    pub(crate) initiator_context_tag: ContextTag,
-    /// `peer` is the initiator, `local` this host.
-    pub(crate) ulids: LocatorPair,
-    pub(crate) locators: LocatorPair,
-    pub(crate) forked_instance: u32,
+pub(crate) enum Exchange {
+    /// Of an R1: that its receiver sent the I1.
+    Establishment {
+        initiator_context_tag: ContextTag,
+        /// `peer` is the initiator, `local` this host.
+        ulids: LocatorPair,
+        locators: LocatorPair,
+        forked_instance: u32,
+    },
+    /// Of an R1bis: that its receiver sent the packet with a tag that this host does not know.
+    Recovery {
+        packet_context_tag: ContextTag,
+        locators: LocatorPair,
+    },
 }
 
 /// Makes and checks Responder Validators.
 #[derive(Clone)]
 pub(crate) struct Validator {
-    /// A whole block of the hash: HMAC needs no other preparation of it.
-    secret: [u8; 64],
     period: Duration,
     /// Added to the count of periods: the nonce of a restarted host does not start at the same value.
     offset: u32,
+    /// The count of periods divided by [`PERIODS_PER_KEY`] at which `current` is used.
+    epoch: u64,
+    current: Hmac<Sha256>,
+    /// The key of the epoch before, if there has been one.
+    previous: Option<Hmac<Sha256>>,
+    keys: ChaCha12Rng,
 }
 
 impl Validator {
     pub(crate) fn new(lifetime: Duration, rng: &mut dyn Rng) -> Self {
-        let mut secret = [0; 64];
-        rng.fill_bytes(&mut secret);
-        let period = (lifetime / PERIODS_PER_LIFETIME).max(Duration::from_millis(1));
+        let mut seed = [0; 32];
+        rng.fill_bytes(&mut seed);
+        let mut keys = ChaCha12Rng::from_seed(seed);
         Self {
-            secret,
-            period,
+            period: (lifetime / PERIODS_PER_LIFETIME).max(Duration::from_millis(1)),
             offset: rng.next_u32(),
+            epoch: 0,
+            current: draw_key(&mut keys),
+            previous: None,
+            keys,
         }
     }
 
-    /// The Responder Nonce and validator of an R1 sent now.
-    pub(crate) fn issue(&self, now: Instant, exchange: &Exchange) -> (u32, [u8; VALIDATOR_LEN]) {
-        let nonce = self.nonce(now);
-        let hash = self.mac(nonce, exchange).finalize().into_bytes();
+    /// The Responder Nonce and validator of an R1 or R1bis sent now.
+    pub(crate) fn issue(&mut self, now: Instant, exchange: &Exchange) -> (u32, [u8; VALIDATOR_LEN]) {
+        let periods = self.advance(now);
+        let nonce = self.nonce(periods);
+        let hash = mac(&self.current, nonce, exchange).finalize().into_bytes();
         let mut validator = [0; VALIDATOR_LEN];
         validator.copy_from_slice(&hash[..VALIDATOR_LEN]);
         (nonce, validator)
     }
 
-    /// Checks what came back in an I2.
-    pub(crate) fn check(&self, now: Instant, nonce: u32, validator: &[u8], exchange: &Exchange) -> Result<(), Discard> {
-        if self.nonce(now).wrapping_sub(nonce) > PERIODS_PER_LIFETIME {
+    /// Checks what came back in an I2 or I2bis.
+    pub(crate) fn check(
+        &mut self,
+        now: Instant,
+        nonce: u32,
+        validator: &[u8],
+        exchange: &Exchange,
+    ) -> Result<(), Discard> {
+        let present = self.advance(now);
+        let age = self.nonce(present).wrapping_sub(nonce);
+        if age > PERIODS_PER_LIFETIME {
             return Err(Discard::StaleValidator);
         }
-        let hash = self.mac(nonce, exchange).finalize().into_bytes();
+        let issued = present.checked_sub(u64::from(age)).ok_or(Discard::StaleValidator)?;
+        let key = match self.epoch - issued / PERIODS_PER_KEY {
+            0 => &self.current,
+            // Two epochs ago is longer than any validator lives.
+            _ => self.previous.as_ref().ok_or(Discard::StaleValidator)?,
+        };
+        let hash = mac(key, nonce, exchange).finalize().into_bytes();
         if bool::from(hash[..VALIDATOR_LEN].ct_eq(validator)) {
             Ok(())
         } else {
@@ -74,27 +111,63 @@ impl Validator {
         }
     }
 
-    fn nonce(&self, now: Instant) -> u32 {
+    /// The count of periods, with the keys that belong to it.
+    fn advance(&mut self, now: Instant) -> u64 {
         let periods = u128::from(now.as_micros()) / self.period.as_micros();
+        // Microseconds in 64 bits: the count fits.
+        let periods = periods as u64;
+        let epoch = periods / PERIODS_PER_KEY;
+        if epoch > self.epoch {
+            let before = core::mem::replace(&mut self.current, draw_key(&mut self.keys));
+            self.previous = (epoch == self.epoch + 1).then_some(before);
+            self.epoch = epoch;
+        }
+        periods
+    }
+
+    fn nonce(&self, periods: u64) -> u32 {
         // Wraps by design: only differences of a few periods are looked at.
         self.offset.wrapping_add(periods as u32)
     }
+}
 
-    fn mac(&self, nonce: u32, exchange: &Exchange) -> Hmac<Sha256> {
-        let mut mac = <Hmac<Sha256> as KeyInit>::new(&self.secret.into());
-        mac.update(&nonce.to_be_bytes());
-        mac.update(&exchange.initiator_context_tag.value().to_be_bytes());
-        for address in [
-            exchange.ulids.peer,
-            exchange.ulids.local,
-            exchange.locators.peer,
-            exchange.locators.local,
-        ] {
-            mac.update(&Ipv6Addr::octets(&address));
+fn draw_key(rng: &mut ChaCha12Rng) -> Hmac<Sha256> {
+    // A whole block of the hash: HMAC needs no other preparation of it.
+    let mut key = [0; 64];
+    rng.fill_bytes(&mut key);
+    <Hmac<Sha256> as KeyInit>::new(&key.into())
+}
+
+fn mac(key: &Hmac<Sha256>, nonce: u32, exchange: &Exchange) -> Hmac<Sha256> {
+    let mut mac = key.clone();
+    mac.update(&nonce.to_be_bytes());
+    let add_pair = |mac: &mut Hmac<Sha256>, pair: &LocatorPair| {
+        mac.update(&Ipv6Addr::octets(&pair.peer));
+        mac.update(&Ipv6Addr::octets(&pair.local));
+    };
+    match exchange {
+        Exchange::Establishment {
+            initiator_context_tag,
+            ulids,
+            locators,
+            forked_instance,
+        } => {
+            mac.update(&[0]);
+            mac.update(&initiator_context_tag.value().to_be_bytes());
+            add_pair(&mut mac, ulids);
+            add_pair(&mut mac, locators);
+            mac.update(&forked_instance.to_be_bytes());
         }
-        mac.update(&exchange.forked_instance.to_be_bytes());
-        mac
+        Exchange::Recovery {
+            packet_context_tag,
+            locators,
+        } => {
+            mac.update(&[1]);
+            mac.update(&packet_context_tag.value().to_be_bytes());
+            add_pair(&mut mac, locators);
+        }
     }
+    mac
 }
 
 impl core::fmt::Debug for Validator {
@@ -114,16 +187,34 @@ mod tests {
 
     const SECOND: u64 = 1_000_000;
 
-    fn exchange() -> Exchange {
-        let pair = |a: u16, b: u16| LocatorPair {
+    fn pair(a: u16, b: u16) -> LocatorPair {
+        LocatorPair {
             local: Ipv6Addr::new(0x2001, 0xdb8, a, 0, 0, 0, 0, 1),
             peer: Ipv6Addr::new(0x2001, 0xdb8, b, 0, 0, 0, 0, 1),
-        };
-        Exchange {
-            initiator_context_tag: ContextTag::from_random_bits(42),
-            ulids: pair(1, 2),
-            locators: pair(3, 4),
-            forked_instance: 0,
+        }
+    }
+
+    fn tag(value: u64) -> ContextTag {
+        ContextTag::from_random_bits(value)
+    }
+
+    fn establishment(value: u64, ulids: LocatorPair, locators: LocatorPair, forked_instance: u32) -> Exchange {
+        Exchange::Establishment {
+            initiator_context_tag: tag(value),
+            ulids,
+            locators,
+            forked_instance,
+        }
+    }
+
+    fn exchange() -> Exchange {
+        establishment(42, pair(1, 2), pair(3, 4), 0)
+    }
+
+    fn recovery(value: u64, locators: LocatorPair) -> Exchange {
+        Exchange::Recovery {
+            packet_context_tag: tag(value),
+            locators,
         }
     }
 
@@ -133,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_validator_is_accepted_for_its_lifetime_and_not_much_longer() {
-        let validator = validator();
+        let mut validator = validator();
         let issued = Instant::from_micros(100 * SECOND);
         let (nonce, octets) = validator.issue(issued, &exchange());
         for (age, expected) in [(0, Ok(())), (30, Ok(())), (38, Err(Discard::StaleValidator))] {
@@ -148,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_nonce_from_the_future_is_stale() {
-        let validator = validator();
+        let mut validator = validator();
         let (nonce, octets) = validator.issue(Instant::from_micros(100 * SECOND), &exchange());
         let before = Instant::from_micros(10 * SECOND);
         assert_eq!(
@@ -159,25 +250,23 @@ mod tests {
 
     #[test]
     fn a_validator_holds_for_its_own_exchange_only() {
-        let validator = validator();
+        let mut validator = validator();
         let now = Instant::from_micros(0);
         let (nonce, octets) = validator.issue(now, &exchange());
-        let other = exchange().ulids.peer;
-        let changes: [fn(&mut Exchange, Ipv6Addr); 6] = [
-            |e, _| e.initiator_context_tag = ContextTag::from_random_bits(43),
-            |e, other| e.ulids.local = other,
-            |e, _| e.ulids.peer = e.ulids.local,
-            |e, other| e.locators.local = other,
-            |e, other| e.locators.peer = other,
-            |e, _| e.forked_instance = 1,
+        let others = [
+            establishment(43, pair(1, 2), pair(3, 4), 0),
+            establishment(42, pair(9, 2), pair(3, 4), 0),
+            establishment(42, pair(1, 9), pair(3, 4), 0),
+            establishment(42, pair(1, 2), pair(9, 4), 0),
+            establishment(42, pair(1, 2), pair(3, 9), 0),
+            establishment(42, pair(1, 2), pair(3, 4), 1),
+            recovery(42, pair(3, 4)),
         ];
-        for change in changes {
-            let mut changed = exchange();
-            change(&mut changed, other);
+        for other in others {
             assert_eq!(
-                validator.check(now, nonce, &octets, &changed),
+                validator.check(now, nonce, &octets, &other),
                 Err(Discard::BadValidator),
-                "{changed:?}"
+                "{other:?}"
             );
         }
         assert_eq!(
@@ -192,12 +281,54 @@ mod tests {
 
     #[test]
     fn two_hosts_do_not_accept_each_others_validators() {
-        let other = Validator::new(Duration::from_secs(30), &mut ChaCha12Rng::seed_from_u64(2));
+        let mut other = Validator::new(Duration::from_secs(30), &mut ChaCha12Rng::seed_from_u64(2));
         let now = Instant::from_micros(0);
         let (_, octets) = validator().issue(now, &exchange());
         assert_eq!(
-            other.check(now, other.nonce(now), &octets, &exchange()),
+            other.check(now, other.nonce(0), &octets, &exchange()),
             Err(Discard::BadValidator)
         );
+    }
+
+    #[test]
+    fn a_recovery_validator_holds_for_its_tag_and_locators_only() {
+        let mut validator = validator();
+        let now = Instant::from_micros(0);
+        let (nonce, octets) = validator.issue(now, &recovery(42, pair(1, 2)));
+        assert_eq!(validator.check(now, nonce, &octets, &recovery(42, pair(1, 2))), Ok(()));
+        for other in [
+            recovery(43, pair(1, 2)),
+            recovery(42, pair(2, 1)),
+            recovery(42, pair(1, 3)),
+            exchange(),
+        ] {
+            assert_eq!(
+                validator.check(now, nonce, &octets, &other),
+                Err(Discard::BadValidator),
+                "{other:?}"
+            );
+        }
+    }
+
+    /// The key changes every 16 periods of 7.5 s: after 120 s, 240 s and so on.
+    #[test]
+    fn a_validator_survives_the_change_of_the_key_for_its_lifetime() {
+        let mut validator = validator();
+        let at = |seconds: u64| Instant::from_micros(seconds * SECOND);
+        let (nonce, octets) = validator.issue(at(119), &exchange());
+        let key = mac(&validator.current, 0, &exchange()).finalize().into_bytes();
+        assert_eq!(validator.check(at(121), nonce, &octets, &exchange()), Ok(()));
+        assert_ne!(mac(&validator.current, 0, &exchange()).finalize().into_bytes(), key);
+        assert_eq!(validator.check(at(148), nonce, &octets, &exchange()), Ok(()));
+        let stale = Err(Discard::StaleValidator);
+        assert_eq!(validator.check(at(158), nonce, &octets, &exchange()), stale);
+    }
+
+    #[test]
+    fn after_a_long_time_no_old_key_is_kept() {
+        let mut validator = validator();
+        validator.issue(Instant::from_micros(0), &exchange());
+        validator.issue(Instant::from_micros(1_000 * SECOND), &exchange());
+        assert!(validator.previous.is_none());
     }
 }

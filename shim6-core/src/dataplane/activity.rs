@@ -73,22 +73,6 @@ impl Activity {
         (self.received_packets.load(Relaxed), self.received_octets.load(Relaxed))
     }
 
-    /// A copy that goes on by itself.
-    pub(crate) fn duplicate(&self) -> Self {
-        let copy = |counter: &AtomicU64| AtomicU64::new(counter.load(Relaxed));
-        Self {
-            sent_packets: copy(&self.sent_packets),
-            sent_octets: copy(&self.sent_octets),
-            received_packets: copy(&self.received_packets),
-            received_octets: copy(&self.received_octets),
-            last_sent: copy(&self.last_sent),
-            last_received: copy(&self.last_received),
-            first_unanswered: copy(&self.first_unanswered),
-            first_unreplied: copy(&self.first_unreplied),
-            wake: AtomicU8::new(self.wake.load(Relaxed)),
-        }
-    }
-
     /// What has passed so far.
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
@@ -114,6 +98,22 @@ impl Activity {
     /// Asks to be woken at the next packet of the directions in `mask`; replaces an earlier request.
     pub(crate) fn request_wake(&self, mask: u8) {
         self.wake.store(mask, Relaxed);
+    }
+
+    /// The same counts and time stamps, apart from this one from now on.
+    pub(crate) fn duplicate(&self) -> Self {
+        let copy = |value: &AtomicU64| AtomicU64::new(value.load(Relaxed));
+        Self {
+            sent_packets: copy(&self.sent_packets),
+            sent_octets: copy(&self.sent_octets),
+            received_packets: copy(&self.received_packets),
+            received_octets: copy(&self.received_octets),
+            last_sent: copy(&self.last_sent),
+            last_received: copy(&self.last_received),
+            first_unanswered: copy(&self.first_unanswered),
+            first_unreplied: copy(&self.first_unreplied),
+            wake: AtomicU8::new(self.wake.load(Relaxed)),
+        }
     }
 
     fn take_wake(&self, direction: u8) -> bool {

@@ -4,6 +4,7 @@
 //! [`Endpoint`](crate::Endpoint): packets meet immutable [`Flow`]s and the atomics of their [`Activity`].
 
 mod activity;
+pub mod icmp;
 mod rewrite;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use shim6_reap::{Instant, LocatorPair};
 
 pub use activity::Activity;
 pub(crate) use activity::{Snapshot, WAKE_ON_RECEIVED, WAKE_ON_SENT};
+pub(crate) use rewrite::position;
 pub use rewrite::{IPV6_HEADER_LEN, Malformed, PAYLOAD_HEADER_LEN, addresses};
 
 use crate::id::ContextId;
@@ -28,8 +30,8 @@ pub struct Flow {
     pub context: ContextId,
     /// The addresses that the upper layers know.
     pub ulids: LocatorPair,
-    /// The Forked Instance Identifier. Ordinary outgoing packets belong to instance 0 (RFC 5533 section 12.4); a flow of
-    /// another instance, which only the peer can have asked for, restores what the peer sends on it.
+    /// The Forked Instance Identifier. Packets belong to instance 0 unless the upper layer names another (RFC 5533 section
+    /// 12.4), see [`Dataplane::outbound_on`].
     pub forked_instance: u32,
     /// The addresses that outgoing packets bear.
     pub locators: LocatorPair,
@@ -42,10 +44,15 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// Whether outgoing packets must be rewritten. While the locators are the ULIDs they are ordinary packets, which need
-    /// not pass through a [`Dataplane`] at all. Never for a forked instance, which has no outgoing packets.
+    /// Whether the packets between the ULIDs have to be brought to a [`Dataplane`]. While the locators are the ULIDs they
+    /// are ordinary packets, which need not pass through one at all. Never for a forked instance, whose packets only their
+    /// sender can tell from those of instance 0.
     pub fn is_steered(&self) -> bool {
-        self.forked_instance == 0 && self.locators != self.ulids
+        self.forked_instance == 0 && self.is_rewritten()
+    }
+
+    fn is_rewritten(&self) -> bool {
+        self.locators != self.ulids
     }
 }
 
@@ -62,6 +69,7 @@ pub enum DataplaneUpdate {
 #[derive(Debug, Clone, Default)]
 pub struct Dataplane {
     by_ulids: HashMap<LocatorPair, Arc<Flow>>,
+    by_instance: HashMap<(LocatorPair, u32), Arc<Flow>>,
     by_tag: HashMap<ContextTag, Arc<Flow>>,
 }
 
@@ -77,7 +85,7 @@ pub enum Outbound<'a> {
         /// Whether the endpoint wants to know.
         wake: bool,
     },
-    /// It belongs to a flow that is not steered: it may leave as it is.
+    /// It belongs to a flow whose locators are its ULIDs: it may leave as it is.
     Unchanged {
         /// The flow it belongs to.
         flow: &'a Flow,
@@ -123,8 +131,9 @@ impl Dataplane {
     pub fn apply(&mut self, update: DataplaneUpdate) {
         match update {
             DataplaneUpdate::Insert(flow) => {
-                if flow.forked_instance == 0 {
-                    self.by_ulids.insert(flow.ulids, flow.clone());
+                match flow.forked_instance {
+                    0 => drop(self.by_ulids.insert(flow.ulids, flow.clone())),
+                    instance => drop(self.by_instance.insert((flow.ulids, instance), flow.clone())),
                 }
                 self.by_tag.insert(flow.local_tag, flow);
             }
@@ -136,6 +145,10 @@ impl Dataplane {
                 }
                 if self.by_ulids.get(&flow.ulids).is_some_and(is_same) {
                     self.by_ulids.remove(&flow.ulids);
+                }
+                let instance = (flow.ulids, flow.forked_instance);
+                if self.by_instance.get(&instance).is_some_and(is_same) {
+                    self.by_instance.remove(&instance);
                 }
             }
         }
@@ -157,15 +170,23 @@ impl Dataplane {
     }
 
     /// Rewrites the outgoing IPv6 packet at `buffer[start..]` in place, with at least [`PAYLOAD_HEADER_LEN`] octets of
-    /// headroom in front of it, and records it as sent (RFC 5533 section 11).
+    /// headroom in front of it, and records it as sent (RFC 5533 section 11). It belongs to the instance 0 of its ULID pair.
     pub fn outbound(&self, buffer: &mut [u8], start: usize, now: Instant) -> Outbound<'_> {
-        let Some((source, destination)) = buffer.get(start..).and_then(addresses) else {
+        self.outbound_on(0, buffer, start, now)
+    }
+
+    /// [`outbound`](Self::outbound) for a packet whose sender has named the forked instance that it belongs to (RFC 5533
+    /// section 12.4); without such a flow it is [`Outbound::NoContext`].
+    pub fn outbound_on(&self, forked_instance: u32, buffer: &mut [u8], start: usize, now: Instant) -> Outbound<'_> {
+        let Some((local, peer)) = buffer.get(start..).and_then(addresses) else {
             return Outbound::Malformed(Malformed::Truncated);
         };
-        let Some(flow) = self.by_ulids.get(&LocatorPair {
-            local: source,
-            peer: destination,
-        }) else {
+        let ulids = LocatorPair { local, peer };
+        let flow = match forked_instance {
+            0 => self.by_ulids.get(&ulids),
+            instance => self.by_instance.get(&(ulids, instance)),
+        };
+        let Some(flow) = flow else {
             return Outbound::NoContext;
         };
         let Some(found) = rewrite::position(&buffer[start..]) else {
@@ -175,7 +196,7 @@ impl Dataplane {
             return Outbound::NotPayload;
         }
         let octets = buffer.len() - start;
-        if !flow.is_steered() {
+        if !flow.is_rewritten() {
             return Outbound::Unchanged {
                 flow,
                 wake: flow.activity.record_sent(now, octets),

@@ -12,15 +12,15 @@ pub const IPV6_HEADER_LEN: usize = 40;
 /// Octets of the Shim6 Payload Extension header, and so the headroom that [`Dataplane::outbound`](super::Dataplane::outbound) needs.
 pub const PAYLOAD_HEADER_LEN: usize = 8;
 
-const PAYLOAD_LENGTH: usize = 4;
-const NEXT_HEADER: usize = 6;
+pub(super) const PAYLOAD_LENGTH: usize = 4;
+pub(super) const NEXT_HEADER: usize = 6;
 const SOURCE: usize = 8;
 const DESTINATION: usize = 24;
 
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const DESTINATION_OPTIONS: u8 = 60;
-const ICMPV6: u8 = 58;
+pub(super) const HOP_BY_HOP: u8 = 0;
+pub(super) const ROUTING: u8 = 43;
+pub(super) const DESTINATION_OPTIONS: u8 = 60;
+pub(super) const ICMPV6: u8 = 58;
 /// Router Solicitation to Redirect (RFC 4861 section 4).
 const NEIGHBOR_DISCOVERY: core::ops::RangeInclusive<u8> = 133..=137;
 
@@ -54,6 +54,12 @@ pub fn addresses(packet: &[u8]) -> Option<(Ipv6Addr, Ipv6Addr)> {
 pub(crate) fn position(packet: &[u8]) -> Option<(&[u8], usize, usize)> {
     let length = IPV6_HEADER_LEN + usize::from(u16_at(packet, PAYLOAD_LENGTH)?);
     let packet = packet.get(..length)?;
+    let (field, offset) = find(packet)?;
+    Some((packet, field, offset))
+}
+
+/// The offsets that [`position`] gives, in a packet that ends where `packet` does, or is cut off there.
+pub(super) fn find(packet: &[u8]) -> Option<(usize, usize)> {
     let mut field = NEXT_HEADER;
     let mut offset = IPV6_HEADER_LEN;
     loop {
@@ -64,7 +70,7 @@ pub(crate) fn position(packet: &[u8]) -> Option<(&[u8], usize, usize)> {
             _ => false,
         };
         if !skip {
-            return Some((packet, field, offset));
+            return Some((field, offset));
         }
         field = offset;
         offset = end_of_extension(packet, offset)?;
@@ -137,12 +143,12 @@ fn leads_to_routing(packet: &[u8], offset: usize) -> Option<bool> {
 }
 
 /// The offset behind the extension header at `offset`, if it lies within the packet.
-fn end_of_extension(packet: &[u8], offset: usize) -> Option<usize> {
+pub(super) fn end_of_extension(packet: &[u8], offset: usize) -> Option<usize> {
     let length = 8 + 8 * usize::from(*packet.get(offset + 1)?);
     (offset + length <= packet.len()).then_some(offset + length)
 }
 
-fn u16_at(packet: &[u8], offset: usize) -> Option<u16> {
+pub(super) fn u16_at(packet: &[u8], offset: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*packet.get(offset..)?.first_chunk()?))
 }
 
@@ -153,7 +159,7 @@ fn address(header: &[u8; IPV6_HEADER_LEN], offset: usize) -> Ipv6Addr {
 }
 
 /// `packet` has a whole IPv6 header: the callers have seen to that.
-fn set_addresses(packet: &mut [u8], source: Ipv6Addr, destination: Ipv6Addr) {
+pub(super) fn set_addresses(packet: &mut [u8], source: Ipv6Addr, destination: Ipv6Addr) {
     packet[SOURCE..SOURCE + 16].copy_from_slice(&source.octets());
     packet[DESTINATION..DESTINATION + 16].copy_from_slice(&destination.octets());
 }

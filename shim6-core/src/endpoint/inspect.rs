@@ -6,49 +6,46 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use super::Endpoint;
-use crate::context::{Context, Established, Phase};
+use crate::context::{Association, Context, Exchange};
 
 impl Endpoint {
     /// Writes the state in the form of [`Debug`](fmt::Debug), tags, nonces and validators included. What is not in it: the
-    /// configuration, the generator and the validator's secret, the rate limits and the counters.
+    /// configuration, the generator and what is drawn from it in the future, the validator's secret, the rate limits and the
+    /// counters.
     #[doc(hidden)]
     pub fn write_state(&self, out: &mut dyn Write) -> fmt::Result {
         let Self {
             config: _,
             identity,
+            former,
             rng: _,
             clock,
             validator: _,
+            tags: _,
             contexts,
-            next_id: _,
-            // These follow from the contexts.
-            by_ulids: _,
-            by_local_tag: _,
-            by_peer_tag: _,
-            by_nonce: _,
-            per_peer: _,
-            timers: _,
-            holddowns,
+            failures,
             unusable,
             limits: _,
             transmits,
+            deliveries,
             updates,
             events: _,
             counters: _,
         } = self;
-        assert!(
-            transmits.is_empty() && updates.is_empty(),
-            "drain an endpoint before looking at it"
-        );
-        write!(out, "{:?} {clock:?} {unusable:?}", identity.locators())?;
-        let mut contexts: Vec<_> = contexts.values().collect();
-        contexts.sort_unstable_by_key(|context| context.id);
-        for context in contexts {
-            write_context(context, out)?;
+        let is_drained = transmits.is_empty() && deliveries.is_empty() && updates.is_empty();
+        assert!(is_drained, "drain an endpoint before looking at it");
+        write!(
+            out,
+            "{:?} {} {clock:?} {unusable:?}",
+            identity.locator_list(),
+            former.len()
+        )?;
+        for id in contexts.ids() {
+            contexts.get(id).map_or(Ok(()), |context| write_context(context, out))?;
         }
-        let mut holddowns: Vec<_> = holddowns.iter().collect();
-        holddowns.sort_unstable();
-        write!(out, "{holddowns:?}")
+        let mut failures: Vec<_> = failures.iter().collect();
+        failures.sort_unstable();
+        write!(out, "{failures:?}")
     }
 }
 
@@ -59,38 +56,63 @@ fn write_context(context: &Context, out: &mut dyn Write) -> fmt::Result {
         forked_instance,
         local_tag,
         created: _,
-        phase,
+        identity,
+        exchange,
+        association,
+        was_established: _,
+        in_use,
         timer,
+        place: _,
     } = context;
-    write!(out, "{ulids:?} {forked_instance} {local_tag:?} {timer:?}")?;
-    match phase {
-        Phase::Established(established) => write_established(established, out),
-        other => write!(out, "{other:?}"),
+    write!(out, "{ulids:?} {forked_instance} {local_tag:?} {in_use} {timer:?}")?;
+    write!(out, "generation: {} ", identity.locator_list().generation)?;
+    if let Some(exchange) = exchange {
+        let Exchange {
+            nonce,
+            on,
+            step,
+            i1_retries,
+            deadline,
+            announced,
+        } = &**exchange;
+        write!(
+            out,
+            "nonce: {nonce} {on:?} {step:?} {i1_retries} {deadline:?} {}",
+            announced.is_some()
+        )?;
     }
+    association
+        .as_deref()
+        .map_or(Ok(()), |association| write_association(association, out))
 }
 
-fn write_established(established: &Established, out: &mut dyn Write) -> fmt::Result {
-    let Established {
+fn write_association(association: &Association, out: &mut dyn Write) -> fmt::Result {
+    let Association {
         peer_tag,
-        peer_locators,
+        peer,
         reap,
         activity,
         reported,
         next_look,
+        quiescence_check,
         flow,
+        announced,
+        update,
         failovers: _,
         last_failover: _,
-    } = established;
+    } = association;
+    let announced = announced.as_ref().map(|identity| identity.locator_list().generation);
     write!(
         out,
-        "{peer_tag:?} {peer_locators:?} {reap:?} {next_look:?} {:?}",
+        "{peer_tag:?} {reap:?} {next_look:?} {quiescence_check:?} {:?}",
         flow.locators
     )?;
-    // How much has passed does not matter, but whether REAP knows of it.
+    write!(out, "{peer:?} generation: {announced:?} {update:?}")?;
+    // How much has passed does not matter, but whether REAP knows of it, and when it was for quiescence.
     let snapshot = activity.snapshot();
     let sent = snapshot.sent_packets != reported.sent_packets;
     let received = snapshot.received_packets != reported.received_packets;
     let (unanswered, unreplied) = (snapshot.first_unanswered, snapshot.first_unreplied);
-    let last = (sent || received).then_some((snapshot.last_sent, snapshot.last_received));
+    let last = association.last_payload();
     write!(out, "{sent} {received} {unanswered:?} {unreplied:?} {last:?}")
 }

@@ -1,79 +1,90 @@
 //! The host's control side: all contexts, and what goes in and out of them.
 
+mod announce;
+mod associate;
 #[cfg(any(test, fuzzing))]
 mod consistency;
-mod establish;
+mod evict;
+mod failures;
+mod icmp;
+mod initiate;
 #[cfg(feature = "inspect")]
 mod inspect;
 mod monitor;
 mod output;
+mod packet;
+mod paths;
+mod recover;
+mod report;
+mod respond;
+mod table;
 #[cfg(test)]
 mod tests;
+mod update;
 mod verify;
 
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::Ipv6Addr;
+use core::num::NonZeroU32;
 
-use hashbrown::HashMap;
 use rand_chacha::ChaCha12Rng;
-use rand_core::{Rng, SeedableRng};
+use rand_core::SeedableRng;
 use shim6_reap::{Instant, LocatorPair};
 
 use crate::config::EndpointConfig;
-use crate::context::{Context, ContextInfo, Phase};
+use crate::context::{Context, ContextInfo, ContextState};
 use crate::counters::Counters;
-use crate::dataplane::DataplaneUpdate;
+use crate::dataplane::{DataplaneUpdate, Flow};
 use crate::event::{CloseReason, Event};
 use crate::id::ContextId;
 use crate::identity::Identity;
 use crate::rate::RateLimit;
+use crate::tag::TagSequence;
 use crate::validator::Validator;
-use crate::wire::{ContextTag, Discard, Message};
+use crate::wire::{ContextTag, Discard, Message, Preference};
 
+use failures::Failures;
 pub use output::Transmit;
+use table::Contexts;
 
 /// All Shim6 contexts of a host.
 ///
 /// It is driven from outside: the methods are getters, inputs (`handle_*`), commands ([`establish`](Self::establish),
-/// [`close`](Self::close)) and outputs (`poll_*`). After each input or command, drain [`poll_dataplane`], then
-/// [`poll_transmit`], then [`poll_event`], each until it gives `None`, and ask [`poll_timeout`] when to call
-/// [`handle_timeout`] at the latest. Time may stand still between calls; when it goes back it is taken as standing still.
+/// [`fork`](Self::fork), [`close`](Self::close), `set_*`) and outputs (`poll_*`). After each input or command, drain
+/// [`poll_dataplane`], then [`poll_transmit`], then [`poll_deliver`], then [`poll_event`], each until it gives `None`, and
+/// ask [`poll_timeout`] when to call [`handle_timeout`] at the latest. Time may stand still between calls; when it goes back
+/// it is taken as standing still.
 ///
-/// The same configuration, identity, seed and inputs give the same outputs, octet for octet.
-///
-/// A clone goes on by itself: its contexts have [`Activity`](crate::Activity) of their own. Drain the outputs first, or the clone
-/// gives them, too, with flows that are the original's.
+/// The same configuration, identity, seed and inputs give the same outputs, octet for octet. A clone goes on as the
+/// original would; its contexts have flows of their own, see [`flows`](Self::flows).
 ///
 /// [`poll_dataplane`]: Self::poll_dataplane
 /// [`poll_transmit`]: Self::poll_transmit
+/// [`poll_deliver`]: Self::poll_deliver
 /// [`poll_event`]: Self::poll_event
 /// [`poll_timeout`]: Self::poll_timeout
 /// [`handle_timeout`]: Self::handle_timeout
 #[derive(Clone)]
 pub struct Endpoint {
     config: EndpointConfig,
-    identity: Identity,
+    identity: Arc<Identity>,
+    /// Former identities that contexts still live with.
+    former: Vec<Arc<Identity>>,
     rng: ChaCha12Rng,
     /// The latest time seen.
     clock: Instant,
     validator: Validator,
-    contexts: HashMap<ContextId, Context>,
-    next_id: u64,
-    by_ulids: HashMap<(LocatorPair, u32), ContextId>,
-    by_local_tag: HashMap<ContextTag, ContextId>,
-    /// Several peers may have picked the same tag.
-    by_peer_tag: HashMap<ContextTag, Vec<ContextId>>,
-    by_nonce: HashMap<u32, ContextId>,
-    per_peer: HashMap<Ipv6Addr, usize>,
-    timers: BTreeSet<(Instant, ContextId)>,
-    /// Peers that did not answer, and until when they are left alone.
-    holddowns: HashMap<Ipv6Addr, Instant>,
+    tags: TagSequence,
+    contexts: Contexts,
+    failures: Failures,
     /// Local locators that are known not to work.
     unusable: Vec<Ipv6Addr>,
     limits: RateLimits,
     transmits: VecDeque<output::Outgoing>,
+    deliveries: VecDeque<Vec<u8>>,
     updates: VecDeque<DataplaneUpdate>,
     events: VecDeque<Event>,
     counters: Counters,
@@ -83,6 +94,7 @@ pub struct Endpoint {
 struct RateLimits {
     r1: RateLimit,
     r2: RateLimit,
+    r1bis: RateLimit,
     errors: RateLimit,
     verifications: RateLimit,
     signatures: RateLimit,
@@ -94,11 +106,13 @@ struct Arrival<'a> {
     now: Instant,
     /// The addresses of its packet, as this host sees them: `local` is the destination.
     on: LocatorPair,
+    /// The headers in front of the message, from the IPv6 header on; empty where the caller has none.
+    headers: &'a [u8],
     /// The message from its Next Header octet on.
     octets: &'a [u8],
 }
 
-/// Why [`Endpoint::establish`] did not start an exchange.
+/// Why [`Endpoint::establish`] or [`Endpoint::fork`] did not start an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EstablishError {
     /// The local ULID is not one of the identity's locators, or the peer's is.
@@ -107,10 +121,15 @@ pub enum EstablishError {
     /// There is a context for the pair already.
     #[error("context {0} exists for this ULID pair")]
     Exists(ContextId),
-    /// The peer did not answer lately; it is left alone until the given time.
-    #[error("the peer did not answer; it is left alone until its hold-down ends")]
-    HoldDown(Instant),
-    /// The limit on contexts, in total or with this peer, is reached.
+    /// An exchange with the peer failed lately; it is left alone until the given time.
+    #[error("the peer is left alone until its hold-down ends: {state}")]
+    HoldDown {
+        /// [`ContextState::EFailed`] or [`ContextState::NoSupport`].
+        state: ContextState,
+        /// When it ends.
+        until: Instant,
+    },
+    /// The limit on contexts, in total or with this peer, is reached, and none can make room.
     #[error("the limit on contexts is reached")]
     Limit,
 }
@@ -121,31 +140,31 @@ impl Endpoint {
     pub fn new(config: EndpointConfig, identity: Identity, seed: [u8; 32]) -> Self {
         let mut rng = ChaCha12Rng::from_seed(seed);
         let validator = Validator::new(config.establishment.validator_lifetime, &mut rng);
+        let tags = TagSequence::new(&mut rng);
+        let limits = &config.limits;
+        let mut limit = |rate| RateLimit::new(rate, limits.counted_prefixes, &mut rng);
         let limits = RateLimits {
-            r1: RateLimit::new(config.limits.r1_per_second),
-            r2: RateLimit::new(config.limits.r2_per_second),
-            errors: RateLimit::new(config.limits.errors_per_second),
-            verifications: RateLimit::new(config.limits.verifications_per_second),
-            signatures: RateLimit::new(config.limits.signatures_per_second),
+            r1: limit(limits.r1),
+            r2: limit(limits.r2),
+            r1bis: limit(limits.r1bis),
+            errors: limit(limits.errors),
+            verifications: limit(limits.verifications),
+            signatures: limit(limits.signatures),
         };
         Self {
             config,
-            identity,
+            identity: Arc::new(identity),
+            former: Vec::new(),
             rng,
             clock: Instant::EPOCH,
             validator,
-            contexts: HashMap::new(),
-            next_id: 1,
-            by_ulids: HashMap::new(),
-            by_local_tag: HashMap::new(),
-            by_peer_tag: HashMap::new(),
-            by_nonce: HashMap::new(),
-            per_peer: HashMap::new(),
-            timers: BTreeSet::new(),
-            holddowns: HashMap::new(),
+            tags,
+            contexts: Contexts::default(),
+            failures: Failures::default(),
             unusable: Vec::new(),
             limits,
             transmits: VecDeque::new(),
+            deliveries: VecDeque::new(),
             updates: VecDeque::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
@@ -164,54 +183,102 @@ impl Endpoint {
 
     /// All contexts, in no particular order.
     pub fn contexts(&self) -> impl Iterator<Item = ContextInfo> + '_ {
-        self.contexts.values().map(Context::info)
+        self.contexts.iter().map(Context::info)
     }
 
     /// One context.
     pub fn context(&self, id: ContextId) -> Option<ContextInfo> {
-        self.contexts.get(&id).map(Context::info)
+        self.contexts.get(id).map(Context::info)
+    }
+
+    /// The flows of all contexts, in no particular order: what a [`Dataplane`](crate::Dataplane) holds that has been given all
+    /// that [`poll_dataplane`](Self::poll_dataplane) gave.
+    pub fn flows(&self) -> impl Iterator<Item = &Arc<Flow>> + '_ {
+        let associations = self.contexts.iter().filter_map(|context| context.association.as_ref());
+        associations.map(|association| &association.flow)
+    }
+
+    /// The peers that are left alone for a while, by their ULIDs: with each an exchange failed ([`ContextState::EFailed`])
+    /// or it does not know the protocol ([`ContextState::NoSupport`]). Until when comes last.
+    pub fn failures(&self) -> impl Iterator<Item = (Ipv6Addr, ContextState, Instant)> + '_ {
+        self.failures.iter().filter(|&(_, _, until)| until > self.clock)
     }
 
     /// Command: sets up a context for a ULID pair by sending an I1 (RFC 5533 section 7.7).
+    ///
+    /// # Errors
+    ///
+    /// The pair is none for a context, has one, or cannot have one now.
     pub fn establish(&mut self, now: Instant, ulids: LocatorPair) -> Result<ContextId, EstablishError> {
-        if !self.identity.is_ulid(ulids.local) || self.identity.contains(ulids.peer) || !verify::is_locator(ulids.peer)
-        {
-            return Err(EstablishError::NotOurs(ulids));
-        }
-        let now = self.advance(now);
-        if let Some(&id) = self.by_ulids.get(&(ulids, 0)) {
-            return Err(EstablishError::Exists(id));
-        }
-        match self.holddowns.get(&ulids.peer) {
-            Some(&until) if until > now => return Err(EstablishError::HoldDown(until)),
-            Some(_) => drop(self.holddowns.remove(&ulids.peer)),
-            None => {}
-        }
-        if !self.has_room_for(ulids.peer) {
-            return Err(EstablishError::Limit);
-        }
-        Ok(self.initiate(now, ulids))
+        self.initiate(now, ulids, 0)
+    }
+
+    /// Command: sets up another context for a ULID pair, told apart by its Forked Instance Identifier (RFC 5533 section 4.2).
+    /// Only packets that the caller assigns to it take its path.
+    ///
+    /// # Errors
+    ///
+    /// As [`establish`](Self::establish).
+    pub fn fork(
+        &mut self,
+        now: Instant,
+        ulids: LocatorPair,
+        forked_instance: NonZeroU32,
+    ) -> Result<ContextId, EstablishError> {
+        self.initiate(now, ulids, forked_instance.get())
     }
 
     /// Command: forgets a context. Its packets take the path of their ULIDs again.
     pub fn close(&mut self, id: ContextId) {
-        self.remove(id, Some(CloseReason::Requested));
+        self.remove(id, CloseReason::Requested);
+    }
+
+    /// Command: says whether an upper layer may still use the context, however quiet it is: then it is not torn down, nor
+    /// does it make room for another (RFC 5533 section 9).
+    pub fn set_in_use(&mut self, id: ContextId, in_use: bool) {
+        self.contexts.modify(id, |context| context.in_use = in_use);
+    }
+
+    /// Command: this host has other locators from now on. The peers are told in Update Requests (RFC 5533 section 10).
+    ///
+    /// Contexts whose ULID the new identity cannot prove keep the locators that they have.
+    pub fn set_identity(&mut self, now: Instant, identity: Identity) {
+        let now = self.advance(now);
+        self.change_identity(now, identity);
+    }
+
+    /// Command: this host prefers its locators in another way; those that are not named are taken for working, and of
+    /// priority and weight 0. The peers are told in Update Requests (RFC 5533 section 10).
+    pub fn set_preferences(&mut self, now: Instant, preferences: &[(Ipv6Addr, Preference)]) {
+        let now = self.advance(now);
+        let identity = self.identity.with_preferences(preferences);
+        self.change_identity(now, identity);
     }
 
     /// Input: a control message from the network, from its Next Header octet on, and the addresses of the IPv6 packet that
     /// carried it. Whatever it holds, at worst it is counted and dropped.
+    ///
+    /// Where the caller has the whole packet, [`handle_packet`](Self::handle_packet) says more in Error messages.
     pub fn handle_message(&mut self, now: Instant, source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) {
+        self.handle_control(now, (source, destination), &[], message);
+    }
+
+    /// Input: an IPv6 packet from the network, from its IPv6 header on, that holds a Shim6 control message, a payload header
+    /// that the [`Dataplane`](crate::Dataplane) could not take, or an ICMPv6 error. Whatever it holds, at worst it is
+    /// counted and dropped.
+    pub fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
+        if let Err(reason) = self.sort_packet(now, packet) {
+            self.counters.count_discard(reason);
+        }
+    }
+
+    /// Input: a payload header arrived with a Context Tag that no flow has. Its sender is told by an R1bis that this host
+    /// lost the context (RFC 5533 section 7.17).
+    pub fn handle_unknown_tag(&mut self, now: Instant, source: Ipv6Addr, destination: Ipv6Addr, tag: ContextTag) {
         let now = self.advance(now);
-        let result = self.check_addresses(source, destination).and_then(|on| {
-            let arrival = Arrival {
-                now,
-                on,
-                octets: message,
-            };
-            let message = self.parse(arrival)?;
-            self.counters.count_received(message.message_type());
-            self.dispatch(arrival, message)
-        });
+        let result = self
+            .check_addresses(source, destination)
+            .and_then(|on| self.handle_payload_tag(now, on, tag));
         if let Err(reason) = result {
             self.counters.count_discard(reason);
         }
@@ -221,6 +288,7 @@ impl Endpoint {
     pub fn handle_activity(&mut self, now: Instant, id: ContextId) {
         let now = self.advance(now);
         self.look(now, id);
+        self.repeat_exchange(now, id);
     }
 
     /// Input: something local is known of one of this host's locators: its address or link went away, or it is back
@@ -229,7 +297,7 @@ impl Endpoint {
         let now = self.advance(now);
         if usable {
             self.unusable.retain(|&unusable| unusable != locator);
-        } else if self.identity.contains(locator) && !self.unusable.contains(&locator) {
+        } else if self.is_local(locator) && !self.unusable.contains(&locator) {
             self.unusable.push(locator);
         }
         self.report_locator(now, locator, usable);
@@ -239,18 +307,11 @@ impl Endpoint {
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.advance(now);
         // What a timeout sets anew lies in the future or is due again in the next call: this loop ends.
-        let due: Vec<_> = self
-            .timers
-            .iter()
-            .take_while(|(at, _)| *at <= now)
-            .map(|&(_, id)| id)
-            .collect();
-        for id in due {
-            match self.contexts.get(&id).map(|context| &context.phase) {
-                Some(Phase::Established(_)) => self.look(now, id),
-                Some(_) => self.retransmit(now, id),
-                None => {}
-            }
+        for id in self.contexts.due(now) {
+            self.retransmit(now, id);
+            self.retransmit_update(now, id);
+            self.look(now, id);
+            self.tear_down_if_quiescent(now, id);
         }
     }
 
@@ -265,6 +326,13 @@ impl Endpoint {
         self.next_transmit(buffer)
     }
 
+    /// Output: writes the next IPv6 packet for this host's own upper layers into `buffer`, and gives its length. It is an
+    /// ICMPv6 error about a packet of theirs, which this host had sent with other addresses (RFC 5533 section 8). What
+    /// does not fit is dropped; 1280 octets are enough for what a router may send.
+    pub fn poll_deliver(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        self.next_delivery(buffer)
+    }
+
     /// Output: the next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
@@ -272,7 +340,7 @@ impl Endpoint {
 
     /// Output: when [`handle_timeout`](Self::handle_timeout) is to be called at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|&(at, _)| at)
+        self.contexts.deadline()
     }
 
     /// Time, which stands still where the caller's goes back.
@@ -281,15 +349,38 @@ impl Endpoint {
         self.clock
     }
 
+    /// Whether an address is this host's, by its present identity or one that a context lives with.
+    fn is_local(&self, address: Ipv6Addr) -> bool {
+        self.identity.contains(address) || self.former.iter().any(|former| former.contains(address))
+    }
+
+    fn handle_control(&mut self, now: Instant, addresses: (Ipv6Addr, Ipv6Addr), headers: &[u8], message: &[u8]) {
+        let now = self.advance(now);
+        let result = self.check_addresses(addresses.0, addresses.1).and_then(|on| {
+            let arrival = Arrival {
+                now,
+                on,
+                headers,
+                octets: message,
+            };
+            let message = self.parse(arrival)?;
+            self.counters.count_received(message.message_type());
+            self.dispatch(arrival, message)
+        });
+        if let Err(reason) = result {
+            self.counters.count_discard(reason);
+        }
+    }
+
     /// RFC 5533 section 12.3, and that the message is not our own. The pair is this host's view.
     fn check_addresses(&self, source: Ipv6Addr, destination: Ipv6Addr) -> Result<LocatorPair, Discard> {
         if source.is_multicast() || destination.is_multicast() {
             Err(Discard::Multicast)
         } else if source.is_unspecified() || destination.is_unspecified() {
             Err(Discard::UnspecifiedAddress)
-        } else if self.identity.contains(source) {
+        } else if self.is_local(source) {
             Err(Discard::OwnPacket)
-        } else if !self.identity.contains(destination) || !verify::is_locator(source) {
+        } else if !self.is_local(destination) || !verify::is_locator(source) {
             // An answer to a loopback or link-local address would go to this host or to some neighbour.
             Err(Discard::LocatorNotInSet)
         } else {
@@ -315,115 +406,33 @@ impl Endpoint {
             Message::R1(r1) => self.handle_r1(arrival, &r1),
             Message::I2(i2) => self.handle_i2(arrival, &i2),
             Message::R2(r2) => self.handle_r2(arrival, &r2),
+            Message::R1bis(r1bis) => self.handle_r1bis(arrival, &r1bis),
+            Message::I2bis(i2bis) => self.handle_i2bis(arrival, &i2bis),
+            Message::UpdateRequest(request) => self.handle_update_request(arrival, &request),
+            Message::UpdateAcknowledgement(acknowledgement) => {
+                self.handle_update_acknowledgement(arrival, &acknowledgement)
+            }
             Message::Keepalive(keepalive) => self.handle_keepalive(arrival, &keepalive),
             Message::Probe(probe) => self.handle_probe(arrival, &probe),
-            // Counted by type; an Error never changes anything by itself, since its sender proves nothing.
-            Message::Error(_) => Ok(()),
-            Message::R1bis(_) | Message::I2bis(_) | Message::UpdateRequest(_) | Message::UpdateAcknowledgement(_) => {
-                Err(Discard::WrongState)
-            }
+            Message::Error(error) => self.handle_error(arrival, &error),
         }
     }
 
-    fn has_room_for(&self, peer: Ipv6Addr) -> bool {
-        let with_peer = self.per_peer.get(&peer).copied().unwrap_or(0);
-        self.contexts.len() < self.config.limits.contexts && with_peer < self.config.limits.contexts_per_peer
-    }
-
-    /// Adds a context and its indices; `phase` decides which of them.
-    fn insert(&mut self, context: Context) {
-        let id = context.id;
-        self.by_ulids.insert((context.ulids, context.forked_instance), id);
-        self.by_local_tag.insert(context.local_tag, id);
-        if let Some(initiation) = context.initiation() {
-            self.by_nonce.insert(initiation.nonce, id);
-        }
-        *self.per_peer.entry(context.ulids.peer).or_default() += 1;
-        self.contexts.insert(id, context);
-    }
-
-    /// Removes a context from everywhere. With a reason, its owner is told.
-    fn remove(&mut self, id: ContextId, reason: Option<CloseReason>) {
-        let Some(context) = self.contexts.remove(&id) else {
+    /// Removes a context from everywhere, and tells its owner if that knows of it.
+    fn remove(&mut self, id: ContextId, reason: CloseReason) {
+        let Some(context) = self.contexts.remove(id) else {
             return;
         };
-        self.by_ulids.remove(&(context.ulids, context.forked_instance));
-        self.by_local_tag.remove(&context.local_tag);
-        if let Some(initiation) = context.initiation() {
-            self.by_nonce.remove(&initiation.nonce);
-        }
-        if let Some(timer) = context.timer {
-            self.timers.remove(&(timer, id));
-        }
-        if let Some(count) = self.per_peer.get_mut(&context.ulids.peer) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_peer.remove(&context.ulids.peer);
-            }
-        }
-        if let Some(established) = context.established() {
-            self.forget_peer_tag(established.peer_tag, id);
+        if let Some(association) = &context.association {
             self.updates
-                .push_back(DataplaneUpdate::Remove(established.flow.clone()));
+                .push_back(DataplaneUpdate::Remove(association.flow.clone()));
         }
-        if let Some(reason) = reason {
+        if context.was_established || reason == CloseReason::Requested {
             self.events.push_back(Event::Closed {
                 context: id,
                 ulids: context.ulids,
                 reason,
             });
-        }
-    }
-
-    fn forget_peer_tag(&mut self, tag: ContextTag, id: ContextId) {
-        if let Some(ids) = self.by_peer_tag.get_mut(&tag) {
-            ids.retain(|&other| other != id);
-            if ids.is_empty() {
-                self.by_peer_tag.remove(&tag);
-            }
-        }
-    }
-
-    /// Moves a context to its place in the timer queue. To be called after each change to it.
-    fn reschedule(&mut self, id: ContextId) {
-        let Some(context) = self.contexts.get_mut(&id) else {
-            return;
-        };
-        let deadline = context.deadline();
-        if deadline != context.timer {
-            if let Some(timer) = context.timer.take() {
-                self.timers.remove(&(timer, id));
-            }
-            if let Some(deadline) = deadline {
-                self.timers.insert((deadline, id));
-            }
-            context.timer = deadline;
-        }
-    }
-
-    fn allocate_id(&mut self) -> ContextId {
-        let id = ContextId(self.next_id);
-        self.next_id += 1;
-        id
-    }
-
-    /// A Context Tag that no context of this host has (RFC 5533 section 7.1).
-    fn allocate_tag(&mut self) -> ContextTag {
-        loop {
-            let tag = ContextTag::from_random_bits(self.rng.next_u64());
-            if !self.by_local_tag.contains_key(&tag) {
-                return tag;
-            }
-        }
-    }
-
-    /// An Initiator Nonce by which exactly one context is found.
-    fn allocate_nonce(&mut self) -> u32 {
-        loop {
-            let nonce = self.rng.next_u32();
-            if !self.by_nonce.contains_key(&nonce) {
-                return nonce;
-            }
         }
     }
 }

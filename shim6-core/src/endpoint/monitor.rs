@@ -3,13 +3,14 @@
 use core::net::Ipv6Addr;
 use core::time::Duration;
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use shim6_reap::{Cause, Config as ReapConfig, Event as ReapEvent, Instant, LocatorPair, State as ReapState, Transmit};
 
 use super::{Arrival, Endpoint};
-use crate::context::{Context, Established, Failover};
+use crate::context::{Association, ContextState, Failover};
 use crate::dataplane::{DataplaneUpdate, Flow, WAKE_ON_RECEIVED, WAKE_ON_SENT};
 use crate::event::Event;
 use crate::id::ContextId;
@@ -32,6 +33,11 @@ pub(super) struct Announced {
 impl Announced {
     pub(super) fn new(seconds: Option<u16>, milliseconds: Option<u32>) -> Self {
         Self { seconds, milliseconds }
+    }
+
+    /// Whether the message said anything.
+    pub(super) fn is_some(self) -> bool {
+        self.seconds.is_some() || self.milliseconds.is_some()
     }
 
     /// What this host announces. A peer that knows only seconds is told the Send Timeout that applies towards it, if that
@@ -75,7 +81,8 @@ impl Endpoint {
     /// Keepalive (RFC 5534 section 6.6).
     pub(super) fn handle_keepalive(&mut self, arrival: Arrival<'_>, keepalive: &Keepalive) -> Result<(), Discard> {
         let now = arrival.now;
-        let id = self.addressed_context(arrival.on, keepalive.receiver_context_tag)?;
+        let id = self.addressed_context(arrival, keepalive.receiver_context_tag)?;
+        self.repeat_exchange(now, id);
         self.with_reap(now, id, |reap, rng| reap.handle_keepalive(now, rng));
         Ok(())
     }
@@ -83,22 +90,25 @@ impl Endpoint {
     /// Probe (RFC 5534 sections 6.7 to 6.9).
     pub(super) fn handle_probe(&mut self, arrival: Arrival<'_>, probe: &Probe) -> Result<(), Discard> {
         let Arrival { now, on, .. } = arrival;
-        let id = self.addressed_context(on, probe.receiver_context_tag)?;
+        let id = self.addressed_context(arrival, probe.receiver_context_tag)?;
+        self.repeat_exchange(now, id);
         self.with_reap(now, id, |reap, rng| reap.handle_probe(now, on, &probe.report, rng));
         Ok(())
     }
 
+    /// A control message other than Keepalive and Probe was sent on a context: to REAP it is as payload.
+    pub(super) fn note_control_sent(&mut self, now: Instant, id: ContextId) {
+        self.with_reap(now, id, |reap, _| reap.handle_control_sent(now));
+    }
+
+    /// A control message other than Keepalive and Probe was received on a context: to REAP it is as payload.
+    pub(super) fn note_control_received(&mut self, now: Instant, id: ContextId) {
+        self.with_reap(now, id, |reap, rng| reap.handle_control_received(now, now, rng));
+    }
+
     /// A local locator came or went.
     pub(super) fn report_locator(&mut self, now: Instant, locator: Ipv6Addr, usable: bool) {
-        let mut ids: Vec<_> = self
-            .contexts
-            .values()
-            .filter(|context| context.established().is_some())
-            .map(|context| context.id)
-            .collect();
-        // The table's order is not the same in every run.
-        ids.sort_unstable();
-        for id in ids {
+        for id in self.contexts.ids() {
             self.with_reap(now, id, |reap, rng| {
                 reap.set_usable(locator, usable);
                 if !usable && reap.current_pair().local == locator && reap.state() == ReapState::Operational {
@@ -117,15 +127,6 @@ impl Endpoint {
         });
     }
 
-    /// The context that a Keepalive or Probe is for (RFC 5533 section 12.4).
-    fn addressed_context(&self, on: LocatorPair, tag: ContextTag) -> Result<ContextId, Discard> {
-        let id = *self.by_local_tag.get(&tag).ok_or(Discard::NoContext)?;
-        let context = self.contexts.get(&id).ok_or(Discard::NoContext)?;
-        let established = context.established().ok_or(Discard::WrongState)?;
-        let in_set = established.peer_locators.contains(&on.peer) || context.ulids.peer == on.peer;
-        if in_set { Ok(id) } else { Err(Discard::LocatorNotInSet) }
-    }
-
     /// Tells REAP what passed, does something with it, and carries out what it wants.
     pub(super) fn with_reap(
         &mut self,
@@ -133,94 +134,100 @@ impl Endpoint {
         id: ContextId,
         act: impl FnOnce(&mut shim6_reap::Reap, &mut dyn rand_core::Rng),
     ) {
-        let Some(established) = self.contexts.get_mut(&id).and_then(Context::established_mut) else {
-            return;
-        };
-        let mut active = report_activity(established, now, &mut self.rng);
-        act(&mut established.reap, &mut self.rng);
-        if watch(established, now, active) {
-            // Something passed between the report and the request to be woken.
-            active = report_activity(established, now, &mut self.rng);
-            established.next_look = watch(established, now, active).then_some(now).or(established.next_look);
+        let rng = &mut self.rng;
+        let wanted = self.contexts.modify(id, |context| {
+            let is_recovering = context.state() != ContextState::Established;
+            let association = context.association.as_deref_mut()?;
+            let mut active = report_activity(association, now, rng);
+            act(&mut association.reap, rng);
+            if watch(association, now, active, is_recovering) {
+                // Something passed between the report and the request to be woken.
+                active = report_activity(association, now, rng);
+                let missed = watch(association, now, active, is_recovering);
+                association.next_look = missed.then_some(now).or(association.next_look);
+            }
+            let mut wanted = Vec::new();
+            while let Some(transmit) = association.reap.poll_transmit() {
+                wanted.push(Wanted::Transmit(association.peer_tag, transmit));
+            }
+            while let Some(event) = association.reap.poll_event() {
+                if let ReapEvent::PairChanged { from, to, cause } = event {
+                    association.change_pair(now, from, to, cause);
+                }
+                wanted.push(Wanted::Event(event, association.flow.clone()));
+            }
+            Some(wanted)
+        });
+        for wanted in wanted.flatten().unwrap_or_default() {
+            self.carry_out(id, wanted);
         }
-        self.carry_out(now, id);
-        self.reschedule(id);
     }
 
-    fn carry_out(&mut self, now: Instant, id: ContextId) {
-        loop {
-            let Some(context) = self.contexts.get_mut(&id) else {
-                return;
-            };
-            let Some(established) = context.established_mut() else {
-                return;
-            };
-            let peer_tag = established.peer_tag;
-            if let Some(transmit) = established.reap.poll_transmit() {
-                let (on, message) = match transmit {
-                    Transmit::Keepalive { pair } => (
-                        pair,
-                        Message::Keepalive(Keepalive {
-                            receiver_context_tag: peer_tag,
-                        }),
-                    ),
-                    Transmit::Probe { pair, probe } => (
-                        pair,
-                        Message::Probe(Probe {
-                            receiver_context_tag: peer_tag,
-                            report: probe,
-                        }),
-                    ),
+    fn carry_out(&mut self, id: ContextId, wanted: Wanted) {
+        match wanted {
+            Wanted::Transmit(receiver_context_tag, Transmit::Keepalive { pair }) => {
+                self.send(pair, Message::Keepalive(Keepalive { receiver_context_tag }));
+            }
+            Wanted::Transmit(receiver_context_tag, Transmit::Probe { pair, probe }) => {
+                let probe = Probe {
+                    receiver_context_tag,
+                    report: probe,
                 };
-                self.send(on, message);
-            } else if let Some(event) = established.reap.poll_event() {
-                match event {
-                    ReapEvent::StateChanged { from, to, cause } => {
-                        self.events.push_back(Event::Reachability {
-                            context: id,
-                            from,
-                            to,
-                            cause,
-                        });
-                    }
-                    ReapEvent::PairChanged { from, to, cause } => {
-                        established.failovers += 1;
-                        established.last_failover = Some(Failover {
-                            at: now,
-                            cause,
-                            from,
-                            to,
-                        });
-                        let flow = &established.flow;
-                        let flow = Arc::new(Flow {
-                            locators: to,
-                            activity: flow.activity.clone(),
-                            ..**flow
-                        });
-                        established.flow = flow.clone();
-                        self.updates.push_back(DataplaneUpdate::Insert(flow));
-                        self.events.push_back(Event::PathChanged {
-                            context: id,
-                            from,
-                            to,
-                            cause,
-                        });
-                    }
-                }
-            } else {
-                return;
+                self.send(pair, Message::Probe(probe));
+            }
+            Wanted::Event(ReapEvent::StateChanged { from, to, cause }, _) => {
+                self.events.push_back(Event::Reachability {
+                    context: id,
+                    from,
+                    to,
+                    cause,
+                });
+            }
+            Wanted::Event(ReapEvent::PairChanged { from, to, cause }, flow) => {
+                self.updates.push_back(DataplaneUpdate::Insert(flow));
+                self.events.push_back(Event::PathChanged {
+                    context: id,
+                    from,
+                    to,
+                    cause,
+                });
             }
         }
     }
 }
 
+/// What REAP wants done.
+enum Wanted {
+    /// A message to the peer, whose tag for the context this is.
+    Transmit(ContextTag, Transmit),
+    /// News, and the flow that goes with them.
+    Event(ReapEvent, Arc<Flow>),
+}
+
+impl Association {
+    fn change_pair(&mut self, now: Instant, from: LocatorPair, to: LocatorPair, cause: Cause) {
+        self.failovers += 1;
+        self.last_failover = Some(Box::new(Failover {
+            at: now,
+            cause,
+            from,
+            to,
+        }));
+        self.flow = Arc::new(Flow {
+            locators: to,
+            activity: self.activity.clone(),
+            ..*self.flow
+        });
+    }
+}
+
 /// Tells REAP what passed since it was last told. True: something did.
-fn report_activity(established: &mut Established, now: Instant, rng: &mut dyn rand_core::Rng) -> bool {
-    let snapshot = established.activity.take_snapshot();
-    let before = core::mem::replace(&mut established.reported, snapshot);
+fn report_activity(association: &mut Association, now: Instant, rng: &mut dyn rand_core::Rng) -> bool {
+    let snapshot = association.activity.take_snapshot();
+    let before = core::mem::replace(&mut association.reported, snapshot);
     let received = snapshot.received_packets != before.received_packets;
     let sent = snapshot.sent_packets != before.sent_packets;
-    let reap = &mut established.reap;
+    let reap = &mut association.reap;
     let report_received = |reap: &mut shim6_reap::Reap, rng: &mut dyn rand_core::Rng| {
         let at = snapshot
             .first_unreplied
@@ -257,8 +264,8 @@ fn report_activity(established: &mut Established, now: Instant, rng: &mut dyn ra
 /// Decides how the next packets are noticed. An operational context with traffic is looked at in steps short enough for a
 /// keepalive to be in time; an idle one asks the packet path to wake us, and so does one that waits for its peer. True: a
 /// packet passed while we asked.
-fn watch(established: &mut Established, now: Instant, active: bool) -> bool {
-    let reap = &established.reap;
+fn watch(association: &mut Association, now: Instant, active: bool, is_recovering: bool) -> bool {
+    let reap = &association.reap;
     let config = reap.config();
     let timers_run = reap.poll_timeout().is_some();
     let (mask, next_look) = match reap.state() {
@@ -270,10 +277,12 @@ fn watch(established: &mut Established, now: Instant, active: bool) -> bool {
         ReapState::Exploring => (WAKE_ON_RECEIVED, None),
         ReapState::InboundOk => (0, None),
     };
-    established.next_look = next_look;
-    established.activity.request_wake(mask);
-    let snapshot = established.activity.snapshot();
+    // What the peer sends while it has not answered our I2 or I2bis is a reason to repeat that (RFC 5533 section 12.2).
+    let mask = if is_recovering { mask | WAKE_ON_RECEIVED } else { mask };
+    association.next_look = next_look;
+    association.activity.request_wake(mask);
+    let snapshot = association.activity.snapshot();
     mask != 0
-        && (snapshot.sent_packets != established.reported.sent_packets
-            || snapshot.received_packets != established.reported.received_packets)
+        && (snapshot.sent_packets != association.reported.sent_packets
+            || snapshot.received_packets != association.reported.received_packets)
 }

@@ -1,5 +1,6 @@
 //! Verification that a peer's locators belong to its ULID (RFC 5533 section 7.2, RFC 5535 section 7).
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
@@ -7,9 +8,9 @@ use shim6_cga::CgaParametersRef;
 use shim6_reap::Instant;
 
 use super::Endpoint;
+use crate::context::PeerLocators;
 use crate::event::Event;
-use crate::wire::message::View;
-use crate::wire::{Discard, LocatorList, VerificationMethod};
+use crate::wire::{Discard, LocatorList, LocatorPreferences, VerificationMethod};
 
 /// What a message says of its sender's locators.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +18,7 @@ pub(super) struct Claim<'a> {
     pub(super) list: Option<&'a LocatorList>,
     pub(super) parameters: Option<&'a [u8]>,
     pub(super) signature: Option<&'a [u8]>,
+    pub(super) preferences: Option<&'a LocatorPreferences>,
 }
 
 /// Why a peer's locators are not accepted.
@@ -24,9 +26,23 @@ pub(super) struct Claim<'a> {
 pub(super) enum Refusal {
     /// Drop the message without a word.
     Silent(Discard),
-    /// The verification method of this locator (by index) is not supported, or does not go with the parameters: to be
-    /// answered with an Error.
+    /// Drop it, and answer with an Error.
+    Error(Fault, Discard),
+    /// The locator with this index is not shown to be the peer's. An Update Request is answered with an Error (section
+    /// 10.4), other messages are dropped without a word (sections 7.13, 7.16, 7.20).
+    Unproven(usize, Discard),
+}
+
+/// What an Error points at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The verification method of this locator (by index) is not supported, does not go with the parameters, or showed
+    /// nothing.
     Method(usize),
+    /// The preferences are for another list.
+    Generation,
+    /// The preferences are for another number of locators.
+    Count,
 }
 
 impl Endpoint {
@@ -36,11 +52,54 @@ impl Endpoint {
         now: Instant,
         ulid: Ipv6Addr,
         claim: Claim<'_>,
-    ) -> Result<Vec<Ipv6Addr>, Refusal> {
-        if claim.list.is_none() && claim.parameters.is_none() {
-            return Ok(Vec::from([ulid]));
+    ) -> Result<PeerLocators, Refusal> {
+        let locators = match claim.list {
+            Some(list) => self.verify_list(now, ulid, list, claim)?,
+            None => {
+                if let Some(parameters) = claim.parameters {
+                    self.verify_ulid(now, ulid, parameters)?;
+                }
+                Vec::from([ulid])
+            }
+        };
+        let mut peer = PeerLocators {
+            locators: locators.into(),
+            listed: claim
+                .list
+                .map_or(1, |list| u8::try_from(list.locators.len()).unwrap_or(u8::MAX)),
+            generation: claim.list.map(|list| list.generation),
+            preferences: Box::default(),
+            parameters: claim.parameters.map(Box::from),
+        };
+        if let Some(preferences) = claim.preferences {
+            peer.prefer(preferences)?;
         }
-        if !self.limits.verifications.allow(now) {
+        Ok(peer)
+    }
+
+    /// Checks that the CGA Parameters are those of the peer's ULID.
+    pub(super) fn verify_ulid(&mut self, now: Instant, ulid: Ipv6Addr, parameters: &[u8]) -> Result<(), Refusal> {
+        if !self.limits.verifications.allow(now, ulid) {
+            return Err(Refusal::Silent(Discard::RateLimited));
+        }
+        let parameters = CgaParametersRef::parse(parameters).ok();
+        let is_of_ulid = parameters.is_some_and(|parameters| match parameters.hba_verifier() {
+            Ok(mut members) => members.verify(&ulid).is_ok(),
+            Err(_) => parameters.verify_cga(&ulid).is_ok(),
+        });
+        is_of_ulid
+            .then_some(())
+            .ok_or(Refusal::Silent(Discard::ParametersNotOfUlid))
+    }
+
+    fn verify_list(
+        &mut self,
+        now: Instant,
+        ulid: Ipv6Addr,
+        list: &LocatorList,
+        claim: Claim<'_>,
+    ) -> Result<Vec<Ipv6Addr>, Refusal> {
+        if !self.limits.verifications.allow(now, ulid) {
             return Err(Refusal::Silent(Discard::RateLimited));
         }
         let parameters = claim.parameters.and_then(|octets| CgaParametersRef::parse(octets).ok());
@@ -51,9 +110,6 @@ impl Endpoint {
             None => parameters.verify_cga(&ulid),
         };
         of_ulid.map_err(|_| Refusal::Silent(Discard::ParametersNotOfUlid))?;
-        let Some(list) = claim.list else {
-            return Ok(Vec::from([ulid]));
-        };
 
         // An HBA-only set has no key that could sign (RFC 5535 section 5, P flag).
         let has_key = parameters
@@ -66,13 +122,17 @@ impl Endpoint {
                 (VerificationMethod::CGA, _) if has_key => true,
                 (VerificationMethod::HBA, Some(_)) if index >= self.config.limits.peer_locators => continue,
                 (VerificationMethod::HBA, Some(members)) => members.verify(&locator).is_ok(),
-                _ => return Err(Refusal::Method(index)),
+                _ => {
+                    let reason = Discard::UnsupportedVerificationMethod;
+                    return Err(Refusal::Error(Fault::Method(index), reason));
+                }
             };
-            if !is_member || !is_locator(locator) || self.identity.contains(locator) {
+            if !is_member || !is_locator(locator) || self.is_local(locator) {
                 self.events.push_back(Event::LocatorRefused { peer: ulid, locator });
-                return Err(Refusal::Silent(Discard::HbaVerificationFailed));
+                return Err(Refusal::Unproven(index, Discard::HbaVerificationFailed));
             }
-            if !verified.contains(&locator) && verified.len() < self.config.limits.peer_locators {
+            // One that comes twice is kept twice: preferences go by the place in the list.
+            if verified.len() < self.config.limits.peer_locators {
                 verified.push(locator);
             }
         }
@@ -89,22 +149,25 @@ impl Endpoint {
         parameters: CgaParametersRef<'_>,
         signature: Option<&[u8]>,
     ) -> Result<(), Refusal> {
-        let signed = list
+        let is_signed = |(method, _): &(VerificationMethod, Ipv6Addr)| *method == VerificationMethod::CGA;
+        let Some(first) = list.locators.iter().position(is_signed) else {
+            return Ok(());
+        };
+        let unproven = Refusal::Unproven(first, Discard::SignatureVerificationFailed);
+        let signed: Vec<_> = list
             .locators
             .iter()
-            .filter(|(method, _)| *method == VerificationMethod::CGA);
-        let signed: Vec<_> = signed.map(|&(_, locator)| locator).collect();
-        if signed.is_empty() {
-            return Ok(());
-        }
-        let signature = signature.ok_or(Refusal::Silent(Discard::SignatureVerificationFailed))?;
-        if !self.limits.signatures.allow(now) {
+            .filter(|locator| is_signed(locator))
+            .map(|l| l.1)
+            .collect();
+        let signature = signature.ok_or(unproven)?;
+        if !self.limits.signatures.allow(now, ulid) {
             return Err(Refusal::Silent(Discard::RateLimited));
         }
         let sizes = self.config.limits.peer_key_sizes;
         parameters
             .verify_signed_locators(&ulid, list.generation, &signed, signature, sizes)
-            .map_err(|_| Refusal::Silent(Discard::SignatureVerificationFailed))?;
+            .map_err(|_| unproven)?;
         Ok(())
     }
 }
@@ -118,12 +181,16 @@ pub(super) fn is_locator(address: Ipv6Addr) -> bool {
     global || unique_local
 }
 
-/// Where in a message the verification method of a locator is, for the pointer of an Error.
-pub(super) fn method_offset(message: &[u8], index: usize) -> Option<usize> {
-    let list = match View::parse(message).ok()? {
-        View::I2(i2) => i2.options().locators,
-        View::R2(r2) => r2.options().locators,
-        _ => None,
-    };
-    list?.method_offset(index)
+impl PeerLocators {
+    /// Records preferences, which have to be for this very list (RFC 5533 section 10.4).
+    pub(super) fn prefer(&mut self, preferences: &LocatorPreferences) -> Result<(), Refusal> {
+        if self.generation != Some(preferences.generation) {
+            return Err(Refusal::Error(Fault::Generation, Discard::PreferenceGeneration));
+        }
+        if preferences.elements.len() != usize::from(self.listed) {
+            return Err(Refusal::Error(Fault::Count, Discard::PreferenceCount));
+        }
+        self.preferences = preferences.elements.iter().copied().take(self.locators.len()).collect();
+        Ok(())
+    }
 }

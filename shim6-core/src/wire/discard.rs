@@ -99,6 +99,20 @@ discards! {
     RateLimited = "rate_limited",
     /// A message of ours that does not fit its packet, because it would have to carry back too much.
     TooLong = "too_long",
+    /// Preferences for another list than the one that the peer has told.
+    PreferenceGeneration = "preference_generation",
+    /// Preferences for another number of locators than the peer's list has.
+    PreferenceCount = "preference_count",
+    /// An Update Acknowledgement, or an Error about an Update Request, for which no update is under way.
+    NoMatchingUpdate = "no_matching_update",
+    /// An Error whose packet in error is none that we could have sent.
+    NoPacketInError = "no_packet_in_error",
+    /// An ICMPv6 error about a control message that changes nothing.
+    IcmpIgnored = "icmp_ignored",
+    /// A packet that is neither Shim6 nor an ICMPv6 error about Shim6.
+    Unrelated = "unrelated",
+    /// More is waiting to be fetched by the owner of the endpoint than there is room for.
+    QueueFull = "queue_full",
     /// Our own packet came back.
     OwnPacket = "own_packet",
 }

@@ -22,6 +22,7 @@ pub(crate) fn cause(cause: Cause) -> &'static str {
         Cause::SendTimeout => "nothing came back for the Send Timeout",
         Cause::PeerReport => "the peer reported a failure",
         Cause::LocalHint => "the local link or address went away",
+        Cause::IcmpError => "a router could not send packets on",
         Cause::Requested => "on request",
     }
 }
@@ -94,6 +95,30 @@ pub(crate) fn event(event: &Event, at_ms: u64) -> status::Event {
             format!("no context for {ulids}: the peer does not answer, so it probably does not speak Shim6"),
             json!({ "ulids": pair(*ulids) }),
         ),
+        Event::NoSupport { ulids } => (
+            "no-support",
+            None,
+            format!("no context for {ulids}: the peer's host says that it does not speak Shim6"),
+            json!({ "ulids": pair(*ulids) }),
+        ),
+        Event::Recovering { context } => (
+            "recovering",
+            Some(context),
+            format!("context {context}: the peer has lost it, most likely in a restart, and is being told of it again"),
+            json!({}),
+        ),
+        Event::PeerUpdated { context } => (
+            "peer-updated",
+            Some(context),
+            format!("context {context}: the peer has other locators, or prefers them in another way"),
+            json!({}),
+        ),
+        Event::UpdateRefused { context, code } => (
+            "update-refused",
+            Some(context),
+            format!("context {context}: the peer does not take this host's new locators or preferences: {code}"),
+            json!({ "code": code.0 }),
+        ),
         Event::Reachability {
             context,
             from,
@@ -120,6 +145,9 @@ pub(crate) fn event(event: &Event, at_ms: u64) -> status::Event {
             let why = match reason {
                 CloseReason::Requested => "on request",
                 CloseReason::Confusion => "the peer has lost it and uses its tag for another",
+                CloseReason::Quiescent => "nothing has passed for long",
+                CloseReason::Evicted => "it made room for another, since nothing had passed lately; see [limits]",
+                CloseReason::NoAnswer => "the peer has lost it, and does not answer",
             };
             let detail = json!({ "ulids": pair(*ulids), "reason": why });
             (

@@ -163,7 +163,8 @@ fn broken_message_gets_no_answer() {
 fn errors_are_counted_and_change_nothing() {
     let mut world = World::established(&EndpointConfig::default());
     let (a, b) = (world.locator(A, 0), world.locator(B, 0));
-    let before = alloc::format!("{:?} {:?}", world.hosts[A].context(), world.hosts[A].endpoint.timers);
+    let state = |world: &World| alloc::format!("{:?} {:?}", world.hosts[A].context(), world.hosts[A].endpoint.contexts);
+    let before = state(&world);
     let elsewhere = identity(60).locators()[0];
     let mut sent = 0;
     for code in 0..128 {
@@ -177,10 +178,7 @@ fn errors_are_counted_and_change_nothing() {
             sent += 1;
         }
     }
-    assert_eq!(
-        alloc::format!("{:?} {:?}", world.hosts[A].context(), world.hosts[A].endpoint.timers),
-        before
-    );
+    assert_eq!(state(&world), before);
     assert_eq!(world.log, []);
     let received: Vec<_> = world.hosts[A].endpoint.counters().received().collect();
     assert!(received.contains(&(MessageType::ERROR, sent)));

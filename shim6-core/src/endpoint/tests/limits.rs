@@ -1,12 +1,16 @@
 //! Every bound on what a peer can make grow or make us send is reached, and holds.
 
 use alloc::vec;
-use core::net::Ipv6Addr;
 
 use super::stranger::Stranger;
 use super::world::{A, B, World, emit, fast, ms, seal, secs};
 use crate::wire::{Discard, MAX_MESSAGE, Message, MessageType};
-use crate::{EndpointConfig, EstablishError, Event, LimitsConfig, LocatorPair};
+use crate::{ContextState, EndpointConfig, EstablishError, Event, LimitsConfig, LocatorPair, Rate};
+
+const FOUR: Rate = Rate {
+    total: 4,
+    per_prefix: 4,
+};
 
 fn limited(limits: LimitsConfig) -> World {
     World::new(&EndpointConfig {
@@ -128,7 +132,7 @@ fn output_queue_is_bounded() {
     assert_eq!(
         (
             endpoint.transmits.len(),
-            endpoint.counters().discarded(Discard::RateLimited)
+            endpoint.counters().discarded(Discard::QueueFull)
         ),
         (3, 7)
     );
@@ -164,7 +168,7 @@ fn remembered_silent_peers_are_bounded() {
             .iter()
             .all(|(_, event)| matches!(event, Event::NoAnswer { .. }))
     );
-    assert_eq!(world.hosts[A].endpoint.holddowns.len(), 1);
+    assert_eq!(world.hosts[A].endpoint.failures().count(), 1);
     // One that is over makes room.
     world.run(secs(60));
     world.hosts[A]
@@ -172,15 +176,9 @@ fn remembered_silent_peers_are_bounded() {
         .establish(world.now, pairs[2])
         .expect("it was not remembered, or is no more");
     world.run(secs(400));
-    let endpoint = &world.hosts[A].endpoint;
-    assert_eq!(
-        endpoint
-            .holddowns
-            .keys()
-            .copied()
-            .collect::<alloc::vec::Vec<Ipv6Addr>>(),
-        [pairs[2].peer]
-    );
+    let failures = world.hosts[A].endpoint.failures.iter();
+    let failures: alloc::vec::Vec<_> = failures.map(|(peer, state, _)| (peer, state)).collect();
+    assert_eq!(failures, [(pairs[2].peer, ContextState::EFailed)]);
 }
 
 /// Sends `message` ten times at once, then after some time once more.
@@ -201,7 +199,7 @@ fn flood(world: &mut World, stranger: &Stranger, octets: &[u8], kind: MessageTyp
 #[test]
 fn r1_messages_are_limited_and_come_again() {
     let mut world = limited(LimitsConfig {
-        r1_per_second: 4,
+        r1: FOUR,
         ..LimitsConfig::default()
     });
     let stranger = Stranger::new();
@@ -213,7 +211,7 @@ fn r1_messages_are_limited_and_come_again() {
 #[test]
 fn r2_messages_are_limited_and_come_again() {
     let mut world = limited(LimitsConfig {
-        r2_per_second: 4,
+        r2: FOUR,
         ..LimitsConfig::default()
     });
     let stranger = Stranger::new();
@@ -228,7 +226,7 @@ fn r2_messages_are_limited_and_come_again() {
 #[test]
 fn error_messages_are_limited_and_come_again() {
     let mut world = limited(LimitsConfig {
-        errors_per_second: 4,
+        errors: FOUR,
         ..LimitsConfig::default()
     });
     let stranger = Stranger::new();
@@ -242,7 +240,7 @@ fn error_messages_are_limited_and_come_again() {
 #[test]
 fn verifications_are_limited_and_come_again() {
     let mut world = limited(LimitsConfig {
-        verifications_per_second: 4,
+        verifications: FOUR,
         ..LimitsConfig::default()
     });
     let stranger = Stranger::new();
@@ -266,7 +264,10 @@ fn verifications_are_limited_and_come_again() {
 fn exchange_gets_through_once_a_limit_recovers() {
     let config = EndpointConfig {
         limits: LimitsConfig {
-            r2_per_second: 1,
+            r2: Rate {
+                total: 1,
+                per_prefix: 1,
+            },
             ..LimitsConfig::default()
         },
         ..EndpointConfig::default()
@@ -299,7 +300,8 @@ fn validator_too_large_to_send_back_is_dropped_and_counted() {
     let r1 = crate::wire::R1 {
         initiator_nonce: i1.initiator_nonce,
         responder_nonce: 1,
-        validator: vec![0; 1_100],
+        // Beside the 24 octets of an I2 there is no room for an option of 1,224.
+        validator: vec![0; 1_213],
     };
     stranger.send(&mut world, A, &Message::R1(r1));
     assert!(world.sent(MessageType::I2).is_empty());

@@ -183,7 +183,10 @@ fn key_outside_the_sizes_of_the_configuration_is_refused() {
 #[test]
 fn signatures_are_verified_only_so_often() {
     let limits = LimitsConfig {
-        signatures_per_second: 4,
+        signatures: crate::Rate {
+            total: 4,
+            per_prefix: 4,
+        },
         ..LimitsConfig::default()
     };
     let config = EndpointConfig {

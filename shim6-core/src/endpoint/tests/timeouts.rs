@@ -19,11 +19,13 @@ fn with_send_timeout(send_timeout: Duration) -> EndpointConfig {
 
 fn reap_config(world: &World, host: usize) -> ReapConfig {
     let id = world.hosts[host].context().id;
-    *world.hosts[host].endpoint.contexts[&id]
-        .established()
-        .expect("the context is established")
-        .reap
-        .config()
+    let context = world.hosts[host]
+        .endpoint
+        .contexts
+        .get(id)
+        .expect("the context is there");
+    let association = context.association.as_ref().expect("the context is established");
+    *association.reap.config()
 }
 
 /// The values of a host that a peer told these options, as initiator and as responder.

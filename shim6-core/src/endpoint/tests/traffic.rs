@@ -14,8 +14,11 @@ fn configs() -> [EndpointConfig; 2] {
 fn idle_context_sends_nothing_and_asks_for_no_call() {
     for config in configs() {
         let mut world = World::established(&config);
-        assert_eq!(world.hosts[A].endpoint.poll_timeout(), None);
-        assert_eq!(world.hosts[B].endpoint.poll_timeout(), None);
+        for host in [A, B] {
+            // But in two hours, to be torn down.
+            let deadline = world.hosts[host].endpoint.poll_timeout();
+            assert!(deadline.is_some_and(|at| at > world.now + secs(7_000)), "{deadline:?}");
+        }
         world.run(secs(3_600));
         assert_eq!(world.log, []);
     }
@@ -30,8 +33,11 @@ fn context_becomes_idle_again_after_traffic() {
         world.stop_streams();
         world.run(secs(120));
         world.log.clear();
-        assert_eq!(world.hosts[A].endpoint.poll_timeout(), None);
-        assert_eq!(world.hosts[B].endpoint.poll_timeout(), None);
+        for host in [A, B] {
+            // But in two hours, to be torn down.
+            let deadline = world.hosts[host].endpoint.poll_timeout();
+            assert!(deadline.is_some_and(|at| at > world.now + secs(7_000)), "{deadline:?}");
+        }
         world.run(secs(3_600));
         assert_eq!(world.log, []);
     }

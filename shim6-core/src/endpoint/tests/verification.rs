@@ -65,7 +65,12 @@ fn assert_nothing_set_up(world: &World, reason: Discard) {
             .contexts()
             .all(|context| context.state != ContextState::Established)
     );
-    assert!(host.endpoint.by_peer_tag.is_empty());
+    assert!(
+        host.endpoint
+            .contexts
+            .iter()
+            .all(|context| context.association.is_none())
+    );
     assert!(
         !host
             .events

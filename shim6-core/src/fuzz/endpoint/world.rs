@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
+use core::num::NonZeroU32;
 use core::time::Duration;
 use std::sync::LazyLock;
 
@@ -13,12 +14,10 @@ use shim6_cga::{HbaSet, Sec, SubnetPrefix};
 
 use super::super::Source;
 use super::forge::Seen;
-use crate::dataplane::{
-    DataplaneUpdate, Flow, IPV6_HEADER_LEN, Inbound, Observed, Outbound, PAYLOAD_HEADER_LEN, addresses,
-};
-use crate::wire::{MAX_MESSAGE, Message, PROTOCOL};
+use crate::dataplane::{DataplaneUpdate, IPV6_HEADER_LEN, Inbound, Observed, Outbound, PAYLOAD_HEADER_LEN, addresses};
+use crate::wire::{MAX_MESSAGE, Message, PROTOCOL, Preference, PreferenceFlags};
 use crate::{
-    ContextId, ContextState, Dataplane, Endpoint, EndpointConfig, Identity, Instant, LimitsConfig, LocatorPair,
+    ContextId, ContextState, Dataplane, Endpoint, EndpointConfig, Identity, Instant, LimitsConfig, LocatorPair, Rate,
     ReapConfig,
 };
 
@@ -29,6 +28,12 @@ const OUTPUTS: usize = 100;
 /// Timeouts at one moment: a fault if there are more.
 const TIMEOUTS_AT_ONCE: usize = 100;
 const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
+
+const RATE: Rate = Rate {
+    total: 20,
+    per_prefix: 15,
+};
 
 /// Small enough for the bounds to be reached.
 fn limits() -> LimitsConfig {
@@ -38,17 +43,20 @@ fn limits() -> LimitsConfig {
         peer_locators: 4,
         holddowns: 2,
         transmit_queue: 12,
-        r1_per_second: 20,
-        r2_per_second: 20,
-        errors_per_second: 10,
-        verifications_per_second: 30,
-        signatures_per_second: 5,
+        counted_prefixes: 4,
+        r1: RATE,
+        r2: RATE,
+        r1bis: RATE,
+        errors: RATE,
+        verifications: RATE,
+        signatures: RATE,
         ..LimitsConfig::default()
     }
 }
 
 #[derive(Clone)]
 struct Host {
+    number: usize,
     endpoint: Endpoint,
     dataplane: Dataplane,
 }
@@ -89,15 +97,26 @@ static ESTABLISHED: LazyLock<World> = LazyLock::new(|| {
     world
 });
 
-fn identity(number: u16) -> Identity {
-    let prefix = |uplink| SubnetPrefix::from(Ipv6Addr::new(0x2001, 0xdb8, number + 1, uplink, 0, 0, 0, 0));
-    let mut rng = ChaCha12Rng::seed_from_u64(number.into());
-    let set = HbaSet::generate(&[prefix(0xa), prefix(0xb)], Sec::ZERO, &mut rng).expect("two prefixes make a set");
-    Identity::from_hba_set(&set, &mut rng)
-}
+/// What a host may have of its three locators. The first one is what it begins with.
+const PRESENT: [&[usize]; 5] = [&[0, 1], &[0, 1, 2], &[0, 2], &[0], &[1, 2]];
+
+/// The identities that each host may have.
+static IDENTITIES: LazyLock<[Vec<Identity>; 2]> = LazyLock::new(|| {
+    [0, 1].map(|number: u16| {
+        let prefix = |uplink| SubnetPrefix::from(Ipv6Addr::new(0x2001, 0xdb8, number, uplink, 0, 0, 0, 0));
+        let mut rng = ChaCha12Rng::seed_from_u64(number.into());
+        let prefixes = [prefix(0xa), prefix(0xb), prefix(0xc)];
+        let set = HbaSet::generate(&prefixes, Sec::ZERO, &mut rng).expect("three prefixes make a set");
+        let of = |present: &&[usize]| {
+            let is_present = |address| present.iter().any(|&index| set.addresses()[index] == address);
+            Identity::from_hba_subset(&set, is_present, &mut rng)
+        };
+        PRESENT.iter().map(of).collect()
+    })
+});
 
 impl Host {
-    fn new(number: u8) -> Self {
+    fn new(number: usize) -> Self {
         let config = EndpointConfig {
             reap: ReapConfig {
                 send_timeout: Duration::from_millis(500),
@@ -109,9 +128,15 @@ impl Host {
             ..EndpointConfig::default()
         };
         Self {
-            endpoint: Endpoint::new(config, identity(number.into()), [number; 32]),
+            endpoint: Endpoint::new(config, IDENTITIES[number][0].clone(), [number as u8; 32]),
             dataplane: Dataplane::default(),
+            number,
         }
+    }
+
+    /// Whether the host may ever have this address.
+    fn owns(&self, address: Ipv6Addr) -> bool {
+        IDENTITIES[self.number][1].contains(address)
     }
 }
 
@@ -120,22 +145,14 @@ impl World {
     pub(super) fn established() -> Self {
         let mut world = ESTABLISHED.clone();
         // The clone's flows count for themselves.
-        for host in &mut world.hosts {
-            let endpoint = &host.endpoint;
-            let flows = endpoint.contexts().filter_map(|context| {
-                let flow = host.dataplane.flow(context.ulids)?;
-                Some(DataplaneUpdate::Insert(
-                    Flow {
-                        activity: context.activity?,
-                        ..**flow
-                    }
-                    .into(),
-                ))
-            });
-            flows
-                .collect::<Vec<_>>()
-                .into_iter()
-                .for_each(|flow| host.dataplane.apply(flow));
+        for Host {
+            endpoint, dataplane, ..
+        } in &mut world.hosts
+        {
+            *dataplane = Dataplane::default();
+            endpoint
+                .flows()
+                .for_each(|flow| dataplane.apply(DataplaneUpdate::Insert(flow.clone())));
         }
         world
     }
@@ -216,17 +233,43 @@ impl World {
         }
     }
 
+    /// A router, or somebody else, says that a packet did not arrive.
+    pub(super) fn answer_by_icmp(&mut self, source: &mut Source<'_>) {
+        let index = source.octet().into();
+        let Some(packet) = self.take(index) else { return };
+        let Some((sender, _)) = addresses(&packet) else { return };
+        let (kind, code, pointer) = (1 + source.octet() % 4, source.octet() % 8, source.octet());
+        let kept = packet.len().saturating_sub(source.octet().into());
+        let mut error = vec![kind, code, 0, 0, 0, 0, pointer, source.octet()];
+        error.extend_from_slice(&packet[..kept]);
+        let on = LocatorPair::new(self.any_pair(source).local, sender);
+        let sum = icmp_checksum(on, &error);
+        error[2..4].copy_from_slice(&sum.to_be_bytes());
+        self.arrive(ipv6(on, ICMPV6, &error));
+    }
+
     /// The owner of a host does something.
     pub(super) fn command(&mut self, source: &mut Source<'_>) {
         let (what, host, now) = (source.octet(), source.index(2), self.now);
         let pair = self.pair(host, source.index(2), source.index(2));
         let id = self.any_context(host, source);
         let endpoint = &mut self.hosts[host].endpoint;
-        match (what % 5, id) {
+        match (what % 10, id) {
             (0, _) => drop(endpoint.establish(now, pair)),
             (1, Some(id)) => endpoint.close(id),
-            (2, _) => endpoint.handle_locator(now, pair.local, what & 0x80 == 0),
+            (2, _) => endpoint.handle_locator(now, pair.local, what < 128),
             (3, Some(id)) => endpoint.handle_activity(now, id),
+            (4, Some(id)) => endpoint.set_in_use(id, what < 128),
+            (5 | 6, _) => drop(endpoint.fork(now, pair, NonZeroU32::MIN)),
+            (7 | 8, _) => endpoint.set_identity(now, IDENTITIES[host][source.index(PRESENT.len())].clone()),
+            (9, _) => {
+                let preference = Preference {
+                    flags: PreferenceFlags(source.octet()),
+                    priority: source.octet(),
+                    weight: source.octet(),
+                };
+                endpoint.set_preferences(now, &[(pair.local, preference)]);
+            }
             _ => endpoint.handle_timeout(now),
         }
         self.drain(host);
@@ -241,7 +284,8 @@ impl World {
     }
 
     fn pair(&self, from: usize, local: usize, peer: usize) -> LocatorPair {
-        let locator = |host: usize, index: usize| self.hosts[host].endpoint.identity().locators()[index];
+        // Those of all three, whether the host has them now or not.
+        let locator = |host: usize, index: usize| IDENTITIES[host][1].locators()[index];
         LocatorPair::new(locator(from, local), locator(1 - from, peer))
     }
 
@@ -271,9 +315,7 @@ impl World {
     }
 
     fn owner(&self, address: Ipv6Addr) -> Option<usize> {
-        self.hosts
-            .iter()
-            .position(|host| host.endpoint.identity().contains(address))
+        self.hosts.iter().position(|host| host.owns(address))
     }
 
     fn next_timeout(&self) -> Option<Instant> {
@@ -333,15 +375,22 @@ impl World {
         let (now, host) = (self.now, &mut self.hosts[to]);
         let wake = match host.dataplane.inbound(&mut packet, 0, now) {
             Inbound::Restored { flow, wake, .. } => wake.then_some(flow.context),
-            Inbound::Control { start } => {
+            // Every other message as if the caller had not kept its packet.
+            Inbound::Control { start } if packet.len() % 16 == 0 => {
                 host.endpoint.handle_message(now, source, destination, &packet[start..]);
                 None
             }
-            Inbound::NotShim6 => match host.dataplane.observe(source, destination, false, packet.len(), now) {
-                Observed::Wake(context) => Some(context),
-                Observed::Recorded | Observed::NoContext(_) => None,
-            },
-            Inbound::NoContext | Inbound::Malformed(_) => None,
+            Inbound::NotShim6 => {
+                host.endpoint.handle_packet(now, &packet);
+                match host.dataplane.observe(source, destination, false, packet.len(), now) {
+                    Observed::Wake(context) => Some(context),
+                    Observed::Recorded | Observed::NoContext(_) => None,
+                }
+            }
+            Inbound::Control { .. } | Inbound::NoContext | Inbound::Malformed(_) => {
+                host.endpoint.handle_packet(now, &packet);
+                None
+            }
         };
         self.wake(to, wake);
         self.drain(to);
@@ -370,13 +419,17 @@ impl World {
                 Message::parse(message).map(|message| message.message_type()),
                 Ok(transmit.message_type)
             );
-            assert!(host.endpoint.identity().contains(transmit.source));
-            assert!(!host.endpoint.identity().contains(transmit.destination));
+            assert!(host.owns(transmit.source) && !host.owns(transmit.destination));
             self.seen.remember(message);
             let on = LocatorPair::new(transmit.source, transmit.destination);
             sent.push(ipv6(on, PROTOCOL, message));
         }
         assert!(sent.len() <= limits().transmit_queue);
+        while let Some(length) = host.endpoint.poll_deliver(&mut buffer) {
+            let (_, destination) = addresses(&buffer[..length]).expect("an IPv6 packet");
+            assert!(host.owns(destination));
+            outputs += 1;
+        }
         while host.endpoint.poll_event().is_some() {
             outputs += 1;
         }
@@ -387,7 +440,12 @@ impl World {
 }
 
 fn check(host: &Host) {
-    let (Host { endpoint, dataplane }, limits) = (host, limits());
+    let (
+        Host {
+            endpoint, dataplane, ..
+        },
+        limits,
+    ) = (host, limits());
     endpoint.assert_consistent();
     let contexts: Vec<_> = endpoint.contexts().collect();
     assert!(contexts.len() <= limits.contexts);
@@ -395,13 +453,17 @@ fn check(host: &Host) {
     for context in &contexts {
         assert!(with(context.ulids.peer) <= limits.contexts_per_peer);
         assert!(context.peer_locators.len() <= limits.peer_locators);
-        assert!(endpoint.identity().is_ulid(context.ulids.local));
-        assert!(endpoint.identity().contains(context.locators.local));
+        assert!(host.owns(context.ulids.local) && host.owns(context.locators.local));
     }
-    let established = contexts
-        .iter()
-        .filter(|context| context.state == ContextState::Established);
-    assert_eq!(dataplane.len(), established.count());
+    assert_eq!(dataplane.len(), endpoint.flows().count());
+}
+
+/// RFC 4443 section 2.3.
+fn icmp_checksum(on: LocatorPair, message: &[u8]) -> u16 {
+    let length = u32::try_from(message.len()).unwrap_or(0).to_be_bytes();
+    let header = [&on.local.octets()[..], &on.peer.octets(), &length, &[0, 0, 0, ICMPV6]].concat();
+    // The sum of Shim6 is the same one.
+    crate::wire::checksum(&[&header, message].concat())
 }
 
 fn ipv6(on: LocatorPair, next_header: u8, payload: &[u8]) -> Vec<u8> {

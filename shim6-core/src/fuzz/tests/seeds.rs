@@ -220,6 +220,7 @@ fn operations() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     const INJECT: u8 = 9;
     const COMMAND: u8 = 12;
     const PAYLOAD: u8 = 13;
+    const PACKET: u8 = 14;
     let establish = |host, local, peer| [COMMAND, 0, host, local, peer, 0];
     [
         ("payload-and-keepalives", {
@@ -269,8 +270,90 @@ fn operations() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
             ],
         ),
         (
+            "lost-state-shown-by-a-probe",
+            vec![
+                COMMAND,
+                1,
+                1,
+                0,
+                0,
+                0,
+                COMMAND,
+                132,
+                0,
+                0,
+                0,
+                0,
+                DELIVER_ALL,
+                TIMEOUT,
+                DELIVER_ALL,
+            ],
+        ),
+        (
+            "other-locators",
+            vec![
+                COMMAND,
+                7,
+                0,
+                0,
+                0,
+                0,
+                2,
+                DELIVER_ALL,
+                COMMAND,
+                7,
+                1,
+                0,
+                0,
+                0,
+                1,
+                LOSE,
+                0,
+                TIMEOUT,
+                DELIVER_ALL,
+            ],
+        ),
+        (
+            "preferences",
+            vec![
+                COMMAND,
+                9,
+                0,
+                1,
+                0,
+                0,
+                1,
+                2,
+                3,
+                DELIVER_ALL,
+                COMMAND,
+                9,
+                0,
+                0,
+                0,
+                0,
+                2,
+                1,
+                1,
+                DELIVER_ALL,
+            ],
+        ),
+        (
+            "fork",
+            vec![COMMAND, 5, 0, 0, 0, 0, DELIVER_ALL, PAYLOAD, 0, 0, 0, DELIVER_ALL],
+        ),
+        (
+            "next-header-unknown",
+            [
+                &establish(1, 1, 1)[..],
+                &[PACKET, 0, 0, 3, 0, 6, 0, 0, 0b1111_0001],
+                &[TIMEOUT, DELIVER_ALL],
+            ]
+            .concat(),
+        ),
+        (
             "locator-lost",
-            vec![COMMAND, 0x82, 0, 0, 0, 0, DELIVER_ALL, PAYLOAD, 0, 0, 0, DELIVER_ALL],
+            vec![COMMAND, 132, 0, 0, 0, 0, DELIVER_ALL, PAYLOAD, 0, 0, 0, DELIVER_ALL],
         ),
         (
             "everything-replayed",

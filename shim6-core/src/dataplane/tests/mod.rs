@@ -5,10 +5,14 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use proptest::collection::vec as vec_of;
-use proptest::prelude::{Strategy, any};
-use proptest::{prop_assert, prop_assert_eq, proptest};
+use proptest::prelude::any;
+use proptest::{prop_assert, proptest};
 
 use super::*;
+
+mod chains;
+mod forks;
+mod icmp;
 
 const NOW: Instant = Instant::from_micros(7_000_000);
 const HOP_BY_HOP: u8 = 0;
@@ -363,103 +367,7 @@ fn removal_takes_only_its_own_flow() {
     assert!(table.is_empty());
 }
 
-#[test]
-fn forked_instance_receives_and_has_no_outgoing_packets() {
-    let mut table = table(Flow {
-        forked_instance: 5,
-        ..receiver_flow()
-    });
-    let mut sent = rewritten(&packet(ulids(), UDP, &[1, 2, 3]));
-    assert!(matches!(table.inbound(&mut sent, 0, NOW), Inbound::Restored { .. }));
-    let LocatorPair { local, peer } = ulids().seen_by_peer();
-    assert!(matches!(
-        table.observe(local, peer, true, 1, NOW),
-        Observed::NoContext(_)
-    ));
-    assert_eq!(table.len(), 1);
-    let steered = Flow {
-        forked_instance: 5,
-        locators: locators().seen_by_peer(),
-        ..receiver_flow()
-    };
-    assert!(!steered.is_steered());
-    table.apply(DataplaneUpdate::Remove(Arc::new(steered)));
-    assert!(table.is_empty());
-}
-
-/// Type, units of 8 octets beyond the first, and filling of an extension header.
-type Extension = (u8, u8, u8);
-
-fn extension(kind: u8) -> impl Strategy<Value = Extension> {
-    (0..3_u8, any::<u8>()).prop_map(move |(units, filling)| (kind, units, filling))
-}
-
-fn optional(kind: u8) -> impl Strategy<Value = Option<Extension>> {
-    proptest::option::of(extension(kind))
-}
-
-/// Extension headers in front of which no Shim6 header may come, those behind it, the upper-layer protocol and its octets.
-fn chain() -> impl Strategy<Value = (Vec<Extension>, Vec<Extension>, u8, Vec<u8>)> {
-    let before_routing = (optional(DESTINATION_OPTIONS), extension(ROUTING));
-    let skipped = (optional(HOP_BY_HOP), proptest::option::of(before_routing)).prop_map(|(hop_by_hop, routing)| {
-        let (options, routing) = routing.map_or((None, None), |(options, routing)| (options, Some(routing)));
-        [hop_by_hop, options, routing].into_iter().flatten().collect::<Vec<_>>()
-    });
-    let fragment = proptest::option::of(any::<u8>().prop_map(|filling| (FRAGMENT, 0, filling)));
-    let kept = (fragment, optional(DESTINATION_OPTIONS))
-        .prop_map(|(fragment, options)| [fragment, options].into_iter().flatten().collect::<Vec<_>>());
-    let upper = proptest::sample::select(vec![6, UDP, ICMPV6, 59, 50, 51, 132, 200]);
-    (skipped, kept, upper, vec_of(any::<u8>(), 0..200)).prop_map(|(skipped, kept, upper, mut payload)| {
-        // Neighbor Discovery is not rewritten, and has a test of its own.
-        if let (ICMPV6, Some(kind @ 133..=137)) = (upper, payload.first_mut()) {
-            *kind = ECHO_REQUEST;
-        }
-        (skipped, kept, upper, payload)
-    })
-}
-
-/// The octets of the headers, the first of which is announced by what comes before; `last` follows them.
-fn headers(extensions: &[Extension], last: u8) -> Vec<u8> {
-    let followers = extensions.iter().skip(1).map(|&(kind, ..)| kind).chain([last]);
-    let octets = extensions.iter().zip(followers).map(|(&(_, units, filling), next)| {
-        let mut header = vec![filling; 8 + 8 * usize::from(units)];
-        (header[0], header[1]) = (next, units);
-        header
-    });
-    octets.flatten().collect()
-}
-
-fn first_of(extensions: &[Extension], otherwise: u8) -> u8 {
-    extensions.first().map_or(otherwise, |&(kind, ..)| kind)
-}
-
 proptest! {
-    #[test]
-    fn what_goes_out_comes_in_octet_for_octet((skipped, kept, upper, payload) in chain(), headroom in 8..40_usize) {
-        let rest = [headers(&kept, upper), payload].concat();
-        let follower = first_of(&kept, upper);
-        let original = packet(ulids(), first_of(&skipped, follower), &[headers(&skipped, follower), rest.clone()].concat());
-
-        let (sender, receiver) = (table(sender_flow()), table(receiver_flow()));
-        let mut buffer = behind(headroom, &original);
-        let Outbound::Rewritten { start, .. } = sender.outbound(&mut buffer, headroom, NOW) else {
-            panic!("not rewritten")
-        };
-        prop_assert_eq!(start, headroom - 8);
-        // RFC 5533 section 11.1, built without the code under test.
-        let shim6 = [follower, 0, 0xff, 0xff, 0x22, 0x22, 0x33, 0x33];
-        let expected = [headers(&skipped, PROTOCOL), shim6.to_vec(), rest].concat();
-        prop_assert_eq!(&buffer[start..], packet(locators(), first_of(&skipped, PROTOCOL), &expected));
-
-        let Inbound::Restored { start, flow, .. } = receiver.inbound(&mut buffer, start, NOW) else {
-            panic!("not restored")
-        };
-        prop_assert_eq!((start, flow.context), (headroom, ContextId(2)));
-        prop_assert_eq!(&buffer[start..], &original[..]);
-        prop_assert_eq!(flow.activity.received(), (1, original.len() as u64));
-        prop_assert_eq!(sender.flow(ulids()).map(|flow| flow.activity.sent()), Some((1, original.len() as u64)));
-    }
-
     #[test]
     fn octets_of_any_kind_do_not_panic(
         octets in vec_of(any::<u8>(), 0..120),
