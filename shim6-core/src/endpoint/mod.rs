@@ -2,10 +2,14 @@
 
 mod announce;
 mod associate;
+#[cfg(any(test, fuzzing))]
+mod consistency;
 mod evict;
 mod failures;
 mod icmp;
 mod initiate;
+#[cfg(feature = "inspect")]
+mod inspect;
 mod monitor;
 mod output;
 mod packet;
