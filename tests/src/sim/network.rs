@@ -245,7 +245,7 @@ impl World {
             Some(Sabotage::WrongHost) => 0,
             _ => host,
         };
-        
+
         let delivery = self.ledger.deliver(self.now, receiver, packet, trust)?;
         if let Delivery::Datagram { number, port, first } = delivery {
             self.trace.push(self.now, What::Delivered(host, number));
