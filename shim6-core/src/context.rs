@@ -8,7 +8,7 @@ use core::net::Ipv6Addr;
 
 use shim6_reap::{Cause, Instant, LocatorPair, Reap, State as ReapState};
 
-use crate::dataplane::{Activity, Flow, Snapshot};
+use crate::dataplane::{Activity, Flow};
 use crate::id::ContextId;
 use crate::identity::Identity;
 use crate::wire::{ContextTag, Preference};
@@ -176,8 +176,8 @@ pub(crate) struct Association {
     pub(crate) peer: PeerLocators,
     pub(crate) reap: Reap,
     pub(crate) activity: Arc<Activity>,
-    /// What REAP has been told of `activity`.
-    pub(crate) reported: Snapshot,
+    /// How many packets sent and received REAP has been told of.
+    pub(crate) reported: (u64, u64),
     /// When to look at `activity` again, apart from REAP's own timers.
     pub(crate) next_look: Option<Instant>,
     /// When to see whether nothing has passed for long.

@@ -14,7 +14,7 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 extern crate std;
 
 mod config;
@@ -23,6 +23,9 @@ mod counters;
 pub mod dataplane;
 mod endpoint;
 mod event;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod id;
 mod identity;
 mod rate;

@@ -2,6 +2,8 @@
 
 pub mod binary;
 pub mod compare;
+#[cfg(test)]
+mod explore;
 pub mod sim;
 
 /// Runs the body of a test in namespaces of its own, see [`shim6_tun::lab::isolated`], with the

@@ -19,7 +19,7 @@ use hashbrown::DefaultHashBuilder;
 use shim6_reap::{Instant, LocatorPair};
 
 pub use activity::Activity;
-pub(crate) use activity::{Snapshot, WAKE_ON_RECEIVED, WAKE_ON_SENT};
+pub(crate) use activity::{WAKE_ON_RECEIVED, WAKE_ON_SENT};
 pub(crate) use rewrite::position;
 pub use rewrite::{IPV6_HEADER_LEN, Malformed, PAYLOAD_HEADER_LEN, addresses};
 pub use warm::BURST;

@@ -101,6 +101,7 @@ impl Endpoint {
         (peer, announced): (PeerDescription, Option<Arc<crate::identity::Identity>>),
     ) {
         let tag = peer.tag;
+        let config = self.reap_config(peer.keepalive);
         let Some(context) = self.contexts.get(id) else {
             return;
         };
@@ -116,7 +117,7 @@ impl Endpoint {
             },
             &mut self.rng,
         );
-        let mut reap = Reap::new(peer.keepalive.reap_config(&self.config.reap), pairs, on);
+        let mut reap = Reap::new(config, pairs, on);
         for &locator in &self.unusable {
             reap.set_usable(locator, false);
         }
@@ -134,7 +135,10 @@ impl Endpoint {
             peer: peer.locators,
             reap,
             // What passed before says nothing about this exchange's outcome.
-            reported: activity.take_snapshot(),
+            reported: {
+                let snapshot = activity.take_snapshot();
+                (snapshot.sent_packets, snapshot.received_packets)
+            },
             activity,
             next_look: None,
             quiescence_check: now + self.config.quiescence,

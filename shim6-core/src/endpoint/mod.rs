@@ -2,10 +2,14 @@
 
 mod announce;
 mod associate;
+#[cfg(any(test, fuzzing))]
+mod consistency;
 mod evict;
 mod failures;
 mod icmp;
 mod initiate;
+#[cfg(feature = "inspect")]
+mod inspect;
 mod monitor;
 mod output;
 mod packet;
@@ -79,6 +83,7 @@ pub struct Endpoint {
     /// Local locators that are known not to work.
     unusable: Vec<Ipv6Addr>,
     limits: RateLimits,
+    reap_configs: monitor::ReapConfigs,
     transmits: VecDeque<output::Outgoing>,
     deliveries: VecDeque<Vec<u8>>,
     updates: VecDeque<DataplaneUpdate>,
@@ -159,6 +164,7 @@ impl Endpoint {
             failures: Failures::default(),
             unusable: Vec::new(),
             limits,
+            reap_configs: monitor::ReapConfigs::default(),
             transmits: VecDeque::new(),
             deliveries: VecDeque::new(),
             updates: VecDeque::new(),

@@ -277,7 +277,10 @@ impl Contexts {
     pub(super) fn set_local_tag(&mut self, id: ContextId, tag: ContextTag) {
         self.modify(id, |context| context.local_tag = tag);
     }
+}
 
+#[cfg(any(test, fuzzing))]
+impl Contexts {
     /// Each context is in all the tables that its state asks for, and nothing else is.
     pub(super) fn assert_indices_agree(&self) {
         let count = |has: fn(&Keys) -> bool| self.iter().filter(|context| has(&Keys::of(context))).count();

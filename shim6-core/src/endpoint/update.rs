@@ -170,7 +170,7 @@ impl Endpoint {
         };
         self.repeat_exchange(now, id);
         let keepalive = monitor::Announced::new(announcement.keepalive_timeout, announcement.keepalive_timeout_ms);
-        let reap_config = keepalive.is_some().then(|| keepalive.reap_config(&self.config.reap));
+        let reap_config = keepalive.is_some().then(|| self.reap_config(keepalive));
         let changed = self.contexts.modify(id, |context| {
             let association = context.association.as_deref_mut()?;
             if let Some(config) = reap_config {

@@ -1,24 +1,17 @@
-//! Packets, and what always holds of an endpoint.
+//! Packets.
 
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
+use crate::LocatorPair;
 use crate::dataplane::addresses;
 use crate::wire::checksum;
-use crate::{Endpoint, LocatorPair};
 
 const UDP: u8 = 17;
 pub(super) const ICMPV6: u8 = 58;
 /// Octets of a UDP header, behind which payload has its number.
 pub(super) const UDP_HEADER_LEN: usize = 8;
-
-/// The endpoint's tables fit each other, and its contexts the bounds of its configuration.
-pub(super) fn assert_indices_agree(endpoint: &Endpoint) {
-    endpoint.contexts.assert_indices_agree();
-    assert!(endpoint.contexts.len() <= endpoint.config.limits.contexts);
-    assert!(endpoint.failures.iter().count() <= endpoint.config.limits.holddowns);
-}
 
 pub(super) fn ipv6(pair: LocatorPair, next_header: u8, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len()).expect("the payload fits a packet");

@@ -14,7 +14,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
 use shim6_cga::{HbaSet, Sec, SubnetPrefix};
 
-use super::packets::{UDP_HEADER_LEN, assert_indices_agree, datagram, ipv6};
+use super::packets::{UDP_HEADER_LEN, datagram, ipv6};
 use crate::dataplane::{IPV6_HEADER_LEN, Inbound, Observed, Outbound, PAYLOAD_HEADER_LEN, addresses};
 use crate::wire::{Discard, MAX_MESSAGE, Message, MessageType, PROTOCOL, Preference, checksum};
 use crate::{
@@ -496,7 +496,7 @@ impl World {
             host.events.push((self.now, event));
         }
         packets.into_iter().for_each(|packet| self.launch(packet));
-        assert_indices_agree(&self.hosts[index].endpoint);
+        self.hosts[index].endpoint.assert_consistent();
     }
 
     fn launch(&mut self, packet: Vec<u8>) {

@@ -63,14 +63,14 @@ impl<'a> RawOption<'a> {
 
 /// Walks over the options of a message. After an error it is at its end.
 #[derive(Clone, Debug)]
-pub(super) struct RawOptions<'a> {
+pub(crate) struct RawOptions<'a> {
     rest: &'a [u8],
     offset: usize,
 }
 
 impl<'a> RawOptions<'a> {
     /// The options in `octets`, which start `offset` octets into the message and fill it to its end.
-    pub(super) fn new(octets: &'a [u8], offset: usize) -> Self {
+    pub(crate) fn new(octets: &'a [u8], offset: usize) -> Self {
         RawOptions { rest: octets, offset }
     }
 

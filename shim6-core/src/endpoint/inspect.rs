@@ -1,0 +1,125 @@
+//! All that an endpoint's future depends on, written out for checkers that compare states.
+//!
+//! Nothing is left out by `..`, so that whoever adds a field has to decide here whether it belongs to the state.
+
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+
+use super::Endpoint;
+use crate::context::{Association, Context, Exchange};
+
+impl Endpoint {
+    /// Writes the state in the form of [`Debug`](fmt::Debug), tags, nonces and validators included. What is not in it: the
+    /// configuration, the generator and what is drawn from it in the future, the validator's secret, the rate limits and the
+    /// counters.
+    #[doc(hidden)]
+    pub fn write_state(&self, out: &mut dyn Write) -> fmt::Result {
+        let Self {
+            config: _,
+            identity,
+            former,
+            rng: _,
+            clock,
+            validator: _,
+            tags: _,
+            contexts,
+            failures,
+            unusable,
+            limits: _,
+            reap_configs: _,
+            transmits,
+            deliveries,
+            updates,
+            events: _,
+            counters: _,
+        } = self;
+        let is_drained = transmits.is_empty() && deliveries.is_empty() && updates.is_empty();
+        assert!(is_drained, "drain an endpoint before looking at it");
+        write!(
+            out,
+            "{:?} {} {clock:?} {unusable:?}",
+            identity.locator_list(),
+            former.len()
+        )?;
+        for id in contexts.ids() {
+            contexts.get(id).map_or(Ok(()), |context| write_context(context, out))?;
+        }
+        let mut failures: Vec<_> = failures.iter().collect();
+        failures.sort_unstable();
+        write!(out, "{failures:?}")
+    }
+}
+
+fn write_context(context: &Context, out: &mut dyn Write) -> fmt::Result {
+    let Context {
+        id: _,
+        ulids,
+        forked_instance,
+        local_tag,
+        created: _,
+        identity,
+        exchange,
+        association,
+        was_established: _,
+        in_use,
+        timer,
+        place: _,
+    } = context;
+    write!(out, "{ulids:?} {forked_instance} {local_tag:?} {in_use} {timer:?}")?;
+    write!(out, "generation: {} ", identity.locator_list().generation)?;
+    if let Some(exchange) = exchange {
+        let Exchange {
+            nonce,
+            on,
+            step,
+            i1_retries,
+            deadline,
+            announced,
+        } = &**exchange;
+        write!(
+            out,
+            "nonce: {nonce} {on:?} {step:?} {i1_retries} {deadline:?} {}",
+            announced.is_some()
+        )?;
+    }
+    association
+        .as_deref()
+        .map_or(Ok(()), |association| write_association(association, out))
+}
+
+fn write_association(association: &Association, out: &mut dyn Write) -> fmt::Result {
+    let Association {
+        peer_tag,
+        peer,
+        reap,
+        activity,
+        reported,
+        next_look,
+        quiescence_check,
+        flow,
+        announced,
+        responder_nonce,
+        update,
+        unwanted,
+        failovers: _,
+        last_failover: _,
+    } = association;
+    let announced = announced.as_ref().map(|identity| identity.locator_list().generation);
+    write!(
+        out,
+        "{peer_tag:?} {reap:?} {next_look:?} {quiescence_check:?} {:?}",
+        flow.locators
+    )?;
+    write!(out, "{peer:?} generation: {announced:?} {update:?} {unwanted}")?;
+    // Which one it is says when that was, and time goes on.
+    write!(out, " {}", responder_nonce.is_some())?;
+    // How much has passed does not matter, but whether REAP knows of it, and when it was for quiescence.
+    let snapshot = activity.snapshot();
+    let (sent, received) = (
+        snapshot.sent_packets != reported.0,
+        snapshot.received_packets != reported.1,
+    );
+    let (unanswered, unreplied) = (snapshot.first_unanswered, snapshot.first_unreplied);
+    let last = association.last_payload();
+    write!(out, "{sent} {received} {unanswered:?} {unreplied:?} {last:?}")
+}

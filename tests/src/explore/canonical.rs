@@ -1,0 +1,214 @@
+//! When two states are the same.
+//!
+//! What describes a state is text in the form of [`Debug`](std::fmt::Debug). In it, a tag, nonce, validator or generation stands
+//! for where else it occurs, not for its value; and an instant for its place among the others of the same host.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// A piece of text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Atom {
+    /// The hash of what is taken as it is.
+    Literal(u64),
+    /// Something drawn at random: the hash of its value.
+    Random(u64),
+    /// Microseconds.
+    Instant(u64),
+}
+
+/// A description in pieces, made once and compared often.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Description(Vec<Atom>);
+
+/// The names of fields whose values are drawn at random.
+const RANDOM_FIELDS: [&str; 7] = [
+    "nonce",
+    "initiator_nonce",
+    "responder_nonce",
+    "request_nonce",
+    "generation",
+    "validator",
+    "issued_validator",
+];
+
+impl Description {
+    pub(super) fn of(text: &str) -> Self {
+        let mut atoms = Vec::new();
+        let mut literal = DefaultHasher::new();
+        let mut rest = text;
+        while let Some((before, atom, after)) = next_atom(rest) {
+            literal.write(before.as_bytes());
+            atoms.push(Atom::Literal(literal.finish()));
+            atoms.push(atom);
+            literal = DefaultHasher::new();
+            rest = after;
+        }
+        literal.write(rest.as_bytes());
+        atoms.push(Atom::Literal(literal.finish()));
+        Self(atoms)
+    }
+}
+
+/// Splits text at the first value that is not taken as it is.
+fn next_atom(text: &str) -> Option<(&str, Atom, &str)> {
+    let mut from = 0;
+    loop {
+        // Such a value follows "name: " or "Name(".
+        let at = from + text[from..].find([':', '('])?;
+        let name_at = text[..at]
+            .rfind(|character: char| !character.is_ascii_alphanumeric() && character != '_')
+            .map_or(0, |before| before + 1);
+        let name = &text[name_at..at];
+        let (value_at, kind): (usize, fn(&str) -> Atom) = match name {
+            "Instant" => (at + 1, |value| Atom::Instant(value.parse().unwrap_or(u64::MAX))),
+            "ContextTag" => (at + 1, random),
+            _ if RANDOM_FIELDS.contains(&name) => (at + 2, random),
+            _ => {
+                from = at + 1;
+                continue;
+            }
+        };
+        let value = &text[value_at..];
+        let length = match value.strip_prefix('[') {
+            Some(list) => list.find(']').map_or(value.len(), |end| end + 2),
+            None => value
+                .find(|character: char| !character.is_ascii_alphanumeric())
+                .unwrap_or(value.len()),
+        };
+        let (value, after) = value.split_at(length);
+        return Some((&text[..value_at], kind(value), after));
+    }
+}
+
+fn random(value: &str) -> Atom {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    Atom::Random(hasher.finish())
+}
+
+/// What a validator is called in descriptions.
+pub(super) fn name_of(validator: &[u8]) -> u64 {
+    match random(&format!("{validator:?}")) {
+        Atom::Random(name) => name,
+        Atom::Literal(_) | Atom::Instant(_) => unreachable!(),
+    }
+}
+
+/// The fingerprint of a state: of each host's description, whose instants are its own, then of the packets, in whatever order.
+/// Validators that are `stale` are other than they look: nobody accepts them any more.
+pub(super) fn fingerprint(hosts: &[&Description], packets: &[&Description], stale: &[u64], rest: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let mut names = Names {
+        stale,
+        given: Vec::new(),
+    };
+    for host in hosts {
+        let mut instants: Vec<_> = host
+            .0
+            .iter()
+            .filter_map(|atom| match atom {
+                Atom::Instant(micros) => Some(*micros),
+                _ => None,
+            })
+            .collect();
+        instants.sort_unstable();
+        instants.dedup();
+        for atom in &host.0 {
+            match atom {
+                Atom::Literal(hash) => hash.hash(&mut hasher),
+                Atom::Random(value) => names.number(*value).hash(&mut hasher),
+                Atom::Instant(micros) => instants.binary_search(micros).ok().hash(&mut hasher),
+            }
+        }
+    }
+    // First by what is known of them already, so that new names are given in the same order whichever way they came.
+    let mut packets: Vec<_> = packets.iter().map(|packet| (names.known(packet), packet)).collect();
+    packets.sort_by_key(|(known, _)| *known);
+    for (known, packet) in packets {
+        known.hash(&mut hasher);
+        for atom in &packet.0 {
+            if let Atom::Random(value) = atom {
+                names.number(*value).hash(&mut hasher);
+            }
+        }
+    }
+    rest.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What random values are called: the first one that is met is 0, and so on.
+struct Names<'a> {
+    stale: &'a [u64],
+    given: Vec<u64>,
+}
+
+impl Names<'_> {
+    fn find(&self, value: u64) -> Option<usize> {
+        self.given.iter().position(|&known| known == value)
+    }
+
+    fn number(&mut self, value: u64) -> (usize, bool) {
+        let number = self.find(value).unwrap_or_else(|| {
+            self.given.push(value);
+            self.given.len() - 1
+        });
+        (number, self.stale.contains(&value))
+    }
+
+    /// A packet with the names that there are.
+    fn known(&self, packet: &Description) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for atom in &packet.0 {
+            match atom {
+                Atom::Literal(hash) => hash.hash(&mut hasher),
+                Atom::Random(value) => (self.find(*value), self.stale.contains(value)).hash(&mut hasher),
+                Atom::Instant(micros) => micros.hash(&mut hasher),
+            }
+        }
+        hasher.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(text: &str) -> u64 {
+        fingerprint(&[&Description::of(text)], &[], &[], ())
+    }
+
+    #[test]
+    fn names_and_times_do_not_matter_but_which_are_the_same_does() {
+        let one = host(
+            "X { tag: ContextTag(0x12), nonce: 7, peer: ContextTag(0x34), at: Some(Instant(5)), now: Instant(9) }",
+        );
+        let renamed = host(
+            "X { tag: ContextTag(0x99), nonce: 1, peer: ContextTag(0x98), at: Some(Instant(50)), now: Instant(51) }",
+        );
+        assert_eq!(one, renamed);
+        for other in [
+            "X { tag: ContextTag(0x12), nonce: 7, peer: ContextTag(0x12), at: Some(Instant(5)), now: Instant(9) }",
+            "X { tag: ContextTag(0x12), nonce: 7, peer: ContextTag(0x34), at: Some(Instant(9)), now: Instant(5) }",
+            "X { tag: ContextTag(0x12), nonce: 7, peer: ContextTag(0x34), at: Some(Instant(9)), now: Instant(9) }",
+            "X { tag: ContextTag(0x12), nonce: 7, peer: ContextTag(0x34), at: None, now: Instant(9) }",
+        ] {
+            assert_ne!(host(other), one, "{other}");
+        }
+    }
+
+    #[test]
+    fn lists_of_octets_have_one_name() {
+        let with = |validator: &str, tail: &str| host(&format!("R1 {{ validator: {validator}, count: {tail} }}"));
+        assert_eq!(with("[1, 2]", "3"), with("[4]", "3"));
+        assert_ne!(with("[1, 2]", "3"), with("[1, 2]", "4"));
+    }
+
+    #[test]
+    fn order_of_packets_does_not_matter() {
+        let [a, b, c] = ["I1 { nonce: 1 }", "I1 { nonce: 2 }", "R1 { nonce: 2 }"].map(Description::of);
+        let fingerprint = |packets: &[&Description]| fingerprint(&[], packets, &[], ());
+        assert_eq!(fingerprint(&[&a, &c]), fingerprint(&[&c, &a]));
+        assert_ne!(fingerprint(&[&a, &c]), fingerprint(&[&b, &c]));
+        assert_ne!(fingerprint(&[&a]), fingerprint(&[&a, &a]));
+    }
+}
