@@ -100,6 +100,8 @@ fn write_association(association: &Association, out: &mut dyn Write) -> fmt::Res
         announced,
         responder_nonce,
         update,
+        acknowledged,
+        told_again: _,
         unwanted,
         failovers: _,
         last_failover: _,
@@ -112,7 +114,7 @@ fn write_association(association: &Association, out: &mut dyn Write) -> fmt::Res
     )?;
     write!(out, "{peer:?} generation: {announced:?} {update:?} {unwanted}")?;
     // Which one it is says when that was, and time goes on.
-    write!(out, " {}", responder_nonce.is_some())?;
+    write!(out, " {} {}", responder_nonce.is_some(), acknowledged.is_some())?;
     // How much has passed does not matter, but whether REAP knows of it, and when it was for quiescence.
     let snapshot = activity.snapshot();
     let (sent, received) = (
