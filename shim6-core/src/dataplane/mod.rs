@@ -22,7 +22,6 @@ pub use activity::Activity;
 pub(crate) use activity::{WAKE_ON_RECEIVED, WAKE_ON_SENT};
 pub(crate) use rewrite::position;
 pub use rewrite::{IPV6_HEADER_LEN, Malformed, PAYLOAD_HEADER_LEN, addresses};
-pub use warm::BURST;
 
 use self::index::Index;
 use crate::id::ContextId;

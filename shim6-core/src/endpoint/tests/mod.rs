@@ -10,6 +10,7 @@ mod icmp;
 mod limits;
 mod packets;
 mod recovery;
+mod rfc5533;
 mod robustness;
 mod room;
 mod signed;

@@ -8,7 +8,7 @@ use crate::wire::{ContextTag, Discard, I2bis, Keepalive, Message, MessageType, R
 use crate::{CloseReason, ContextState, EndpointConfig, Event, Instant, LocatorPair};
 
 /// A context that has moved to another pair than its ULIDs, with traffic from A to B and back.
-fn moved(config: &EndpointConfig) -> World {
+pub(super) fn moved(config: &EndpointConfig) -> World {
     let mut world = World::established(config);
     world.stream(A, world.pair(A, B), ms(50), true);
     world.run(secs(1));
