@@ -71,9 +71,7 @@ fn step(world: &mut World) -> bool {
         .filter_map(|host| Some((world.hosts[host].timeout_in()?, host)))
         .min();
     let Some((wait, host)) = next else { return false };
-    for host in &mut world.hosts {
-        host.clock += wait;
-    }
+    world.pass(wait);
     world.time_out(host);
     true
 }
