@@ -18,6 +18,7 @@
 //!
 //! The time between probes has a jitter of 15 % either way, so that contexts that failed together do not stay together.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 use core::time::Duration;
@@ -50,36 +51,38 @@ pub(crate) enum Turn {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Explorer {
-    pairs: Vec<LocatorPair>,
+    pairs: Box<[LocatorPair]>,
     /// Local addresses that are not operational.
     unusable: Vec<Ipv6Addr>,
+    /// Why the present (or else the last) exploration began.
+    cause: Cause,
+    /// The present exploration. Most contexts have none most of the time, and take no room for it.
+    search: Option<Box<Search>>,
+}
+
+/// How far an exploration is.
+#[derive(Clone, Debug, Default)]
+struct Search {
     /// The pair that comes last in a pass.
     last_choice: Option<LocatorPair>,
     exploring: Pass,
     /// The pass of InboundOk; none before its first probe.
     answering: Option<Pass>,
-    /// Why the present (or else the last) exploration began.
-    cause: Cause,
     /// Probes in the present sequence of growing intervals.
     count: u32,
     /// When the last probe was sent, or would have been had there been a usable pair.
     probed: Instant,
-    /// When the next is due; `None` while not exploring.
+    /// When the next is due; `None` before the first.
     next: Option<Instant>,
 }
 
 impl Explorer {
     pub(crate) fn new(pairs: Vec<LocatorPair>) -> Self {
         let mut explorer = Self {
-            pairs: Vec::new(),
+            pairs: Box::default(),
             unusable: Vec::new(),
-            last_choice: None,
-            exploring: Pass::default(),
-            answering: None,
             cause: Cause::Requested,
-            count: 0,
-            probed: Instant::EPOCH,
-            next: None,
+            search: None,
         };
         explorer.set_pairs(pairs);
         explorer
@@ -99,21 +102,24 @@ impl Explorer {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.next
+        self.search.as_ref()?.next
     }
 
     /// Replaces the pairs; those that stay keep their place in the pass. Gives whether there is a new one.
     pub(crate) fn set_pairs(&mut self, pairs: Vec<LocatorPair>) -> bool {
-        let before = core::mem::take(&mut self.pairs);
+        let mut distinct = Vec::with_capacity(pairs.len());
         for pair in pairs {
-            if !self.pairs.contains(&pair) {
-                self.pairs.push(pair);
+            if !distinct.contains(&pair) {
+                distinct.push(pair);
             }
         }
+        let before = core::mem::replace(&mut self.pairs, distinct.into_boxed_slice());
         let pairs = &self.pairs;
-        for pass in self.answering.iter_mut().chain([&mut self.exploring]) {
-            pass.tried.retain(|pair| pairs.contains(pair));
-            pass.preferred.retain(|pair| pairs.contains(pair));
+        if let Some(search) = &mut self.search {
+            for pass in search.answering.iter_mut().chain([&mut search.exploring]) {
+                pass.tried.retain(|pair| pairs.contains(pair));
+                pass.preferred.retain(|pair| pairs.contains(pair));
+            }
         }
         pairs.iter().any(|pair| !before.contains(pair))
     }
@@ -137,28 +143,32 @@ impl Explorer {
     /// Starts a new exploration, which leaves `last_choice` for the end of each pass.
     pub(crate) fn begin(&mut self, cause: Cause, last_choice: Option<LocatorPair>) {
         self.cause = cause;
-        self.last_choice = last_choice;
-        self.exploring = Pass::default();
-        self.answering = None;
-        self.restart_backoff();
+        self.search = Some(Box::new(Search {
+            last_choice,
+            ..Search::default()
+        }));
     }
 
     /// Starts again with the shortest interval: there is news, so that a probe may now do better than before.
     pub(crate) fn restart_backoff(&mut self) {
-        self.count = 0;
+        if let Some(search) = &mut self.search {
+            search.count = 0;
+        }
     }
 
     /// Exploration is over.
     pub(crate) fn end(&mut self) {
-        self.next = None;
+        self.search = None;
     }
 
     /// If exploring, starts again with the shortest interval, counted from the last probe, so that however often this
     /// is called, no probes come faster than at the initial spacing.
     pub(crate) fn hasten(&mut self, config: &Config) {
-        if let Some(next) = &mut self.next {
-            *next = (*next).min(self.probed + config.probe_interval(1));
-            self.restart_backoff();
+        if let Some(search) = &mut self.search
+            && let Some(next) = &mut search.next
+        {
+            *next = (*next).min(search.probed + config.probe_interval(1));
+            search.count = 0;
         }
     }
 
@@ -174,30 +184,32 @@ impl Explorer {
         config: &Config,
         rng: &mut dyn Rng,
     ) -> Option<LocatorPair> {
-        if turn == Turn::Timer || self.count == 0 {
-            self.count = self.count.saturating_add(1);
+        let search = self.search.get_or_insert_default();
+        if turn == Turn::Timer || search.count == 0 {
+            search.count = search.count.saturating_add(1);
         }
-        self.probed = now;
-        self.next = Some(now + jittered(config.probe_interval(self.count), config.max_probe_timeout(), rng));
+        search.probed = now;
+        let interval = jittered(config.probe_interval(search.count), config.max_probe_timeout(), rng);
+        search.next = Some(now + interval);
         let arrived_on = match turn {
             Turn::Timer => None,
-            Turn::Reply(arrived_on) => arrived_on,
+            Turn::Reply(arrived_on) => arrived_on.filter(|&pair| self.is_usable(pair)),
         };
         self.pick(state, arrived_on)
     }
 
-    fn pick(&mut self, state: ProbeState, arrived_on: Option<LocatorPair>) -> Option<LocatorPair> {
-        let preferred = arrived_on.filter(|&pair| self.is_usable(pair));
+    fn pick(&mut self, state: ProbeState, preferred: Option<LocatorPair>) -> Option<LocatorPair> {
+        let search = self.search.get_or_insert_default();
         let pass = match state {
-            ProbeState::InboundOk => self.answering.get_or_insert_with(|| self.exploring.clone()),
-            ProbeState::Exploring | ProbeState::Operational => &mut self.exploring,
+            ProbeState::InboundOk => search.answering.get_or_insert_with(|| search.exploring.clone()),
+            ProbeState::Exploring | ProbeState::Operational => &mut search.exploring,
         };
         if let Some(pair) = preferred.filter(|pair| !pass.preferred.contains(pair)) {
             pass.preferred.push(pair);
             pass.tried.push(pair);
             return Some(pair);
         }
-        let is_last = |pair: &LocatorPair| Some(*pair) == self.last_choice;
+        let is_last = |pair: &LocatorPair| Some(*pair) == search.last_choice;
         let usable = || self.pairs.iter().filter(|pair| !self.unusable.contains(&pair.local));
         let first_untried = |tried: &[LocatorPair]| {
             let open = || usable().filter(|pair| !tried.contains(pair));

@@ -31,12 +31,6 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// A new exploration: what earlier probes showed no longer counts.
-    pub(crate) fn clear(&mut self) {
-        self.sent.clear();
-        self.received.clear();
-    }
-
     /// Exploring again: received records are those since the last transition to Exploring (RFC 5534 5.2).
     pub(crate) fn forget_received(&mut self) {
         self.received.clear();

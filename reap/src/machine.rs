@@ -1,6 +1,8 @@
 //! The machine itself: takes inputs, asks the table, and queues what follows.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 use core::time::Duration;
@@ -22,35 +24,42 @@ const MAX_QUEUED: usize = 16;
 /// has proved them: only a pair that we probed ourselves, and whose nonce the peer returned, can become the current one.
 #[derive(Clone, Debug)]
 pub struct Reap {
-    config: Config,
+    config: Arc<Config>,
     state: State,
     current: LocatorPair,
     timers: Timers,
     explorer: Explorer,
-    history: History,
+    /// None where no probe came or went since the last exploration began.
+    history: Option<Box<History>>,
     /// The latest time seen. Time never runs backwards from here on.
     clock: Instant,
     /// When the present state was entered.
     entered: Instant,
+    /// None where there are none: the caller fetches them after each call.
+    queues: Option<Box<Queues>>,
+}
+
+/// What waits for the caller.
+#[derive(Clone, Debug, Default)]
+struct Queues {
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
 }
 
 impl Reap {
     /// A machine in [`State::Operational`] whose payload uses `current`. `pairs` are those that may be explored, the most
-    /// preferred first; a pair that comes twice counts once.
-    pub fn new(config: Config, pairs: Vec<LocatorPair>, current: LocatorPair) -> Self {
+    /// preferred first; a pair that comes twice counts once. Machines with the same configuration can share it.
+    pub fn new(config: impl Into<Arc<Config>>, pairs: Vec<LocatorPair>, current: LocatorPair) -> Self {
         Self {
-            config,
+            config: config.into(),
             state: State::Operational,
             current,
             timers: Timers::new(),
             explorer: Explorer::new(pairs),
-            history: History::default(),
+            history: None,
             clock: Instant::EPOCH,
             entered: Instant::EPOCH,
-            transmits: VecDeque::new(),
-            events: VecDeque::new(),
+            queues: None,
         }
     }
 
@@ -129,7 +138,8 @@ impl Reap {
         };
         let rule = rule(self.state, Input::Probe(probe.state));
 
-        let reported = self.history.acknowledge(&probe.received);
+        let history = self.history.as_mut();
+        let reported = history.map_or_else(Vec::new, |history| history.acknowledge(&probe.received));
         let becomes_operational = rule.goto == Some(State::Operational);
         if becomes_operational || rule.message == Some(Message::Probe(ProbeState::Operational)) {
             self.choose_pair(&reported);
@@ -139,7 +149,7 @@ impl Reap {
         }
         // To report a probe is to vouch for its addresses, so they must be those that it came with.
         if record.sender_pair() == on.seen_by_peer() {
-            self.history.note_received(record);
+            self.history.get_or_insert_default().note_received(record);
         }
         self.timers.apply(&rule, now);
         self.send(rule.message, Turn::Reply(Some(on)), now, rng);
@@ -190,22 +200,28 @@ impl Reap {
 
     /// Sets how long the peer lets a packet go unanswered: its Keepalive Timeout option (RFC 5534 5.3).
     pub fn set_keepalive_timeout(&mut self, timeout: Duration) {
-        self.config.keepalive_timeout = timeout;
+        if self.config.keepalive_timeout != timeout {
+            Arc::make_mut(&mut self.config).keepalive_timeout = timeout;
+        }
     }
 
     /// Replaces the timers' values; timers that run follow, the probe that is due next stays where it is.
-    pub fn set_config(&mut self, config: Config) {
-        self.config = config;
+    pub fn set_config(&mut self, config: impl Into<Arc<Config>>) {
+        self.config = config.into();
     }
 
     /// The next message to send, if any.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
+        let transmit = self.queues.as_mut()?.transmits.pop_front();
+        self.drop_empty_queues();
+        transmit
     }
 
     /// The next event, if any.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.queues.as_mut()?.events.pop_front();
+        self.drop_empty_queues();
+        event
     }
 
     /// When to call [`Reap::handle_timeout`], if ever. May lie in the past: then at once.
@@ -254,12 +270,18 @@ impl Reap {
         let from = core::mem::replace(&mut self.state, to);
         match (from, to) {
             (State::Operational, State::Exploring | State::InboundOk) => {
-                self.history.clear();
+                // What earlier probes showed no longer counts.
+                self.history = None;
                 let last_choice = (cause != Cause::Requested).then_some(self.current);
                 self.explorer.begin(cause, last_choice);
             }
             (State::Exploring, State::InboundOk) => self.explorer.restart_backoff(),
-            (State::InboundOk, State::Exploring) => self.history.forget_received(),
+            (State::InboundOk, State::Exploring) => {
+                // The records are those since the last transition to Exploring (RFC 5534 5.2).
+                if let Some(history) = &mut self.history {
+                    history.forget_received();
+                }
+            }
             (State::Exploring | State::InboundOk, State::Operational) => self.explorer.end(),
             (State::Operational, State::Operational)
             | (State::Exploring, State::Exploring)
@@ -269,7 +291,7 @@ impl Reap {
             self.timers.clear(now);
         }
         self.entered = now;
-        push(&mut self.events, Event::StateChanged { from, to, cause });
+        self.announce(Event::StateChanged { from, to, cause });
     }
 
     /// Chooses the current pair by the probes that the peer reports, the latest sent first (RFC 5534 6.8).
@@ -285,20 +307,14 @@ impl Reap {
             return;
         }
         let from = core::mem::replace(&mut self.current, to);
-        push(
-            &mut self.events,
-            Event::PairChanged {
-                from,
-                to,
-                cause: self.explorer.cause(),
-            },
-        );
+        let cause = self.explorer.cause();
+        self.announce(Event::PairChanged { from, to, cause });
     }
 
     fn send(&mut self, message: Option<Message>, turn: Turn, now: Instant, rng: &mut dyn Rng) {
         match message {
             None => {}
-            Some(Message::Keepalive) => push(&mut self.transmits, Transmit::Keepalive { pair: self.current }),
+            Some(Message::Keepalive) => self.transmit(Transmit::Keepalive { pair: self.current }),
             Some(Message::Probe(ProbeState::Operational)) => {
                 // The peer has either confirmed this pair or heard our payload on it; the way that its probe came is
                 // only known to work in the other direction.
@@ -317,7 +333,8 @@ impl Reap {
     }
 
     fn send_probe(&mut self, state: ProbeState, pair: LocatorPair, rng: &mut dyn Rng) {
-        self.history.note_sent(ProbeRecord {
+        let history = self.history.get_or_insert_default();
+        history.note_sent(ProbeRecord {
             source: pair.local,
             destination: pair.peer,
             nonce: rng.next_u32(),
@@ -325,10 +342,25 @@ impl Reap {
         });
         let probe = Probe {
             state,
-            sent: self.history.sent_records(),
-            received: self.history.received_records(),
+            sent: history.sent_records(),
+            received: history.received_records(),
         };
-        push(&mut self.transmits, Transmit::Probe { pair, probe });
+        self.transmit(Transmit::Probe { pair, probe });
+    }
+
+    fn transmit(&mut self, transmit: Transmit) {
+        push(&mut self.queues.get_or_insert_default().transmits, transmit);
+    }
+
+    fn announce(&mut self, event: Event) {
+        push(&mut self.queues.get_or_insert_default().events, event);
+    }
+
+    fn drop_empty_queues(&mut self) {
+        let is_empty = |queues: &Queues| queues.transmits.is_empty() && queues.events.is_empty();
+        if self.queues.as_deref().is_some_and(is_empty) {
+            self.queues = None;
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use core::net::Ipv6Addr;
 
 use shim6_reap::{Cause, Instant, LocatorPair, Reap, State as ReapState};
 
-use crate::dataplane::{Activity, Flow, Snapshot};
+use crate::dataplane::{Activity, Flow};
 use crate::id::ContextId;
 use crate::identity::Identity;
 use crate::wire::{ContextTag, Preference};
@@ -176,8 +176,8 @@ pub(crate) struct Association {
     pub(crate) peer: PeerLocators,
     pub(crate) reap: Reap,
     pub(crate) activity: Arc<Activity>,
-    /// What REAP has been told of `activity`.
-    pub(crate) reported: Snapshot,
+    /// How many packets sent and received REAP has been told of.
+    pub(crate) reported: (u64, u64),
     /// When to look at `activity` again, apart from REAP's own timers.
     pub(crate) next_look: Option<Instant>,
     /// When to see whether nothing has passed for long.
@@ -185,7 +185,11 @@ pub(crate) struct Association {
     pub(crate) flow: Arc<Flow>,
     /// Ls(local) as the peer knows them, if it does.
     pub(crate) announced: Option<Arc<Identity>>,
+    /// The Responder Nonce, this host's own, of the I2 or I2bis that made this; `None` if it was an R2.
+    pub(crate) responder_nonce: Option<u32>,
     pub(crate) update: Option<Box<Update>>,
+    /// How often another pair than the current one is still to be looked for, since the current one is not wanted.
+    pub(crate) unwanted: u8,
     pub(crate) failovers: u64,
     pub(crate) last_failover: Option<Box<Failover>>,
 }
@@ -243,6 +247,16 @@ impl Context {
     pub(crate) fn is_local(&self, address: Ipv6Addr) -> bool {
         let announced = self.association.as_ref().and_then(|a| a.announced.as_ref());
         self.identity.contains(address) || announced.is_some_and(|identity| identity.contains(address))
+    }
+
+    /// Whether the peer is known to know this locator of ours, or it is none that it could be told of.
+    pub(crate) fn is_known_to_peer(&self, local: Ipv6Addr) -> bool {
+        let announced = self
+            .association
+            .as_ref()
+            .and_then(|association| association.announced.as_ref());
+        let is_known = announced.map_or(local == self.ulids.local, |identity| identity.contains(local));
+        is_known || !self.identity.contains(local)
     }
 
     /// Whether the context is between these two addresses: `peer` is one of Ls(peer) and `local` one of Ls(local).
@@ -335,7 +349,9 @@ impl Clone for Association {
             quiescence_check: self.quiescence_check,
             flow,
             announced: self.announced.clone(),
+            responder_nonce: self.responder_nonce,
             update: self.update.clone(),
+            unwanted: self.unwanted,
             failovers: self.failovers,
             last_failover: self.last_failover.clone(),
         }

@@ -23,6 +23,8 @@ pub struct Status {
     pub uplinks: Vec<UplinkStatus>,
     /// The contexts, in the order of their ids.
     pub contexts: Vec<ContextStatus>,
+    /// The peers with which no context can be set up for a while, the one first that can be tried again first.
+    pub failures: Vec<FailureStatus>,
     /// Counters since the daemon started.
     pub counters: Counters,
 }
@@ -52,7 +54,7 @@ pub struct ContextStatus {
     pub id: u64,
     /// The addresses that applications see.
     pub ulids: PairStatus,
-    /// The context state: `i1-sent` to `established` (RFC 5533 section 6.2).
+    /// The context state: `i1-sent`, `i2-sent`, `i2bis-sent` or `established` (RFC 5533 section 6.2).
     pub state: String,
     /// The failure detection state: `operational`, `exploring` or `inbound-ok` (RFC 5534 section 6).
     pub reap: String,
@@ -72,6 +74,17 @@ pub struct ContextStatus {
     pub failovers: u64,
     /// The last such move.
     pub last_failover: Option<FailoverStatus>,
+}
+
+/// A peer that is left alone for a while, since an exchange with it failed (RFC 5533 section 6.2).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureStatus {
+    /// The peer's ULID.
+    pub peer: Ipv6Addr,
+    /// `e-failed`: it does not answer. `no-support`: its host says that it does not speak Shim6.
+    pub state: String,
+    /// Milliseconds until it is tried again.
+    pub ends_in_ms: u64,
 }
 
 /// An address of ours and one of the peer's.

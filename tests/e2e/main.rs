@@ -7,10 +7,13 @@
 mod address;
 mod bad_input;
 mod configuration;
+mod decode;
 mod demo;
 mod downloads;
+mod path_mtu;
 mod plans;
 mod requests;
+mod restart;
 mod shutdown;
 mod signed;
 mod unprotected;

@@ -4,6 +4,7 @@ pub mod binary;
 pub mod compare;
 #[cfg(test)]
 mod explore;
+pub mod sim;
 
 /// Runs the body of a test in namespaces of its own, see [`shim6_tun::lab::isolated`], with the
 /// `shim6` program built before: inside, Cargo would have no network.

@@ -92,6 +92,21 @@ pub(crate) struct Comparison {
     pub(crate) ratio: Spread,
 }
 
+impl Comparison {
+    /// The same for one of the `count` things that each run did.
+    pub(crate) fn of_each(self, count: usize) -> Self {
+        let each = |Spread { median, low, high }: Spread| {
+            let [median, low, high] = [median, low, high].map(|seconds| seconds / count as f64);
+            Spread { median, low, high }
+        };
+        Self {
+            a: each(self.a),
+            b: each(self.b),
+            ratio: self.ratio,
+        }
+    }
+}
+
 /// The median of all rounds, and between what eight in ten of them are.
 #[derive(Clone, Copy)]
 pub(crate) struct Spread {
@@ -144,6 +159,7 @@ pub(crate) fn row(columns: [impl Display; 4]) {
 /// Prints a comparison of times.
 pub(crate) fn row_of_times(what: &str, comparison: &Comparison) {
     let time = |spread: Spread| match spread.median {
+        seconds if seconds < 1e-6 => format!("{:.1} ns", seconds * 1e9),
         seconds if seconds < 1e-3 => format!("{:.2} us", seconds * 1e6),
         seconds => format!("{:.2} ms", seconds * 1e3),
     };

@@ -5,21 +5,25 @@
 
 mod activity;
 pub mod icmp;
+mod index;
 mod rewrite;
 #[cfg(test)]
 mod tests;
+mod warm;
 
 use alloc::sync::Arc;
+use core::hash::{BuildHasher, Hasher};
 use core::net::Ipv6Addr;
 
-use hashbrown::HashMap;
+use hashbrown::DefaultHashBuilder;
 use shim6_reap::{Instant, LocatorPair};
 
 pub use activity::Activity;
-pub(crate) use activity::{Snapshot, WAKE_ON_RECEIVED, WAKE_ON_SENT};
+pub(crate) use activity::{WAKE_ON_RECEIVED, WAKE_ON_SENT};
 pub(crate) use rewrite::position;
 pub use rewrite::{IPV6_HEADER_LEN, Malformed, PAYLOAD_HEADER_LEN, addresses};
 
+use self::index::Index;
 use crate::id::ContextId;
 use crate::wire::{ContextTag, PROTOCOL, payload};
 
@@ -54,6 +58,10 @@ impl Flow {
     fn is_rewritten(&self) -> bool {
         self.locators != self.ulids
     }
+
+    fn has_ulids(&self, ulids: LocatorPair, forked_instance: u32) -> bool {
+        self.ulids == ulids && self.forked_instance == forked_instance
+    }
 }
 
 /// A change to the table, see [`Endpoint::poll_dataplane`](crate::Endpoint::poll_dataplane).
@@ -65,12 +73,14 @@ pub enum DataplaneUpdate {
     Remove(Arc<Flow>),
 }
 
-/// The table of flows.
+/// The table of flows. A copy shares what it has in common with the original, so that a changed one can be published
+/// at little cost however many flows there are.
 #[derive(Debug, Clone, Default)]
 pub struct Dataplane {
-    by_ulids: HashMap<LocatorPair, Arc<Flow>>,
-    by_instance: HashMap<(LocatorPair, u32), Arc<Flow>>,
-    by_tag: HashMap<ContextTag, Arc<Flow>>,
+    by_ulids: Index,
+    by_tag: Index,
+    /// Peers choose their ULIDs, and none of them must know which of them meet in the table.
+    hashing: DefaultHashBuilder,
 }
 
 /// What became of a packet on its way out.
@@ -129,34 +139,52 @@ pub enum Inbound<'a> {
 impl Dataplane {
     /// Applies a change that the endpoint asked for.
     pub fn apply(&mut self, update: DataplaneUpdate) {
+        let hashing = &self.hashing;
+        let hash_of = |flow: &Flow| hash_of_ulids(hashing, flow.ulids, flow.forked_instance);
         match update {
             DataplaneUpdate::Insert(flow) => {
-                match flow.forked_instance {
-                    0 => drop(self.by_ulids.insert(flow.ulids, flow.clone())),
-                    instance => drop(self.by_instance.insert((flow.ulids, instance), flow.clone())),
-                }
-                self.by_tag.insert(flow.local_tag, flow);
+                let hash = hash_of(&flow);
+                self.by_ulids.insert(
+                    hash,
+                    flow.clone(),
+                    |known| known.has_ulids(flow.ulids, flow.forked_instance),
+                    hash_of,
+                );
+                let tag = flow.local_tag;
+                let is_tagged = |known: &Flow| known.local_tag == tag;
+                self.by_tag.insert(hash_of_tag(tag), flow, is_tagged, hash_by_tag);
             }
             DataplaneUpdate::Remove(flow) => {
                 // Another context may have taken over the tag or the ULID pair meanwhile.
-                let is_same = |current: &Arc<Flow>| current.context == flow.context;
-                if self.by_tag.get(&flow.local_tag).is_some_and(is_same) {
-                    self.by_tag.remove(&flow.local_tag);
-                }
-                if self.by_ulids.get(&flow.ulids).is_some_and(is_same) {
-                    self.by_ulids.remove(&flow.ulids);
-                }
-                let instance = (flow.ulids, flow.forked_instance);
-                if self.by_instance.get(&instance).is_some_and(is_same) {
-                    self.by_instance.remove(&instance);
-                }
+                let is_same = |known: &Flow| known.context == flow.context;
+                let has_ulids = |known: &Flow| known.has_ulids(flow.ulids, flow.forked_instance);
+                let is_tagged = |known: &Flow| known.local_tag == flow.local_tag;
+                self.by_tag.remove(
+                    hash_by_tag(&flow),
+                    |known| is_same(known) && is_tagged(known),
+                    hash_by_tag,
+                );
+                self.by_ulids
+                    .remove(hash_of(&flow), |known| is_same(known) && has_ulids(known), hash_of);
             }
         }
     }
 
     /// The flow of a ULID pair, instance 0.
     pub fn flow(&self, ulids: LocatorPair) -> Option<&Arc<Flow>> {
-        self.by_ulids.get(&ulids)
+        self.flow_on(0, ulids)
+    }
+
+    /// The flow of a forked instance of a ULID pair.
+    pub fn flow_on(&self, forked_instance: u32, ulids: LocatorPair) -> Option<&Arc<Flow>> {
+        let hash = hash_of_ulids(&self.hashing, ulids, forked_instance);
+        self.by_ulids.get(hash, |flow| flow.has_ulids(ulids, forked_instance))
+    }
+
+    /// The flow that this host gave a tag.
+    pub fn flow_by_tag(&self, local_tag: ContextTag) -> Option<&Arc<Flow>> {
+        self.by_tag
+            .get(hash_of_tag(local_tag), |flow| flow.local_tag == local_tag)
     }
 
     /// How many flows there are.
@@ -166,7 +194,7 @@ impl Dataplane {
 
     /// Whether there is no flow.
     pub fn is_empty(&self) -> bool {
-        self.by_tag.is_empty()
+        self.len() == 0
     }
 
     /// Rewrites the outgoing IPv6 packet at `buffer[start..]` in place, with at least [`PAYLOAD_HEADER_LEN`] octets of
@@ -182,11 +210,7 @@ impl Dataplane {
             return Outbound::Malformed(Malformed::Truncated);
         };
         let ulids = LocatorPair { local, peer };
-        let flow = match forked_instance {
-            0 => self.by_ulids.get(&ulids),
-            instance => self.by_instance.get(&(ulids, instance)),
-        };
-        let Some(flow) = flow else {
+        let Some(flow) = self.flow_on(forked_instance, ulids) else {
             return Outbound::NoContext;
         };
         let Some(found) = rewrite::position(&buffer[start..]) else {
@@ -236,7 +260,7 @@ impl Dataplane {
         if next_header == PROTOCOL {
             return Inbound::Malformed(Malformed::Nested);
         }
-        let Some(flow) = self.by_tag.get(&tag) else {
+        let Some(flow) = self.flow_by_tag(tag) else {
             return Inbound::NoContext;
         };
         let octets = packet.len() - PAYLOAD_HEADER_LEN;
@@ -271,7 +295,7 @@ impl Dataplane {
                 peer: source,
             }
         };
-        let Some(flow) = self.by_ulids.get(&ulids) else {
+        let Some(flow) = self.flow(ulids) else {
             return Observed::NoContext(ulids);
         };
         let wake = match outgoing {
@@ -284,6 +308,25 @@ impl Dataplane {
             Observed::Recorded
         }
     }
+}
+
+fn hash_of_ulids(hashing: &DefaultHashBuilder, ulids: LocatorPair, forked_instance: u32) -> u64 {
+    let mut hasher = hashing.build_hasher();
+    hasher.write_u128(ulids.local.to_bits());
+    hasher.write_u128(ulids.peer.to_bits());
+    hasher.write_u32(forked_instance);
+    hasher.finish()
+}
+
+/// This host's tags are random, so that nobody can choose any: there is nothing to be kept secret, only to be spread.
+fn hash_of_tag(tag: ContextTag) -> u64 {
+    // 2^64 over the golden ratio. The upper half of the product depends on all bits, and is folded into the lower.
+    let product = tag.value().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    product ^ (product >> 32)
+}
+
+fn hash_by_tag(flow: &Flow) -> u64 {
+    hash_of_tag(flow.local_tag)
 }
 
 /// What [`Dataplane::observe`] made of a packet.

@@ -18,6 +18,8 @@ use crate::wire::{ContextTag, Discard};
 
 /// What an I2, I2bis or R2 tells of its sender, verified.
 pub(super) struct PeerDescription {
+    /// Of an I2 or I2bis, which an R2 is about to answer.
+    pub(super) responder_nonce: Option<u32>,
     tag: ContextTag,
     locators: PeerLocators,
     keepalive: monitor::Announced,
@@ -51,6 +53,7 @@ impl Endpoint {
         }
         let keepalive = monitor::Announced::new(announcement.keepalive_timeout, announcement.keepalive_timeout_ms);
         Ok(PeerDescription {
+            responder_nonce: None,
             tag,
             locators,
             keepalive,
@@ -61,11 +64,11 @@ impl Endpoint {
     /// shown to work.
     pub(super) fn associate(&mut self, now: Instant, on: LocatorPair, id: ContextId, peer: PeerDescription) {
         let exchange = self.contexts.modify(id, |context| context.exchange.take()).flatten();
-        let is_initiator = exchange.is_some();
-        // A responder's R2 is about to say all; whatever it has no room for is found when it is sent.
+        let is_initiator = peer.responder_nonce.is_none();
+        // The R2 that is about to answer the peer tells it all; if it gets lost, the peer asks again.
         let announced = match exchange {
-            Some(exchange) => exchange.announced,
-            None => self.contexts.get(id).map(|context| context.identity.clone()),
+            Some(exchange) if is_initiator => exchange.announced,
+            _ => self.contexts.get(id).map(|context| context.identity.clone()),
         };
         self.take_over(now, on, id, (peer, announced));
         let Some(ulids) = self.contexts.modify(id, |context| {
@@ -82,12 +85,9 @@ impl Endpoint {
         self.begin(now, on, id);
     }
 
-    /// Records what the peer said in the middle of an exchange of ours: its state stays (section 7.13).
+    /// Records what the peer said in an I2 or I2bis in the middle of an exchange of ours: its state stays (section 7.13).
     pub(super) fn hear_from(&mut self, now: Instant, on: LocatorPair, id: ContextId, peer: PeerDescription) {
-        let announced = self.contexts.get(id).and_then(|context| {
-            let exchange = context.exchange.as_ref()?;
-            exchange.announced.clone()
-        });
+        let announced = self.contexts.get(id).map(|context| context.identity.clone());
         self.take_over(now, on, id, (peer, announced));
         self.begin(now, on, id);
     }
@@ -101,6 +101,7 @@ impl Endpoint {
         (peer, announced): (PeerDescription, Option<Arc<crate::identity::Identity>>),
     ) {
         let tag = peer.tag;
+        let config = self.reap_config(peer.keepalive);
         let Some(context) = self.contexts.get(id) else {
             return;
         };
@@ -116,7 +117,7 @@ impl Endpoint {
             },
             &mut self.rng,
         );
-        let mut reap = Reap::new(peer.keepalive.reap_config(&self.config.reap), pairs, on);
+        let mut reap = Reap::new(config, pairs, on);
         for &locator in &self.unusable {
             reap.set_usable(locator, false);
         }
@@ -134,13 +135,18 @@ impl Endpoint {
             peer: peer.locators,
             reap,
             // What passed before says nothing about this exchange's outcome.
-            reported: activity.take_snapshot(),
+            reported: {
+                let snapshot = activity.take_snapshot();
+                (snapshot.sent_packets, snapshot.received_packets)
+            },
             activity,
             next_look: None,
             quiescence_check: now + self.config.quiescence,
             flow: flow.clone(),
             announced,
+            responder_nonce: peer.responder_nonce,
             update: None,
+            unwanted: 0,
             failovers,
             last_failover,
         };

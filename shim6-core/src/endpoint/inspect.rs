@@ -26,6 +26,7 @@ impl Endpoint {
             failures,
             unusable,
             limits: _,
+            reap_configs: _,
             transmits,
             deliveries,
             updates,
@@ -73,8 +74,8 @@ fn write_context(context: &Context, out: &mut dyn Write) -> fmt::Result {
         } = &**exchange;
         write!(
             out,
-            "nonce: {nonce} {on:?} {step:?} {i1_retries} {deadline:?} {}",
-            announced.is_some()
+            "nonce: {nonce} {on:?} {step:?} {i1_retries} {deadline:?} generation: {:?}",
+            announced.as_ref().map(|identity| identity.generation())
         )?;
     }
     association
@@ -93,7 +94,9 @@ fn write_association(association: &Association, out: &mut dyn Write) -> fmt::Res
         quiescence_check,
         flow,
         announced,
+        responder_nonce,
         update,
+        unwanted,
         failovers: _,
         last_failover: _,
     } = association;
@@ -112,7 +115,9 @@ fn write_association(association: &Association, out: &mut dyn Write) -> fmt::Res
         parameters: _,
     } = peer;
     write!(out, "{locators:?} {listed} generation: {generation:?} {preferences:?}")?;
-    write!(out, "generation: {announced:?}")?;
+    write!(out, "generation: {announced:?} {unwanted}")?;
+    // Which one it is says when that was, and time goes on.
+    write!(out, " {}", responder_nonce.is_some())?;
     if let Some(update) = update {
         let Update {
             nonce,
@@ -126,8 +131,10 @@ fn write_association(association: &Association, out: &mut dyn Write) -> fmt::Res
     }
     // How much has passed does not matter, but whether REAP knows of it, and when it was for quiescence.
     let snapshot = activity.snapshot();
-    let sent = snapshot.sent_packets != reported.sent_packets;
-    let received = snapshot.received_packets != reported.received_packets;
+    let (sent, received) = (
+        snapshot.sent_packets != reported.0,
+        snapshot.received_packets != reported.1,
+    );
     let (unanswered, unreplied) = (snapshot.first_unanswered, snapshot.first_unreplied);
     let last = association.last_payload();
     write!(out, "{sent} {received} {unanswered:?} {unreplied:?} {last:?}")

@@ -44,7 +44,7 @@ use crate::identity::Identity;
 use crate::rate::RateLimit;
 use crate::tag::TagSequence;
 use crate::validator::Validator;
-use crate::wire::{ContextTag, Discard, Message, Preference};
+use crate::wire::{ContextTag, Discard, Message, Preference, check_addresses};
 
 use failures::Failures;
 pub use output::Transmit;
@@ -83,6 +83,7 @@ pub struct Endpoint {
     /// Local locators that are known not to work.
     unusable: Vec<Ipv6Addr>,
     limits: RateLimits,
+    reap_configs: monitor::ReapConfigs,
     transmits: VecDeque<output::Outgoing>,
     deliveries: VecDeque<Vec<u8>>,
     updates: VecDeque<DataplaneUpdate>,
@@ -163,6 +164,7 @@ impl Endpoint {
             failures: Failures::default(),
             unusable: Vec::new(),
             limits,
+            reap_configs: monitor::ReapConfigs::default(),
             transmits: VecDeque::new(),
             deliveries: VecDeque::new(),
             updates: VecDeque::new(),
@@ -374,11 +376,8 @@ impl Endpoint {
 
     /// RFC 5533 section 12.3, and that the message is not our own. The pair is this host's view.
     fn check_addresses(&self, source: Ipv6Addr, destination: Ipv6Addr) -> Result<LocatorPair, Discard> {
-        if source.is_multicast() || destination.is_multicast() {
-            Err(Discard::Multicast)
-        } else if source.is_unspecified() || destination.is_unspecified() {
-            Err(Discard::UnspecifiedAddress)
-        } else if self.is_local(source) {
+        check_addresses(source, destination)?;
+        if self.is_local(source) {
             Err(Discard::OwnPacket)
         } else if !self.is_local(destination) || !verify::is_locator(source) {
             // An answer to a loopback or link-local address would go to this host or to some neighbour.

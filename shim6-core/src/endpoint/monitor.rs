@@ -4,6 +4,7 @@ use core::net::Ipv6Addr;
 use core::time::Duration;
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -53,7 +54,7 @@ impl Announced {
     }
 
     /// The timers towards a peer that announced this: ours where it knows milliseconds, else no faster than the RFC's.
-    pub(super) fn reap_config(self, ours: &ReapConfig) -> ReapConfig {
+    fn reap_config(self, ours: &ReapConfig) -> ReapConfig {
         let default = ReapConfig::default();
         let clamp = |timeout: Duration| timeout.clamp(*ANNOUNCED_RANGE.start(), *ANNOUNCED_RANGE.end());
         if let Some(milliseconds) = self.milliseconds {
@@ -77,7 +78,31 @@ impl Announced {
     }
 }
 
+/// The timers' values of late, to be shared by the contexts whose peers announce the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ReapConfigs(VecDeque<Arc<ReapConfig>>);
+
+impl ReapConfigs {
+    /// As many as are kept: peers mostly have one of a few defaults.
+    const KEPT: usize = 8;
+
+    fn share(&mut self, config: ReapConfig) -> Arc<ReapConfig> {
+        if let Some(shared) = self.0.iter().find(|shared| ***shared == config) {
+            return shared.clone();
+        }
+        let shared = Arc::new(config);
+        self.0.push_front(shared.clone());
+        self.0.truncate(Self::KEPT);
+        shared
+    }
+}
+
 impl Endpoint {
+    /// The timers towards a peer.
+    pub(super) fn reap_config(&mut self, announced: Announced) -> Arc<ReapConfig> {
+        self.reap_configs.share(announced.reap_config(&self.config.reap))
+    }
+
     /// Keepalive (RFC 5534 section 6.6).
     pub(super) fn handle_keepalive(&mut self, arrival: Arrival<'_>, keepalive: &Keepalive) -> Result<(), Discard> {
         let now = arrival.now;
@@ -140,22 +165,16 @@ impl Endpoint {
             let association = context.association.as_deref_mut()?;
             let mut active = report_activity(association, now, rng);
             act(&mut association.reap, rng);
+            let mut wanted = Vec::new();
+            association.collect(now, &mut wanted);
+            association.leave_if_unwanted(now, rng);
             if watch(association, now, active, is_recovering) {
                 // Something passed between the report and the request to be woken.
                 active = report_activity(association, now, rng);
                 let missed = watch(association, now, active, is_recovering);
                 association.next_look = missed.then_some(now).or(association.next_look);
             }
-            let mut wanted = Vec::new();
-            while let Some(transmit) = association.reap.poll_transmit() {
-                wanted.push(Wanted::Transmit(association.peer_tag, transmit));
-            }
-            while let Some(event) = association.reap.poll_event() {
-                if let ReapEvent::PairChanged { from, to, cause } = event {
-                    association.change_pair(now, from, to, cause);
-                }
-                wanted.push(Wanted::Event(event, association.flow.clone()));
-            }
+            association.collect(now, &mut wanted);
             Some(wanted)
         });
         for wanted in wanted.flatten().unwrap_or_default() {
@@ -205,8 +224,22 @@ enum Wanted {
 }
 
 impl Association {
+    /// Fetches what REAP wants, and follows it.
+    fn collect(&mut self, now: Instant, wanted: &mut Vec<Wanted>) {
+        while let Some(transmit) = self.reap.poll_transmit() {
+            wanted.push(Wanted::Transmit(self.peer_tag, transmit));
+        }
+        while let Some(event) = self.reap.poll_event() {
+            if let ReapEvent::PairChanged { from, to, cause } = event {
+                self.change_pair(now, from, to, cause);
+            }
+            wanted.push(Wanted::Event(event, self.flow.clone()));
+        }
+    }
+
     fn change_pair(&mut self, now: Instant, from: LocatorPair, to: LocatorPair, cause: Cause) {
         self.failovers += 1;
+        self.unwanted = 0;
         self.last_failover = Some(Box::new(Failover {
             at: now,
             cause,
@@ -224,9 +257,9 @@ impl Association {
 /// Tells REAP what passed since it was last told. True: something did.
 fn report_activity(association: &mut Association, now: Instant, rng: &mut dyn rand_core::Rng) -> bool {
     let snapshot = association.activity.take_snapshot();
-    let before = core::mem::replace(&mut association.reported, snapshot);
-    let received = snapshot.received_packets != before.received_packets;
-    let sent = snapshot.sent_packets != before.sent_packets;
+    let (sent, received) = (snapshot.sent_packets, snapshot.received_packets);
+    let before = core::mem::replace(&mut association.reported, (sent, received));
+    let (sent, received) = (sent != before.0, received != before.1);
     let reap = &mut association.reap;
     let report_received = |reap: &mut shim6_reap::Reap, rng: &mut dyn rand_core::Rng| {
         let at = snapshot
@@ -282,7 +315,5 @@ fn watch(association: &mut Association, now: Instant, active: bool, is_recoverin
     association.next_look = next_look;
     association.activity.request_wake(mask);
     let snapshot = association.activity.snapshot();
-    mask != 0
-        && (snapshot.sent_packets != association.reported.sent_packets
-            || snapshot.received_packets != association.reported.received_packets)
+    mask != 0 && (snapshot.sent_packets, snapshot.received_packets) != association.reported
 }

@@ -7,7 +7,7 @@ use rand_core::Rng;
 use shim6_reap::{Cause, Instant, LocatorPair, State as ReapState};
 
 use super::Endpoint;
-use crate::context::PeerLocators;
+use crate::context::{Association, PeerLocators};
 use crate::id::ContextId;
 use crate::identity::Identity;
 use crate::wire::Preference;
@@ -20,6 +20,10 @@ pub(super) struct Ends<'a> {
     pub(super) known: Option<&'a Identity>,
     pub(super) peer: &'a PeerLocators,
 }
+
+/// How often a pair that is not wanted, but works, is tried to be left. An exploration may end on it because payload on it
+/// was heard at the same time.
+const ATTEMPTS: u8 = 3;
 
 impl Endpoint {
     /// Gives REAP the pairs that follow from the locators and preferences of both ends, and leaves the current pair if it is
@@ -38,12 +42,22 @@ impl Endpoint {
         let is_broken = |pair: &LocatorPair| rank(&ends, pair).is_broken;
         let current = association.reap.current_pair();
         let is_lost = !pairs.contains(&current) || (is_broken(&current) && !pairs.iter().all(is_broken));
-        self.with_reap(now, id, |reap, rng| {
-            reap.set_pairs(pairs);
-            if is_lost && reap.state() == ReapState::Operational {
-                reap.explore(now, Cause::LocalHint, rng);
+        self.contexts.modify(id, |context| {
+            if let Some(association) = context.association.as_deref_mut() {
+                association.unwanted = if is_lost { ATTEMPTS } else { 0 };
             }
         });
+        self.with_reap(now, id, |reap, _| reap.set_pairs(pairs));
+    }
+}
+
+impl Association {
+    /// Looks for another pair while the present one is not wanted.
+    pub(super) fn leave_if_unwanted(&mut self, now: Instant, rng: &mut dyn Rng) {
+        if self.unwanted > 0 && self.reap.state() == ReapState::Operational {
+            self.unwanted -= 1;
+            self.reap.explore(now, Cause::LocalHint, rng);
+        }
     }
 }
 

@@ -40,10 +40,24 @@ impl Endpoint {
             return Err(Discard::WrongState);
         }
         if context.is_between(on) {
-            return Ok(context.id);
+            let (id, is_news) = (context.id, !context.is_known_to_peer(on.local));
+            if is_news {
+                self.note_known(now, id);
+            }
+            return Ok(id);
         }
         self.send_r1bis(now, on, tag)?;
         Err(Discard::LocatorNotInSet)
+    }
+
+    /// The peer has sent to a locator of which no acknowledgement says that it knows it. So it does, and it can be a source.
+    fn note_known(&mut self, now: Instant, id: ContextId) {
+        self.contexts.modify(id, |context| {
+            if let Some(association) = context.association.as_deref_mut() {
+                association.announced = Some(context.identity.clone());
+            }
+        });
+        self.refresh_pairs(now, id);
     }
 
     /// R1bis (section 7.18): the peer has lost the context.

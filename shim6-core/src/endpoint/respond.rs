@@ -19,6 +19,8 @@ struct Subject {
     /// The initiator's tag for it.
     tag: ContextTag,
     nonce: u32,
+    /// This host's own, in an I2 or I2bis.
+    responder_nonce: u32,
 }
 
 impl Endpoint {
@@ -30,6 +32,7 @@ impl Endpoint {
             forked_instance: i1.forked_instance.unwrap_or(0),
             tag: i1.initiator_context_tag,
             nonce: i1.initiator_nonce,
+            responder_nonce: 0,
         };
         let existing = self.subject(&subject)?;
         match existing.filter(|context| has_the_peer_at(context, on, i1)) {
@@ -49,6 +52,7 @@ impl Endpoint {
             forked_instance: i2.forked_instance.unwrap_or(0),
             tag: i2.initiator_context_tag,
             nonce: i2.initiator_nonce,
+            responder_nonce: i2.responder_nonce,
         };
         self.subject(&subject)?;
         let exchange = Exchange::Establishment {
@@ -70,6 +74,7 @@ impl Endpoint {
             forked_instance: i2bis.forked_instance.unwrap_or(0),
             tag: i2bis.initiator_context_tag,
             nonce: i2bis.initiator_nonce,
+            responder_nonce: i2bis.responder_nonce,
         };
         self.subject(&subject)?;
         let exchange = Exchange::Recovery {
@@ -97,16 +102,21 @@ impl Endpoint {
     ///
     /// A context that has the initiator's tag already is left as it is: its R2 was lost, and there is nothing new in the
     /// repetition. Section 7.13 wants the locators taken from it; but what was said later in an Update Request must not be
-    /// undone by an old message, which anybody on the path can send again.
+    /// undone by an old message, which anybody on the path can send again. For the same reason one whose validator is older
+    /// than that of the message before is not believed.
     fn accept(&mut self, arrival: Arrival<'_>, subject: &Subject, announcement: &Announcement) -> Result<(), Discard> {
         let Arrival { now, on, .. } = arrival;
         let ulids = subject.ulids;
         let existing = self.contexts.by_ulids(ulids, subject.forked_instance);
+        let made_by = existing.and_then(|context| context.association.as_ref()?.responder_nonce);
+        if made_by.is_some_and(|nonce| (subject.responder_nonce.wrapping_sub(nonce) as i32) < 0) {
+            return Err(Discard::StaleValidator);
+        }
         let existing = existing.map(|context| (context.id, context.state(), context.peer_tag()));
         let id = match existing {
             Some((id, ContextState::Established, Some(tag))) if tag == subject.tag => id,
             Some((id, state, _)) => {
-                let peer = self.describe(arrival, ulids.peer, subject.tag, announcement)?;
+                let peer = self.describe_initiator(arrival, subject, announcement)?;
                 match state {
                     ContextState::I2Sent | ContextState::I2bisSent => self.hear_from(now, on, id, peer),
                     _ => self.associate(now, on, id, peer),
@@ -114,7 +124,7 @@ impl Endpoint {
                 id
             }
             None => {
-                let peer = self.describe(arrival, ulids.peer, subject.tag, announcement)?;
+                let peer = self.describe_initiator(arrival, subject, announcement)?;
                 if !self.make_room(now, ulids.peer) {
                     return Err(Discard::ContextLimit);
                 }
@@ -124,6 +134,17 @@ impl Endpoint {
             }
         };
         self.send_r2(arrival, id, subject.nonce)
+    }
+
+    fn describe_initiator(
+        &mut self,
+        arrival: Arrival<'_>,
+        subject: &Subject,
+        announcement: &Announcement,
+    ) -> Result<PeerDescription, Discard> {
+        let mut peer = self.describe(arrival, subject.ulids.peer, subject.tag, announcement)?;
+        peer.responder_nonce = Some(subject.responder_nonce);
+        Ok(peer)
     }
 
     fn respond_with_context(&mut self, arrival: Arrival<'_>, subject: &Subject, peer: PeerDescription) -> ContextId {

@@ -32,8 +32,9 @@ impl Endpoint {
         }
         self.former = self.former_identities();
         for id in ids {
-            self.update_if_behind(now, id);
+            // First the pairs: the request must not come from a locator that is gone.
             self.refresh_pairs(now, id);
+            self.update_if_behind(now, id);
         }
         let unusable = core::mem::take(&mut self.unusable);
         self.unusable = unusable.into_iter().filter(|&locator| self.is_local(locator)).collect();
@@ -107,7 +108,8 @@ impl Endpoint {
         }
     }
 
-    /// Sends the Update Request that is not acknowledged yet, on the pair in use.
+    /// Sends the Update Request that is not acknowledged yet, on the pair in use or, if that is gone, on the most preferred
+    /// one. Without any, it is for the timer to try again.
     fn send_update(&mut self, now: Instant, id: ContextId) {
         let jitter = self.rng.next_u32();
         let timers = &self.config.update;
@@ -133,9 +135,12 @@ impl Endpoint {
                 request_nonce: update.nonce,
                 announcement,
             };
-            Some((association.reap.current_pair(), Message::UpdateRequest(request)))
+            let reap = &association.reap;
+            let pairs = [reap.current_pair()].into_iter().chain(reap.pairs().iter().copied());
+            let on = pairs.into_iter().find(|&pair| reap.is_usable(pair));
+            Some((on, Message::UpdateRequest(request)))
         });
-        if let Some((on, message)) = built.flatten() {
+        if let Some((Some(on), message)) = built.flatten() {
             self.send(on, message);
             self.note_control_sent(now, id);
         }
@@ -165,7 +170,7 @@ impl Endpoint {
         };
         self.repeat_exchange(now, id);
         let keepalive = monitor::Announced::new(announcement.keepalive_timeout, announcement.keepalive_timeout_ms);
-        let reap_config = keepalive.is_some().then(|| keepalive.reap_config(&self.config.reap));
+        let reap_config = keepalive.is_some().then(|| self.reap_config(keepalive));
         let changed = self.contexts.modify(id, |context| {
             let association = context.association.as_deref_mut()?;
             if let Some(config) = reap_config {

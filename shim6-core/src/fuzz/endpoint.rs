@@ -41,7 +41,7 @@ fn operate(world: &mut World, source: &mut Source<'_>) {
         9..=11 => world.inject(source),
         12 => world.command(source),
         13 => world.send_payload(source),
-        14 if source.octet() % 2 == 0 => world.answer_by_icmp(source),
+        14 if source.octet().is_multiple_of(2) => world.answer_by_icmp(source),
         14 => world.send_packet(source),
         _ => world.inject_as_it_is(source),
     }

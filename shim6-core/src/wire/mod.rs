@@ -11,6 +11,7 @@
 //!
 //! All integers are big-endian. Offsets count from the Next Header octet of the Shim6 header.
 
+mod addresses;
 mod checksum;
 mod codepoint;
 mod context_tag;
@@ -26,6 +27,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
+pub use addresses::check_addresses;
 pub use checksum::checksum;
 pub use codepoint::{ErrorCode, MessageType, OptionType, VerificationMethod};
 pub use context_tag::ContextTag;

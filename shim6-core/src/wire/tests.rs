@@ -277,6 +277,8 @@ fn listed_options_are_given_and_others_are_not() {
             };
             let listed = listed(message_type).contains(&option_type);
             assert_eq!(given, listed, "type {message_type}, option {option_type}");
+            let defined = MessageType(message_type).options().contains(&OptionType(option_type));
+            assert_eq!(defined, listed, "type {message_type}, option {option_type}");
         }
     }
 }

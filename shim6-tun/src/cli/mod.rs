@@ -1,6 +1,7 @@
 //! The `shim6` command line: one file per subcommand.
 
 pub mod address;
+pub mod decode;
 pub mod demo;
 pub mod events;
 mod output;
@@ -55,6 +56,9 @@ pub enum Command {
     /// Cut the uplink of a download in a network made for the purpose, with and without Shim6
     #[command(after_help = EXIT_CODES)]
     Demo(demo::DemoArgs),
+    /// Print every field of a Shim6 message, or of those in a capture, and what a receiver does with it
+    #[command(after_help = decode::after_help())]
+    Decode(decode::DecodeArgs),
     /// Make, show, verify and renew this host's addresses
     #[command(after_help = EXIT_CODES, subcommand)]
     Address(address::AddressCommand),
@@ -92,6 +96,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Status(args) => status::run(args),
         Command::Events(args) => events::run(args),
+        Command::Decode(args) => decode::run(&args),
         Command::Address(command) => address::run(command),
     };
     done.unwrap_or_else(|error| {

@@ -10,7 +10,7 @@ use clap::Args;
 use super::output::{Cell, Style, Table, WIDTH, age, count, octets, plain, print};
 use super::{SocketArgs, block_on};
 use crate::control::Client;
-use crate::status::{ContextStatus, Counters, PairStatus, Status, UplinkStatus, Volume};
+use crate::status::{ContextStatus, Counters, FailureStatus, PairStatus, Status, UplinkStatus, Volume};
 
 /// Contexts shown without `--all`.
 const SHOWN: usize = 20;
@@ -55,6 +55,7 @@ fn screen(status: &Status, style: Style, most: usize) -> String {
     text += &uplinks(&status.uplinks, style);
     text.push('\n');
     text += &contexts(&status.contexts, style, most);
+    text += &failures(&status.failures, style, most);
     text.push('\n');
     text += &counters(&status.counters, style);
     text
@@ -148,6 +149,27 @@ fn contexts(contexts: &[ContextStatus], style: Style, most: usize) -> String {
     let mut text = table.render();
     if sorted.len() > most {
         let _ = writeln!(text, "{} more: shim6 status --all", sorted.len() - most);
+    }
+    text
+}
+
+/// Nothing where there are none.
+fn failures(failures: &[FailureStatus], style: Style, most: usize) -> String {
+    if failures.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&["LEFT ALONE", "FOR", "WHY"], style);
+    for failure in failures.iter().take(most) {
+        let why = match failure.state.as_str() {
+            "e-failed" => "does not answer".to_owned(),
+            "no-support" => "says that it does not speak Shim6".to_owned(),
+            other => plain(other),
+        };
+        table.row([failure.peer.into(), age(failure.ends_in_ms).into(), why.into()]);
+    }
+    let mut text = "\n".to_owned() + &table.render();
+    if failures.len() > most {
+        let _ = writeln!(text, "{} more: shim6 status --all", failures.len() - most);
     }
     text
 }
@@ -276,6 +298,7 @@ mod tests {
                     ..direct
                 },
             ],
+            failures: Vec::new(),
             counters: Counters {
                 received: BTreeMap::from([("i1".to_owned(), 0), ("r1".to_owned(), 2), ("r2".to_owned(), 2)]),
                 sent: BTreeMap::from([("i1".to_owned(), 2), ("i2".to_owned(), 2)]),
@@ -325,6 +348,32 @@ COUNTERS
   data path  -
 ";
         assert_eq!(screen(&sample(), NO_COLOR, SHOWN), expected);
+    }
+
+    #[test]
+    fn peers_that_are_left_alone_come_with_the_reason() {
+        let mut status = sample();
+        let failure = |peer: &str, state: &str, ends_in_ms| FailureStatus {
+            peer: address(peer),
+            state: state.to_owned(),
+            ends_in_ms,
+        };
+        status.failures = vec![
+            failure("2001:db8:c1::1", "e-failed", 12_345),
+            failure("2001:db8:c2:0:3c0d:42e3:5f44:6a55", "no-support", 300_000),
+        ];
+        let expected = "
+
+LEFT ALONE                         FOR    WHY
+2001:db8:c1::1                     12.3s  does not answer
+2001:db8:c2:0:3c0d:42e3:5f44:6a55  5m 0s  says that it does not speak Shim6
+
+COUNTERS
+";
+        let text = screen(&status, NO_COLOR, SHOWN);
+        assert!(text.contains(&expected[1..]), "{text}");
+        let text = screen(&status, NO_COLOR, 1);
+        assert!(text.contains("answer\n1 more: shim6 status --all\n"), "{text}");
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct Config {
     pub reap: ReapConfig,
     /// `[steering]`: the routing table, rule and mark that steering uses.
     pub steering: SteeringConfig,
+    /// `[icmp]`: errors that routers send about steered packets.
+    pub icmp: IcmpConfig,
     /// `[limits]`: bounds on what peers and traffic can make grow.
     pub limits: LimitsConfig,
 }
@@ -130,6 +132,14 @@ pub struct SteeringConfig {
     pub fwmark: u32,
 }
 
+/// `[icmp]`: errors that routers send about steered packets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IcmpConfig {
+    /// `deliver_all`: whether applications get every error, also those that make the daemon look for another path (RFC
+    /// 5533 section 8). Default false.
+    pub deliver_all: bool,
+}
+
 /// `[limits]`: bounds on what peers and traffic can make grow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitsConfig {
@@ -188,6 +198,7 @@ impl Default for Config {
             trigger: TriggerConfig::default(),
             reap: ReapConfig::default(),
             steering: SteeringConfig::default(),
+            icmp: IcmpConfig::default(),
             limits: LimitsConfig::default(),
         }
     }

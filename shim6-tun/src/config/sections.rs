@@ -9,8 +9,8 @@ use shim6_cga::KeySizes;
 
 use super::read::{self, Section};
 use super::{
-    AddressConfig, Config, LimitsConfig, Prefix64, PrefixError, ReapConfig, SteeringConfig, TriggerConfig, TunConfig,
-    UplinkConfig, prefix as prefix64,
+    AddressConfig, Config, IcmpConfig, LimitsConfig, Prefix64, PrefixError, ReapConfig, SteeringConfig, TriggerConfig,
+    TunConfig, UplinkConfig, prefix as prefix64,
 };
 
 /// Most uplinks one host may have: an HBA set hashes over the prefixes of all of them.
@@ -38,6 +38,7 @@ pub(super) fn root(root: &Section<'_>) -> Config {
         trigger: trigger(root.section("trigger")),
         reap: reap(root.section("reap")),
         steering: steering(root.section("steering")),
+        icmp: icmp(root.section("icmp")),
         limits: limits(root.section("limits")),
     };
     root.finish();
@@ -191,6 +192,15 @@ fn steering(section: Section<'_>) -> SteeringConfig {
     }
     section.finish();
     steering
+}
+
+fn icmp(section: Section<'_>) -> IcmpConfig {
+    let defaults = IcmpConfig::default();
+    let icmp = IcmpConfig {
+        deliver_all: section.boolean("deliver_all").unwrap_or(defaults.deliver_all),
+    };
+    section.finish();
+    icmp
 }
 
 fn limits(section: Section<'_>) -> LimitsConfig {

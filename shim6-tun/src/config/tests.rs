@@ -59,6 +59,7 @@ fn the_documented_defaults_have_every_key() {
         "[trigger]",
         "[reap]",
         "[steering]",
+        "[icmp]",
         "[limits]",
     ] {
         let message = refused(&format!("{table}\nzzzzzzzzzzzzzzzzzz = 1"));
@@ -208,6 +209,7 @@ fn the_ends_of_each_range_are_in_it() {
         "steering.fwmark = 0xffff_ffff",
         "steering.rule_priority = 32765",
         "limits.contexts = 1",
+        "icmp.deliver_all = true",
     ] {
         parse(text).expect(text);
     }

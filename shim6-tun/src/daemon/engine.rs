@@ -16,11 +16,12 @@ use super::observer::Observers;
 use super::paths::Paths;
 use super::report;
 use super::retry::Retry;
-use super::shared::{Inputs, Message, Shared};
+use super::shared::{Inputs, Message, Shared, UnknownTag};
 use super::steering::Steering;
 use crate::control::Request;
 use crate::netlink::{Change, Monitor};
 use crate::status::{self, Status};
+use crate::sys::tun::Tun;
 
 /// Inputs taken before their consequences are carried out together.
 const INPUT_BATCH: usize = 256;
@@ -41,7 +42,7 @@ pub(crate) struct Engine<'a> {
     observers: Observers,
     events: broadcast::Sender<status::Event>,
     tun: TunState,
-    /// An IPv6 packet under construction.
+    /// An IPv6 packet under construction, as long as a Shim6 message or an ICMPv6 error can be.
     packet: Vec<u8>,
 }
 
@@ -53,8 +54,7 @@ pub(crate) struct Host<'a> {
 }
 
 struct TunState {
-    name: String,
-    index: u32,
+    device: Arc<Tun>,
     up: bool,
 }
 
@@ -72,18 +72,19 @@ pub(crate) struct Sources {
 #[derive(Default)]
 struct Batch {
     messages: Vec<Message>,
+    unknown_tags: Vec<UnknownTag>,
+    icmp_errors: Vec<Vec<u8>>,
     candidates: Vec<LocatorPair>,
     wakes: Vec<ContextId>,
 }
 
 impl<'a> Engine<'a> {
-    /// `tun`: name and index of the TUN device.
     pub(crate) fn new(
         endpoint: Endpoint,
         shared: Arc<Shared>,
         host: Host<'a>,
         events: broadcast::Sender<status::Event>,
-        tun: (String, u32),
+        tun: Arc<Tun>,
     ) -> Self {
         let Host {
             steering,
@@ -100,11 +101,7 @@ impl<'a> Engine<'a> {
             retry: Retry::default(),
             observers,
             events,
-            tun: TunState {
-                name: tun.0,
-                index: tun.1,
-                up: true,
-            },
+            tun: TunState { device: tun, up: true },
             packet: vec![0; IPV6_HEADER_LEN + MAX_MESSAGE],
         }
     }
@@ -130,6 +127,8 @@ impl<'a> Engine<'a> {
                 count = inputs.messages.recv_many(&mut batch.messages, INPUT_BATCH) => {
                     anyhow::ensure!(count > 0, "the packet tasks have ended");
                 }
+                _ = inputs.unknown_tags.recv_many(&mut batch.unknown_tags, INPUT_BATCH) => {}
+                _ = inputs.icmp_errors.recv_many(&mut batch.icmp_errors, INPUT_BATCH) => {}
                 _ = inputs.candidates.recv_many(&mut batch.candidates, INPUT_BATCH) => {}
                 _ = inputs.wakes.recv_many(&mut batch.wakes, INPUT_BATCH) => {}
                 change = sources.monitor.next() => {
@@ -186,6 +185,17 @@ impl<'a> Engine<'a> {
         {
             self.endpoint.handle_message(now, source, destination, &octets);
         }
+        for UnknownTag {
+            source,
+            destination,
+            tag,
+        } in batch.unknown_tags.drain(..)
+        {
+            self.endpoint.handle_unknown_tag(now, source, destination, tag);
+        }
+        for packet in batch.icmp_errors.drain(..) {
+            self.endpoint.handle_packet(now, &packet);
+        }
         for ulids in batch.candidates.drain(..) {
             match self.endpoint.establish(now, ulids) {
                 Ok(_) => tracing::debug!(%ulids, "setting up a context"),
@@ -217,7 +227,7 @@ impl<'a> Engine<'a> {
         self.report_locators();
         self.follow_uplinks(change);
         if let Change::Link(link) = change
-            && link.index == self.tun.index
+            && link.index == self.tun.device.index()
         {
             let was_up = std::mem::replace(&mut self.tun.up, link.up);
             if !was_up && link.up {
@@ -299,9 +309,10 @@ impl<'a> Engine<'a> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_ms: self.shared.clock.millis(),
-            tun: self.tun.name.clone(),
+            tun: self.tun.device.name().to_owned(),
             uplinks: uplinks.collect(),
             contexts,
+            failures: report::failures(&self.endpoint, now),
             counters: report::counters(&self.endpoint, self.shared.counters.report()),
         }
     }
@@ -312,6 +323,12 @@ impl<'a> Engine<'a> {
         self.paths.apply(updates, self.shared.clock.now()).await;
         while let Some(transmit) = self.endpoint.poll_transmit(&mut self.packet[IPV6_HEADER_LEN..]) {
             self.transmit(transmit);
+        }
+        while let Some(length) = self.endpoint.poll_deliver(&mut self.packet) {
+            match self.tun.device.try_send(&self.packet[..length]) {
+                Ok(()) => self.shared.counters.icmp_delivered.add(1),
+                Err(_) => self.shared.counters.in_tun_full.add(1),
+            }
         }
         while let Some(event) = self.endpoint.poll_event() {
             let event = report::event(&event, self.shared.clock.millis());

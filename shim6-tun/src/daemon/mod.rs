@@ -152,6 +152,7 @@ async fn serve(
     }
     let mut tasks = JoinSet::new();
     tasks.spawn(inbound::run(WireReceiver::open()?, tun.clone(), shared.clone()));
+    tasks.spawn(inbound::run_icmp(WireReceiver::open_icmp_errors()?, shared.clone()));
     tasks.spawn(outbound::run(tun.clone(), shared.clone()));
     let (to_requests, requests) = mpsc::channel(REQUEST_QUEUE);
     let (events, _) = broadcast::channel(EVENT_QUEUE);
@@ -169,7 +170,7 @@ async fn serve(
         addresses,
         observers,
     };
-    let mut engine = Engine::new(endpoint, shared, host, events, (tun.name().to_owned(), tun.index()));
+    let mut engine = Engine::new(endpoint, shared, host, events, tun);
     let result = engine
         .run(Sources {
             inputs,
@@ -248,6 +249,7 @@ fn endpoint_config(config: &Config) -> EndpointConfig {
             max_probe_timeout: reap.max_probe_timeout,
             ..Default::default()
         },
+        deliver_all_icmp: config.icmp.deliver_all,
         limits: LimitsConfig {
             contexts: config.limits.contexts,
             contexts_per_peer: config.limits.contexts_per_peer,

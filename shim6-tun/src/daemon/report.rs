@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use shim6_core::{Cause, CloseReason, ContextInfo, Endpoint, Event, Instant, LocatorPair, ReapState};
+use shim6_core::{Cause, CloseReason, ContextInfo, ContextState, Endpoint, Event, Instant, LocatorPair, ReapState};
 
 use crate::status;
 
@@ -57,6 +57,18 @@ pub(crate) fn context(info: &ContextInfo, now: Instant) -> status::ContextStatus
             ago_ms: millis_since(failover.at, now),
         }),
     }
+}
+
+/// The peers that are left alone, for the status document; the one that was first comes first.
+pub(crate) fn failures(endpoint: &Endpoint, now: Instant) -> Vec<status::FailureStatus> {
+    let failure = |(peer, state, until): (_, ContextState, _)| status::FailureStatus {
+        peer,
+        state: state.as_str().to_owned(),
+        ends_in_ms: millis_since(now, until),
+    };
+    let mut failures: Vec<_> = endpoint.failures().map(failure).collect();
+    failures.sort_by_key(|failure| (failure.ends_in_ms, failure.peer));
+    failures
 }
 
 /// The counters for the status document.

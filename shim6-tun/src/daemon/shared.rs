@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
+use shim6_core::wire::ContextTag;
 use shim6_core::{ContextId, Dataplane, LocatorPair};
 use tokio::sync::mpsc;
 
@@ -19,8 +20,20 @@ pub(crate) struct Message {
     pub(crate) octets: Vec<u8>,
 }
 
+/// The addresses of a packet with a payload header, and its Context Tag, which is not one of ours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UnknownTag {
+    pub(crate) source: Ipv6Addr,
+    pub(crate) destination: Ipv6Addr,
+    pub(crate) tag: ContextTag,
+}
+
 /// Messages that may wait for the engine; anybody can fill this queue.
 const MESSAGE_QUEUE: usize = 4_096;
+/// Unknown tags that may wait; one of many packets with the same tag is enough.
+const UNKNOWN_TAG_QUEUE: usize = 256;
+/// ICMPv6 errors that may wait.
+const ICMP_QUEUE: usize = 256;
 /// ULID pairs that may wait for a context.
 const CANDIDATE_QUEUE: usize = 1_024;
 
@@ -32,6 +45,9 @@ const MAX_KEPT: usize = 8 * 256;
 #[derive(Debug)]
 pub(crate) struct Inputs {
     pub(crate) messages: mpsc::Receiver<Message>,
+    pub(crate) unknown_tags: mpsc::Receiver<UnknownTag>,
+    /// ICMPv6 errors about packets with a Shim6 header, as whole IPv6 packets.
+    pub(crate) icmp_errors: mpsc::Receiver<Vec<u8>>,
     /// ULID pairs that have had enough traffic for a context.
     pub(crate) candidates: mpsc::Receiver<LocatorPair>,
     /// Contexts of which a packet passed that they waited for. A lost one would leave a context asleep through a failure,
@@ -48,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) senders: HashMap<Ipv6Addr, WireSender>,
     pub(crate) counters: PacketCounters,
     messages: mpsc::Sender<Message>,
+    unknown_tags: mpsc::Sender<UnknownTag>,
+    icmp_errors: mpsc::Sender<Vec<u8>>,
     candidates: mpsc::Sender<LocatorPair>,
     wakes: mpsc::UnboundedSender<ContextId>,
 }
@@ -57,10 +75,14 @@ impl Shared {
         let dataplane = ArcSwap::from_pointee(Dataplane::default());
         let counters = PacketCounters::default();
         let (messages, to_messages) = mpsc::channel(MESSAGE_QUEUE);
+        let (unknown_tags, to_unknown_tags) = mpsc::channel(UNKNOWN_TAG_QUEUE);
+        let (icmp_errors, to_icmp_errors) = mpsc::channel(ICMP_QUEUE);
         let (candidates, to_candidates) = mpsc::channel(CANDIDATE_QUEUE);
         let (wakes, to_wakes) = mpsc::unbounded_channel();
         let inputs = Inputs {
             messages: to_messages,
+            unknown_tags: to_unknown_tags,
+            icmp_errors: to_icmp_errors,
             candidates: to_candidates,
             wakes: to_wakes,
         };
@@ -71,6 +93,8 @@ impl Shared {
                 senders,
                 counters,
                 messages,
+                unknown_tags,
+                icmp_errors,
                 candidates,
                 wakes,
             },
@@ -90,6 +114,21 @@ impl Shared {
             destination,
             octets,
         });
+    }
+
+    /// Tells the engine that a peer sends on a context that this host does not have.
+    pub(crate) fn report_unknown_tag(&self, unknown: UnknownTag) {
+        if self.unknown_tags.try_send(unknown).is_err() {
+            self.counters.engine_queue_full.add(1);
+        }
+    }
+
+    /// Hands an ICMPv6 error to the engine, without ever waiting for it.
+    pub(crate) fn hand_over_icmp_error(&self, packet: &[u8]) {
+        match self.icmp_errors.try_reserve() {
+            Ok(place) => place.send(packet.to_vec()),
+            Err(_) => self.counters.engine_queue_full.add(1),
+        }
     }
 
     /// Tells the engine of a ULID pair that is worth a context. Without room it is tried again after as much traffic.
@@ -157,19 +196,23 @@ packet_counters! {
     out_malformed;
     /// Packets with a Shim6 payload header restored to their ULIDs.
     in_restored;
-    /// Packets with a Context Tag that is not one of ours; dropped.
+    /// Packets with a Context Tag that is not one of ours; dropped, but their sender is told.
     in_no_context;
     /// Packets with a malformed Shim6 payload header; dropped.
     in_malformed;
-    /// Restored packets that the TUN device did not take; dropped.
+    /// Restored packets and ICMPv6 errors that the TUN device did not take; dropped.
     in_tun_full;
     /// Shim6 packets that did not fit the receive buffer or lacked information; dropped.
     in_truncated;
+    /// ICMPv6 errors about packets with a Shim6 header, as far as there was room to receive them.
+    icmp_errors;
+    /// ICMPv6 errors about rewritten packets that were given to the applications' sockets, with the addresses they know.
+    icmp_delivered;
     /// Ordinary packets seen on the uplinks.
     observed;
     /// Ordinary packets on the uplinks that went by unseen because the tap's ring was full.
     observe_missed;
-    /// Messages and candidates for the engine that were dropped because its queue was full.
+    /// Messages, unknown tags, ICMPv6 errors and candidates for the engine that were dropped because its queue was full.
     engine_queue_full;
     /// Packets handed to an uplink, payload and control messages.
     wire_sent;
@@ -214,8 +257,15 @@ mod tests {
         for _ in 0..MESSAGE_QUEUE + 10 {
             shared.hand_over(Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST, &large);
         }
+        let unknown = UnknownTag {
+            source: Ipv6Addr::LOCALHOST,
+            destination: Ipv6Addr::LOCALHOST,
+            tag: ContextTag::from_random_bits(1),
+        };
+        (0..UNKNOWN_TAG_QUEUE + 3).for_each(|_| shared.report_unknown_tag(unknown));
+        (0..ICMP_QUEUE + 4).for_each(|_| shared.hand_over_icmp_error(&large[..1280]));
         shared.propose(pair());
-        assert_eq!(shared.counters.engine_queue_full.get(), 10);
+        assert_eq!(shared.counters.engine_queue_full.get(), 17);
         let mut octets = 0;
         while let Ok(message) = inputs.messages.try_recv() {
             octets += message.octets.capacity();

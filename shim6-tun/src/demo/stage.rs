@@ -106,6 +106,15 @@ impl Stage {
         Ok(())
     }
 
+    /// Ends the daemon of host b with SIGKILL, which makes it forget its contexts, and starts it again.
+    pub async fn restart_b(&mut self) -> anyhow::Result<()> {
+        let Daemons { a, b } = self.daemons.take().context("the daemons do not run")?;
+        b.kill().await?;
+        let b = Daemon::start(&self.binary, &self.topology.b, self.directory.path(), &self.live).await?;
+        self.daemons = Some(Daemons { a, b });
+        Ok(())
+    }
+
     /// Ends the daemons with SIGTERM and compares the hosts with what they were before.
     pub async fn stop(&mut self) -> anyhow::Result<Shutdown> {
         let (Some(Daemons { a, b }), Some(before)) = (self.daemons.take(), self.before.take()) else {

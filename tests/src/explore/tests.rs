@@ -98,66 +98,152 @@ fn fault_without(message_type: MessageType, budget: Budget) -> Fault {
     report.fault.expect("this cannot be well")
 }
 
-fn n(name: &str, default: u8) -> u8 { std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default) }
+fn n(name: &str, default: u8) -> u8 {
+    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
+}
 
 fn budget() -> Budget {
-    Budget { lose: n("LOSE", 1), duplicate: n("DUP", 1), timeouts: n("TO", 1), ..Budget::default() }
+    Budget {
+        lose: n("LOSE", 1),
+        duplicate: n("DUP", 1),
+        timeouts: n("TO", 1),
+        ..Budget::default()
+    }
 }
 
 fn setup(budget: Budget) -> Setup {
-    Setup { budget, in_flight: n("K", 3).into(), ..Setup::default() }
+    Setup {
+        budget,
+        in_flight: n("K", 3).into(),
+        ..Setup::default()
+    }
 }
 
 #[test]
 fn exchange_from_one_side() {
-    all_is_well("from one side", setup(Budget { establish: [1, 0], ..budget() }));
+    all_is_well(
+        "from one side",
+        setup(Budget {
+            establish: [1, 0],
+            ..budget()
+        }),
+    );
 }
 
 /// Figures 4 and 5 of RFC 5533.
 #[test]
 fn exchange_from_both_sides() {
-    all_is_well("from both sides", setup(Budget { establish: [1, 1], ..budget() }));
+    all_is_well(
+        "from both sides",
+        setup(Budget {
+            establish: [1, 1],
+            ..budget()
+        }),
+    );
 }
 
 /// Figure 6: the peer has lost the context, and payload shows it.
 #[test]
 fn recovery_of_a_lost_context() {
-    all_is_well("responder crashes", setup(Budget { establish: [1, 0], crash: [0, 1], payload: [1, 0], ..budget() }));
+    all_is_well(
+        "responder crashes",
+        setup(Budget {
+            establish: [1, 0],
+            crash: [0, 1],
+            payload: [1, 0],
+            ..budget()
+        }),
+    );
 }
 
 /// Figure 7: the initiator has lost the context, and begins again.
 #[test]
 fn exchange_with_a_peer_that_still_has_the_context() {
-    all_is_well("initiator crashes", setup(Budget { establish: [2, 0], crash: [1, 0], payload: [0, 1], ..budget() }));
+    all_is_well(
+        "initiator crashes",
+        setup(Budget {
+            establish: [2, 0],
+            crash: [1, 0],
+            payload: [0, 1],
+            ..budget()
+        }),
+    );
 }
 
 #[test]
 fn context_closed_at_one_end() {
-    all_is_well("closed", setup(Budget { establish: [1, 0], close: [1, 1], payload: [1, 1], ..budget() }));
+    all_is_well(
+        "closed",
+        setup(Budget {
+            establish: [1, 0],
+            close: [1, 1],
+            payload: [1, 1],
+            ..budget()
+        }),
+    );
 }
 
 #[test]
 fn new_locators() {
-    all_is_well("new locators", setup(Budget { establish: [1, 0], update: [1, 1], ..budget() }));
+    all_is_well(
+        "new locators",
+        setup(Budget {
+            establish: [1, 0],
+            update: [1, 1],
+            ..budget()
+        }),
+    );
 }
 
 #[test]
 fn fork() {
-    all_is_well("fork", setup(Budget { establish: [1, 0], fork: [1, 1], ..budget() }));
+    all_is_well(
+        "fork",
+        setup(Budget {
+            establish: [1, 0],
+            fork: [1, 1],
+            ..budget()
+        }),
+    );
 }
 
 #[test]
 fn lost_locator() {
-    all_is_well("lost locator", setup(Budget { establish: [1, 0], locator: [1, 0], ..budget() }));
+    all_is_well(
+        "lost locator",
+        setup(Budget {
+            establish: [1, 0],
+            locator: [1, 0],
+            ..budget()
+        }),
+    );
 }
 
 #[test]
 fn confusion() {
-    all_is_well("confusion", Setup { ulids: vec![[0, 0], [1, 1]], same_tags: true, ..setup(Budget { establish: [2, 0], crash: [1, 0], payload: [0, 1], ..budget() }) });
+    all_is_well(
+        "confusion",
+        Setup {
+            ulids: vec![[0, 0], [1, 1]],
+            same_tags: true,
+            ..setup(Budget {
+                establish: [2, 0],
+                crash: [1, 0],
+                payload: [0, 1],
+                ..budget()
+            })
+        },
+    );
 }
 
 #[test]
 fn host_that_ignores_r1bis_is_found_with_the_way_to_its_fault() {
-    let fault = fault_without(MessageType::R1BIS, Budget { establish: [1, 0], ..Budget::default() });
+    let fault = fault_without(
+        MessageType::R1BIS,
+        Budget {
+            establish: [1, 0],
+            ..Budget::default()
+        },
+    );
     println!("{fault}");
 }

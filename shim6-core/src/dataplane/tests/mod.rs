@@ -317,6 +317,27 @@ fn passing_packets_are_recorded_and_wake_once() {
 }
 
 #[test]
+fn warming_changes_nothing() {
+    let (sender, receiver) = (table(sender_flow()), table(receiver_flow()));
+    let original = packet(ulids(), UDP, &[1, 2, 3]);
+    let sent = rewritten(&original);
+    let cut = &original[..20];
+    // More than it takes at a time, and some that belong to no flow.
+    for count in [0, 1, 63, 64, 65, 200] {
+        sender.warm_outbound([&original[..], cut, &sent].into_iter().cycle().take(count));
+        let tags = [receiver_flow().local_tag, tag(9)];
+        receiver.warm_inbound(tags.into_iter().cycle().take(count));
+    }
+    let activity = |table: &Dataplane, ulids| {
+        table
+            .flow(ulids)
+            .map(|flow| (flow.activity.sent(), flow.activity.received()))
+    };
+    assert_eq!(activity(&sender, ulids()), Some(((0, 0), (0, 0))));
+    assert_eq!(activity(&receiver, ulids().seen_by_peer()), Some(((0, 0), (0, 0))));
+}
+
+#[test]
 fn path_change_keeps_what_was_recorded() {
     let mut table = table(sender_flow());
     let activity = table.flow(ulids()).expect("there is a flow").activity.clone();
@@ -385,6 +406,7 @@ proptest! {
             octets = behind(start, &octets);
         }
         let before = octets.clone();
+        sender.warm_outbound(octets.get(start..));
         let is_rewritten = matches!(sender.outbound(&mut octets, start, NOW), Outbound::Rewritten { .. });
         prop_assert!(is_rewritten || octets == before);
         let mut octets = before.clone();

@@ -517,3 +517,43 @@ fn repeated_i1_and_i2_of_an_established_peer_get_an_r2_again() {
     assert_eq!(world.hosts[B].context().id, before);
     assert_eq!(world.hosts[B].events.len(), 1);
 }
+
+/// Within the lifetime of its validator an I2 can be sent again by whoever saw it. It must not bring back the tag of a
+/// context that its initiator has lost since.
+#[test]
+fn i2_with_an_older_validator_than_the_last_one_is_not_believed() {
+    let mut world = World::new(&config());
+    let stranger = super::stranger::Stranger::new();
+    let old = stranger.i2(&mut world, B);
+    world.run(secs(10));
+    let mut again = super::stranger::Stranger::new();
+    again.tag = ContextTag::from_random_bits(99);
+    again.establish(&mut world, B);
+    stranger.send(&mut world, B, &Message::I2(old));
+    assert_eq!(world.hosts[B].discards(), [(Discard::StaleValidator, 1)]);
+    assert_eq!(world.hosts[B].context().peer_tag, Some(again.tag));
+}
+
+/// The R2 that answers the peer's I2 tells all, so nothing is to be told again.
+#[test]
+fn crossing_exchanges_need_no_update() {
+    for later in [0, 5, 15, 25] {
+        let mut world = World::new(&config());
+        world.establish(A, B);
+        world.run(ms(later));
+        if world.hosts[B].endpoint.contexts().count() == 0 {
+            world.establish(B, A);
+        }
+        world.run(secs(60));
+        assert!(both_are_established(&world));
+        for host in [A, B] {
+            assert!(!world.hosts[host].context().updating, "second I1 after {later} ms");
+            assert_eq!(world.hosts[host].context().peer_locators.len(), 2);
+        }
+        assert_eq!(
+            world.sent(MessageType::UPDATE_REQUEST).len(),
+            0,
+            "second I1 after {later} ms"
+        );
+    }
+}

@@ -1,15 +1,23 @@
 //! The endpoint with others of its kind, in a network that the tests rule over.
 
 mod errors;
+mod eviction;
 mod exchange;
 mod failover;
 mod forgery;
+mod forks;
+mod icmp;
 mod limits;
 mod packets;
+mod recovery;
+mod rfc5533;
 mod robustness;
+mod room;
 mod signed;
 mod stranger;
 mod timeouts;
 mod traffic;
+mod update;
+mod update_errors;
 mod verification;
 mod world;

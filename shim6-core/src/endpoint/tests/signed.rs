@@ -9,7 +9,8 @@ use shim6_cga::{HbaSet, KeySizes, PrivateKey, Sec, SubnetPrefix};
 
 use super::stranger::Stranger;
 use super::world::{A, B, World, fast, ms, secs};
-use crate::wire::{Discard, ErrorCode, I2, LocatorList, Message, MessageType, R2, VerificationMethod};
+use crate::identity::Extent;
+use crate::wire::{Discard, ErrorCode, I2, LocatorList, Message, MessageType, R2, UpdateRequest, VerificationMethod};
 use crate::{ContextState, EndpointConfig, EstablishError, Identity, IdentityError, LimitsConfig, LocatorPair};
 
 /// The smallest that is accepted, since making one takes its time.
@@ -241,6 +242,44 @@ fn as_many_locators_are_signed_as_fit_a_message() {
     world.establish(B, A);
     world.run(secs(1));
     assert_eq!(world.hosts[A].context().peer_locators, locators);
+}
+
+/// Section 10.1: an Update Request with such a list has the signature as well.
+#[test]
+fn signed_list_in_an_update_is_taken_with_its_signature_and_refused_without() {
+    let owner = owner(&key(1));
+    for is_signed in [false, true] {
+        let mut world = World::new(&EndpointConfig::default());
+        let r2 = owner.establish_with(
+            &mut world,
+            A,
+            LocatorList {
+                generation: 1,
+                locators: Vec::from([(VerificationMethod::HBA, owner.ulid)]),
+            },
+        );
+        assert_eq!(world.hosts[A].context().peer_locators, [owner.ulid]);
+        let mut announcement = owner.identity.announcement(owner.ulid, Extent::Whole);
+        if !is_signed {
+            announcement.cga_signature = None;
+        }
+        let request = UpdateRequest {
+            receiver_context_tag: r2.responder_context_tag,
+            request_nonce: 5,
+            announcement,
+        };
+        world.log.clear();
+        owner.send(&mut world, A, &Message::UpdateRequest(request));
+        let answers: Vec<_> = world.log.iter().filter_map(|sent| sent.kind).collect();
+        if is_signed {
+            assert_eq!(answers, [MessageType::UPDATE_ACKNOWLEDGEMENT]);
+            assert_eq!(world.hosts[A].context().peer_locators, owner.identity.locators());
+        } else {
+            assert_eq!(answers, [MessageType::ERROR]);
+            assert_eq!(world.hosts[A].discards(), [(Discard::SignatureVerificationFailed, 1)]);
+            assert_eq!(world.hosts[A].context().peer_locators, [owner.ulid]);
+        }
+    }
 }
 
 #[test]

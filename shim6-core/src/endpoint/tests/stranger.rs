@@ -89,7 +89,13 @@ impl Stranger {
 
     /// Sets up a context with a host as the initiator.
     pub(super) fn establish(&self, world: &mut World, to: usize) -> R2 {
-        let i2 = self.i2(world, to);
+        self.establish_with(world, to, self.list())
+    }
+
+    /// The same, telling the host this list.
+    pub(super) fn establish_with(&self, world: &mut World, to: usize, list: LocatorList) -> R2 {
+        let mut i2 = self.i2(world, to);
+        i2.announcement.locators = Some(list);
         self.send(world, to, &Message::I2(i2));
         let Message::R2(r2) = world.last(MessageType::R2).message() else {
             panic!("not an R2")

@@ -16,7 +16,7 @@ use shim6_cga::{HbaSet, Sec, SubnetPrefix};
 
 use super::packets::{UDP_HEADER_LEN, datagram, ipv6};
 use crate::dataplane::{IPV6_HEADER_LEN, Inbound, Observed, Outbound, PAYLOAD_HEADER_LEN, addresses};
-use crate::wire::{Discard, MAX_MESSAGE, Message, MessageType, PROTOCOL, checksum};
+use crate::wire::{Discard, MAX_MESSAGE, Message, MessageType, PROTOCOL, Preference, checksum};
 use crate::{
     ContextId, ContextInfo, ContextState, Dataplane, Endpoint, EndpointConfig, Event, Identity, Instant, LocatorPair,
     ReapConfig,
@@ -92,6 +92,8 @@ pub(super) struct Host {
     pub(super) events: Vec<(Instant, Event)>,
     /// When payload arrived, and its number.
     pub(super) received: Vec<(Instant, u32)>,
+    /// ICMPv6 errors for the upper layers.
+    pub(super) delivered: Vec<Vec<u8>>,
     /// Payload headers with a tag that this host does not know.
     pub(super) unknown_tags: usize,
 }
@@ -103,6 +105,7 @@ impl Host {
             dataplane: Dataplane::default(),
             events: Vec::new(),
             received: Vec::new(),
+            delivered: Vec::new(),
             unknown_tags: 0,
         }
     }
@@ -269,6 +272,22 @@ impl World {
     pub(super) fn set_locator(&mut self, host: usize, index: usize, usable: bool) {
         let locator = self.locator(host, index);
         self.hosts[host].endpoint.handle_locator(self.now, locator, usable);
+        self.drain(host);
+    }
+
+    pub(super) fn set_identity(&mut self, host: usize, identity: Identity) {
+        self.hosts[host].endpoint.set_identity(self.now, identity);
+        self.drain(host);
+    }
+
+    pub(super) fn set_preferences(&mut self, host: usize, preferences: &[(Ipv6Addr, Preference)]) {
+        self.hosts[host].endpoint.set_preferences(self.now, preferences);
+        self.drain(host);
+    }
+
+    /// A whole packet arrives, whatever it is.
+    pub(super) fn inject_packet(&mut self, host: usize, packet: &[u8]) {
+        self.hosts[host].endpoint.handle_packet(self.now, packet);
         self.drain(host);
     }
 
@@ -469,6 +488,10 @@ impl World {
             };
             packets.push(ipv6(pair, PROTOCOL, &buffer[..transmit.len]));
         }
+        let mut delivery = [0; 1_280];
+        while let Some(length) = host.endpoint.poll_deliver(&mut delivery) {
+            host.delivered.push(delivery[..length].to_vec());
+        }
         while let Some(event) = host.endpoint.poll_event() {
             host.events.push((self.now, event));
         }
@@ -528,7 +551,11 @@ impl World {
                 self.wake(index, woken(observed));
                 self.deliver(index, &packet);
             }
-            Inbound::NoContext => host.unknown_tags += 1,
+            Inbound::NoContext => {
+                host.unknown_tags += 1;
+                host.endpoint.handle_packet(self.now, &packet);
+                self.drain(index);
+            }
             Inbound::Malformed(reason) => panic!("a host sent a malformed packet: {reason:?}"),
         }
     }

@@ -376,7 +376,7 @@ impl World {
         let wake = match host.dataplane.inbound(&mut packet, 0, now) {
             Inbound::Restored { flow, wake, .. } => wake.then_some(flow.context),
             // Every other message as if the caller had not kept its packet.
-            Inbound::Control { start } if packet.len() % 16 == 0 => {
+            Inbound::Control { start } if packet.len().is_multiple_of(16) => {
                 host.endpoint.handle_message(now, source, destination, &packet[start..]);
                 None
             }

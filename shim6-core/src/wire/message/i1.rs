@@ -15,7 +15,7 @@ use crate::wire::{ContextTag, OptionType, ParseError};
 const INITIATOR_NONCE: usize = 12;
 const LEN: usize = 16;
 
-const OPTIONS: &[OptionType] = &[OptionType::ULID_PAIR, OptionType::FORKED_INSTANCE];
+pub(super) const OPTIONS: &[OptionType] = &[OptionType::ULID_PAIR, OptionType::FORKED_INSTANCE];
 
 /// An I1 in the octets that it came in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -25,8 +25,22 @@ pub use update_acknowledgement::{UpdateAcknowledgement, UpdateAcknowledgementVie
 pub use update_request::{UpdateRequest, UpdateRequestView};
 
 use super::header::{self, Control};
-use super::option::OptionSet;
-use super::{EmitError, MAX_MESSAGE, MessageType, ParseError};
+use super::option::{ANNOUNCEMENT, OptionSet};
+use super::{EmitError, MAX_MESSAGE, MessageType, OptionType, ParseError};
+
+impl MessageType {
+    /// The options that are defined for a message of this type; any other counts as unknown there (RFC 5533 section 5.15).
+    pub const fn options(self) -> &'static [OptionType] {
+        match self {
+            MessageType::I1 => i1::OPTIONS,
+            MessageType::R1 => r1::OPTIONS,
+            MessageType::I2 | MessageType::I2BIS => i2::OPTIONS,
+            MessageType::R1BIS => r1bis::OPTIONS,
+            MessageType::R2 | MessageType::UPDATE_REQUEST => &ANNOUNCEMENT,
+            _ => &[],
+        }
+    }
+}
 
 /// A control message in the octets that it came in, checked as a whole. Making one allocates nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -18,7 +18,7 @@ const INITIATOR_NONCE: usize = 8;
 const RESPONDER_NONCE: usize = 12;
 const LEN: usize = 16;
 
-const OPTIONS: &[OptionType] = &[OptionType::RESPONDER_VALIDATOR];
+pub(super) const OPTIONS: &[OptionType] = &[OptionType::RESPONDER_VALIDATOR];
 
 /// An R1 in the octets that it came in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -19,7 +19,7 @@ use crate::wire::{ContextTag, OptionType, ParseError};
 const RESPONDER_NONCE: usize = 12;
 const LEN: usize = 16;
 
-const OPTIONS: &[OptionType] = &[OptionType::RESPONDER_VALIDATOR];
+pub(super) const OPTIONS: &[OptionType] = &[OptionType::RESPONDER_VALIDATOR];
 
 /// An R1bis in the octets that it came in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::server::Patience;
 use super::*;
-use crate::status::{ContextStatus, Counters, Event, FailoverStatus, PairStatus, UplinkStatus, Volume};
+use crate::status::{ContextStatus, Counters, Event, FailoverStatus, FailureStatus, PairStatus, UplinkStatus, Volume};
 
 /// Far longer than anything here takes; a test that waits so long has failed.
 const LONG: Duration = Duration::from_secs(20);
@@ -151,6 +151,11 @@ fn sample() -> Status {
                 to: moved,
                 ago_ms: 3,
             }),
+        }],
+        failures: vec![FailureStatus {
+            peer: "2001:db8:c1::1".parse().unwrap(),
+            state: "no-support".to_owned(),
+            ends_in_ms: 5000,
         }],
         counters: Counters {
             received: BTreeMap::from([("i1".to_owned(), 1)]),

@@ -1,4 +1,4 @@
-//! Receiving Shim6 packets with `recvmmsg`.
+//! Receiving Shim6 packets, and ICMPv6 errors about packets that were sent, with `recvmmsg`.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -22,23 +22,61 @@ const CONTROL_OCTETS: usize = 128;
 /// The longest message: what an IPv6 packet without a jumbo payload can carry.
 const MAX_MESSAGE_OCTETS: usize = 65_535;
 
-/// A raw IPv6 socket that receives every packet of protocol 140 for this host, on any interface.
+/// Next Header value of ICMPv6.
+const ICMPV6: u8 = 58;
+
+/// The ICMPv6 errors of RFC 4443: Destination Unreachable, Packet Too Big, Time Exceeded, Parameter
+/// Problem.
+const ICMP_ERRORS: std::ops::RangeInclusive<u32> = 1..=4;
+
+/// The option of a raw ICMPv6 socket that says which types it does not want (RFC 3542 section 3.2).
+const ICMP6_FILTER: libc::c_int = 1;
+
+/// A raw IPv6 socket that receives packets of one protocol for this host, on any interface.
 #[derive(Debug)]
 pub struct WireReceiver {
     socket: Socket,
+    next_header: u8,
 }
 
 impl WireReceiver {
-    /// Opens the socket in the network namespace of the calling thread.
+    /// Opens the socket for every packet of protocol 140 in the network namespace of the calling
+    /// thread.
     ///
     /// # Errors
     ///
     /// `PermissionDenied` without `CAP_NET_RAW`; otherwise the kernel's error and the option it
     /// refused.
     pub fn open() -> io::Result<Self> {
-        let protocol = Protocol::from(i32::from(SHIM6_NEXT_HEADER));
-        let socket = Socket::new(Domain::IPV6, Type::RAW, Some(protocol))
-            .map_err(|error| while_opening("opening the raw IPv6 socket for protocol 140", error))?;
+        Self::open_for(SHIM6_NEXT_HEADER)
+    }
+
+    /// Opens one for the ICMPv6 errors that reach this host, with right checksums. The kernel acts
+    /// on them as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`WireReceiver::open`].
+    pub fn open_icmp_errors() -> io::Result<Self> {
+        let receiver = Self::open_for(ICMPV6)?;
+        // Its bits are set for what is kept out.
+        let mut filter = [u32::MAX; 8];
+        for kind in ICMP_ERRORS {
+            filter[0] &= !(1 << kind);
+        }
+        socket_option::set(&receiver.socket, libc::IPPROTO_ICMPV6, ICMP6_FILTER, filter)
+            .map_err(|error| while_doing("setting ICMP6_FILTER on the raw IPv6 socket", error))?;
+        Ok(receiver)
+    }
+
+    fn open_for(next_header: u8) -> io::Result<Self> {
+        let protocol = Protocol::from(i32::from(next_header));
+        let socket = Socket::new(Domain::IPV6, Type::RAW, Some(protocol)).map_err(|error| {
+            while_opening(
+                format_args!("opening the raw IPv6 socket for protocol {next_header}"),
+                error,
+            )
+        })?;
         socket.set_nonblocking(true)?;
         let options = [
             (libc::IPV6_RECVPKTINFO, "IPV6_RECVPKTINFO"),
@@ -52,7 +90,7 @@ impl WireReceiver {
                 .map_err(|error| while_doing(format_args!("setting {name} on the raw IPv6 socket"), error))?;
         }
         socket_option::grow_receive_buffer(&socket, SOCKET_BUFFER_OCTETS)?;
-        Ok(Self { socket })
+        Ok(Self { socket, next_header })
     }
 
     /// Receives up to the capacity of `batch`, replacing what it held; returns how many packets it
@@ -65,6 +103,7 @@ impl WireReceiver {
     ///
     /// `WouldBlock` when nothing is waiting; then, as after any error, the batch is empty.
     pub fn recv_batch(&self, batch: &mut RecvBatch) -> io::Result<usize> {
+        batch.next_header = self.next_header;
         batch.receive(self.socket.as_raw_fd())
     }
 
@@ -110,6 +149,7 @@ pub struct RecvBatch {
     buffers: Vec<u8>,
     stride: usize,
     received: usize,
+    next_header: u8,
     errors: RecvErrors,
 }
 
@@ -170,6 +210,7 @@ impl RecvBatch {
             buffers: vec![0; packets * stride],
             stride,
             received: 0,
+            next_header: SHIM6_NEXT_HEADER,
             errors: RecvErrors::default(),
         }
     }
@@ -189,6 +230,7 @@ impl RecvBatch {
                     hop_limit: packet.info.hop_limit,
                     traffic_class: packet.info.traffic_class,
                     flow_label: packet.info.flow_label,
+                    next_header: self.next_header,
                     buffer: &mut buffer[..HEADROOM_OCTETS + packet.length],
                 })
             })
@@ -267,12 +309,14 @@ pub struct ReceivedPacket<'a> {
     pub traffic_class: u8,
     /// The flow label, 20 bits.
     pub flow_label: u32,
+    /// The protocol that the socket is for.
+    pub next_header: u8,
     buffer: &'a mut [u8],
 }
 
 impl<'a> ReceivedPacket<'a> {
-    /// The message, from the Shim6 header's Next Header octet on. IPv6 extension headers in front
-    /// of it are gone.
+    /// The message, from the first octet of its protocol's header on. IPv6 extension headers in
+    /// front of it are gone.
     #[must_use]
     pub fn message(&self) -> &[u8] {
         &self.buffer[HEADROOM_OCTETS..]
@@ -287,8 +331,7 @@ impl<'a> ReceivedPacket<'a> {
     /// Puts the IPv6 header back in front of the message; returns the buffer and where in it the
     /// IPv6 packet starts.
     ///
-    /// The header has the fields of this structure, Next Header 140 and the message's length as
-    /// Payload Length.
+    /// The header has the fields of this structure and the message's length as Payload Length.
     pub fn into_packet(self) -> (&'a mut [u8], usize) {
         const START: usize = HEADROOM_OCTETS - IPV6_HEADER_OCTETS;
         let length = self.buffer.len().saturating_sub(HEADROOM_OCTETS);
@@ -297,7 +340,7 @@ impl<'a> ReceivedPacket<'a> {
         let header = &mut self.buffer[START..HEADROOM_OCTETS];
         header[..4].copy_from_slice(&first.to_be_bytes());
         header[4..6].copy_from_slice(&payload_length.to_be_bytes());
-        header[6] = SHIM6_NEXT_HEADER;
+        header[6] = self.next_header;
         header[7] = self.hop_limit;
         header[8..24].copy_from_slice(&self.source.octets());
         header[24..].copy_from_slice(&self.destination.octets());

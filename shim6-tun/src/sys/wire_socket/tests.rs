@@ -122,6 +122,65 @@ fn the_kernel_does_not_answer_while_a_receiver_is_open() {
     );
 }
 
+#[test]
+fn icmp_errors_arrive_as_whole_packets_and_nothing_else_does() {
+    isolated(
+        "sys::wire_socket::tests::icmp_errors_arrive_as_whole_packets_and_nothing_else_does",
+        || async {
+            let joined = Joined::new().await;
+            let open = || WireReceiver::open_icmp_errors();
+            let mut receiver = joined.b.run(open).unwrap().unwrap();
+            let sender = sender(&joined.a, A, 0);
+            let header = Header {
+                next_header: 58,
+                hop_limit: 61,
+                flow_label: 0x1_2345,
+                ..Header::A_TO_B
+            };
+            // What B would have sent.
+            let quoted = Header {
+                source: B,
+                destination: A,
+                ..Header::A_TO_B
+            };
+            let packet = |icmp_type: u8| {
+                let mut message = vec![icmp_type, 0, 0, 0, 0, 0, 5, 0];
+                message.extend(quoted.packet(&[6, 0, 0x80, 0, 0, 0, 0, 1]));
+                let pseudo_header = [
+                    &A.octets()[..],
+                    &B.octets(),
+                    &[0, 0, 0, message.len() as u8, 0, 0, 0, 58],
+                ];
+                let sum = shim6_core::wire::checksum(&[&pseudo_header.concat(), &message[..]].concat());
+                message[2..4].copy_from_slice(&sum.to_be_bytes());
+                header.packet(&message)
+            };
+            // Of the types before the last one, all the errors of RFC 4443; echo request and reply, Neighbor Discovery and
+            // what has no meaning are no errors.
+            let types = [0, 1, 128, 2, 129, 5, 3, 135, 100, 4];
+            let packets = types.map(packet);
+            let mut damaged = packet(1);
+            *damaged.last_mut().unwrap() ^= 1;
+            assert_eq!(sender.send_batch(&[&damaged]).unwrap(), sent(1));
+            for packet in &packets {
+                assert_eq!(sender.send_batch(&[packet]).unwrap(), sent(1));
+            }
+            let mut batch = RecvBatch::new(8);
+            let mut found = Vec::new();
+            until_done("the errors", &mut receiver, |receiver| {
+                receiver.recv_batch(&mut batch)?;
+                for packet in batch.packets_mut() {
+                    let (buffer, start) = packet.into_packet();
+                    found.push(buffer[start..].to_vec());
+                }
+                Ok(found.len() >= 4)
+            })
+            .await;
+            assert_eq!(found, [1, 2, 3, 4].map(packet));
+        },
+    );
+}
+
 /// Waits for an ICMPv6 "unrecognized Next Header" and returns the value that it is about.
 async fn next_rejected(icmp: &mut Socket) -> u8 {
     let mut rejected = None;
