@@ -425,9 +425,9 @@ impl World {
         self.network.len() <= self.setup.in_flight
     }
 
-    /// Whether nothing is in flight.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.network.is_empty()
+    /// What the oldest packet in flight is.
+    pub(super) fn next_packet(&self) -> Option<String> {
+        self.network.first().map(|packet| packet.what.to_string())
     }
 
     /// The packet at this place arrives.
