@@ -96,6 +96,8 @@ fn write_association(association: &Association, out: &mut dyn Write) -> fmt::Res
         announced,
         responder_nonce,
         update,
+        acknowledged,
+        told_again: _,
         unwanted,
         failovers: _,
         last_failover: _,
@@ -117,7 +119,7 @@ fn write_association(association: &Association, out: &mut dyn Write) -> fmt::Res
     write!(out, "{locators:?} {listed} generation: {generation:?} {preferences:?}")?;
     write!(out, "generation: {announced:?} {unwanted}")?;
     // Which one it is says when that was, and time goes on.
-    write!(out, " {}", responder_nonce.is_some())?;
+    write!(out, " {} {}", responder_nonce.is_some(), acknowledged.is_some())?;
     if let Some(update) = update {
         let Update {
             nonce,

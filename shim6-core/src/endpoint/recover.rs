@@ -46,7 +46,11 @@ impl Endpoint {
             }
             return Ok(id);
         }
-        self.send_r1bis(now, on, tag)?;
+        let peer = context.association.as_ref().map(|association| &association.peer);
+        // Of a list longer than the limit, this may be one of those that were left out: nothing is lost then.
+        if peer.is_none_or(|peer| usize::from(peer.listed) == peer.locators.len()) {
+            self.send_r1bis(now, on, tag)?;
+        }
         Err(Discard::LocatorNotInSet)
     }
 
