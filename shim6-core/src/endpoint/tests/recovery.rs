@@ -181,6 +181,8 @@ fn i2bis_is_sent_again_with_backoff_and_then_gives_way_to_i1() {
     world.restart(B, &fast(), 77);
     world.lose(MessageType::I2BIS, 100);
     world.lose(MessageType::I1, 100);
+    // Or each of them would bring another R1bis, and that another I2bis.
+    world.lose(MessageType::PROBE, 1_000);
     let id = world.hosts[A].context().id;
     world.send_payload(A, world.pair(A, B));
     world.run(secs(2));
