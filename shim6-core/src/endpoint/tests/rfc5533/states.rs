@@ -51,6 +51,8 @@ fn i2_and_i2bis_renew_a_context_in_every_state_and_are_answered() {
             assert_eq!((context.id, context.state), (id, after), "{what}");
             assert_eq!(context.peer_tag, Some(stranger.tag), "{what}");
             assert_eq!(context.peer_locators, stranger.identity.locators(), "{what}");
+            // CT(peer) is known, so its packets can be rewritten, in I2-SENT as well.
+            assert_eq!(world.hosts[A].dataplane.len(), 1, "{what}");
             let Message::R2(r2) = world.last(MessageType::R2).message() else {
                 panic!("{what} got no R2")
             };
@@ -79,6 +81,35 @@ fn i2_and_i2bis_from_elsewhere_change_nothing_in_any_state() {
             assert_eq!(world.hosts[A].discards(), [(Discard::LocatorNotInSet, 1)]);
             assert_eq!(world.log, []);
         }
+    }
+}
+
+/// Section 7.9, as far as we follow it: an R2 is far larger than an I1, and goes where an exchange is under way only.
+#[test]
+fn i1_during_an_exchange_gets_an_r2_where_that_is_under_way_and_an_r1_elsewhere() {
+    use ContextState::{I1Sent, I2Sent, I2bisSent};
+    for state in [I1Sent, I2Sent, I2bisSent] {
+        let stranger = Stranger::new();
+        let mut world = in_state(state, &stranger);
+        let (a, peer_tag) = (world.locator(A, 0), world.hosts[A].context().peer_tag);
+        let mut i1 = stranger.i1();
+        i1.ulid_pair = Some(crate::wire::UlidPair {
+            sender: stranger.ulid(),
+            receiver: a,
+        });
+        let message = emit(&Message::I1(i1));
+        for (from, answer) in [
+            (stranger.ulid(), MessageType::R2),
+            (stranger.identity.locators()[1], MessageType::R1),
+            (identity(60).locators()[0], MessageType::R1),
+        ] {
+            world.log.clear();
+            world.inject(from, a, &message);
+            let answers: Vec<_> = world.log.iter().map(|sent| (sent.kind, sent.destination)).collect();
+            assert_eq!(answers, [(Some(answer), from)], "{state}");
+        }
+        let context = world.hosts[A].context();
+        assert_eq!((context.state, context.peer_tag), (state, peer_tag));
     }
 }
 
@@ -162,6 +193,33 @@ fn everything_for_a_context_in_i1_sent_is_discarded() {
         (world.hosts[A].context().state, world.log.len()),
         (ContextState::I1Sent, 0)
     );
+}
+
+/// Sections 10.4 and 10.5.
+#[test]
+fn updates_that_name_no_context_are_answered_with_an_r1bis() {
+    let mut world = World::new(&EndpointConfig::default());
+    let stranger = Stranger::new();
+    let tag = ContextTag::from_random_bits(5);
+    let request = Message::UpdateRequest(UpdateRequest {
+        receiver_context_tag: tag,
+        request_nonce: 1,
+        announcement: Announcement::default(),
+    });
+    let acknowledgement = Message::UpdateAcknowledgement(UpdateAcknowledgement {
+        receiver_context_tag: tag,
+        request_nonce: 1,
+    });
+    for message in [request, acknowledgement] {
+        world.log.clear();
+        stranger.send(&mut world, A, &message);
+        assert_eq!(world.log.len(), 1, "{message:?}");
+        let Message::R1bis(r1bis) = world.last(MessageType::R1BIS).message() else {
+            panic!("not an R1bis")
+        };
+        assert_eq!(r1bis.packet_context_tag, tag);
+    }
+    assert_eq!(world.hosts[A].discards(), [(Discard::NoContext, 2)]);
 }
 
 /// Sections 10.4 and 10.5: the peer still has the context, so it gets the I2bis again, and what it says is taken.
