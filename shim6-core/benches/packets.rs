@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use allocation_counter::measure;
 use rand_chacha::rand_core::Rng;
-use shim6_core::dataplane::{BURST, Inbound, Outbound};
-use shim6_core::wire::ContextTag;
+use shim6_core::dataplane::{Inbound, Outbound};
+use shim6_core::wire::{ContextTag, payload};
 use shim6_core::{Activity, Dataplane, DataplaneUpdate, Endpoint, Flow, Instant, LocatorPair};
 
 mod common;
@@ -18,6 +18,8 @@ const NOW: Instant = Instant::from_micros(1_000_000);
 const HEADROOM: usize = 8;
 const IPV6_HEADER: usize = 40;
 const PAYLOAD_HEADER: usize = 8;
+/// Packets that come together.
+const BURST: usize = 64;
 /// Packets in one run of what is compared.
 const BATCH: usize = 1024;
 
@@ -204,7 +206,10 @@ impl Way {
         let packets = burst.iter().map(|packet| &packet[HEADROOM..]);
         match self {
             Self::Out => dataplane.warm_outbound(packets),
-            Self::In => dataplane.warm_inbound(packets),
+            Self::In => {
+                let tag = |packet: &[u8]| payload::parse(&packet[IPV6_HEADER..]).map(|(tag, _)| tag).ok();
+                dataplane.warm_inbound(packets.filter_map(tag));
+            }
         }
     }
 

@@ -115,7 +115,17 @@ fn run_until_well(world: &mut World, limit: Duration) {
     let well = |world: &World| world.agreement(0) == Agreement::Both && world.flows(0, start + ms(500));
     let end = start + limit;
     while !well(world) {
-        assert!(world.now() < end, "{:?} at {}", world.agreement(0), world.now());
+        if world.now() >= end {
+            let tail: Vec<_> = world
+                .trace()
+                .entries()
+                .rev()
+                .take(60)
+                .map(ToString::to_string)
+                .collect();
+            let tail: Vec<_> = tail.into_iter().rev().collect();
+            panic!("{:?} at {}\n{}", world.agreement(0), world.now(), tail.join("\n"));
+        }
         world.run_for(ms(100)).unwrap();
     }
 }

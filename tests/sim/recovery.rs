@@ -131,6 +131,41 @@ fn tag_that_the_peer_uses_for_other_ulids_shows_that_it_lost_the_context() {
 }
 
 #[test]
+fn crash_of_either_end_during_recovery_ends_in_agreement() {
+    for host in [A, B] {
+        for moment in (0..80).step_by(5) {
+            let name = "recovery::crash_of_either_end_during_recovery_ends_in_agreement";
+            let mut scenario = pair(name, Kind::BothWays);
+            scenario.sessions[0].protect = Protect::Both;
+            let mut world = established(scenario);
+            cut_both_ways(&mut world, locator(A, 0), locator(B, 0));
+            world.run_for(secs(1)).unwrap();
+            run_until_well(&mut world, secs(5));
+            let close = Action::Close {
+                session: 0,
+                reverse: true,
+            };
+            world.perform(close).unwrap();
+            let recovering = |world: &World| {
+                let context = world.context(0, false);
+                context.is_some_and(|context| context.state == ContextState::I2bisSent)
+            };
+            world
+                .run_until(secs(1), recovering)
+                .unwrap()
+                .expect("A learns that B lost the context");
+            world.run_for(ms(moment)).unwrap();
+            world.perform(crash(host, false)).unwrap();
+            // With the ULIDs' path dead there would be no new context.
+            world.mend().unwrap();
+            world.run_for(ms(200)).unwrap();
+            // As long as the I2bis for a host that is no more is repeated.
+            run_until_well(&mut world, secs(90));
+        }
+    }
+}
+
+#[test]
 fn both_ends_that_crash_at_once_begin_anew() {
     let mut scenario = pair("recovery::both_ends_that_crash_at_once_begin_anew", Kind::BothWays);
     scenario.sessions[0].protect = Protect::Both;

@@ -9,7 +9,10 @@ use shim6_reap::Instant;
 /// The packet path writes with relaxed atomics: it takes no lock and wakes nobody, but on the first packet after the
 /// [`Endpoint`](crate::Endpoint) asked to be woken. REAP's timers are computed from the time stamps when they may have
 /// run out, not at each packet.
+///
+/// All of it fits one cache line, so that a packet waits for memory once.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub struct Activity {
     sent_packets: AtomicU64,
     sent_octets: AtomicU64,
@@ -18,11 +21,16 @@ pub struct Activity {
     // Time stamps are microseconds plus one; 0 stands for never.
     last_sent: AtomicU64,
     last_received: AtomicU64,
-    // The first packet of each direction since the last one of the other, or since the endpoint took note.
-    first_unanswered: AtomicU64,
-    first_unreplied: AtomicU64,
+    /// The first packet of a direction since the last one of the other, or since the endpoint took note. There is one at
+    /// most, so both directions share this: twice the stamp, and one more if it was received.
+    first: AtomicU64,
     wake: AtomicU8,
 }
+
+const _: () = assert!(size_of::<Activity>() == 64);
+
+/// In `first`, for a packet that was received.
+const RECEIVED: u64 = 1;
 
 /// Wake the endpoint at the next packet sent, see [`Activity::request_wake`].
 pub(crate) const WAKE_ON_SENT: u8 = 1;
@@ -36,12 +44,12 @@ impl Activity {
     #[must_use]
     pub fn record_sent(&self, now: Instant, octets: usize) -> bool {
         add(&self.sent_octets, octets as u64);
-        let stamp = now.as_micros().saturating_add(1);
+        let stamp = stamp(now);
         self.last_sent.store(stamp, Relaxed);
-        if self.first_unanswered.load(Relaxed) == 0 {
-            self.first_unanswered.store(stamp, Relaxed);
+        let first = self.first.load(Relaxed);
+        if first == 0 || first & RECEIVED != 0 {
+            self.first.store(stamp << 1, Relaxed);
         }
-        self.first_unreplied.store(0, Relaxed);
         // The packet count comes last: whoever sees the new count sees the stamps too, or will look again.
         add(&self.sent_packets, 1);
         self.take_wake(WAKE_ON_SENT)
@@ -53,12 +61,11 @@ impl Activity {
     #[must_use]
     pub fn record_received(&self, now: Instant, octets: usize) -> bool {
         add(&self.received_octets, octets as u64);
-        let stamp = now.as_micros().saturating_add(1);
+        let stamp = stamp(now);
         self.last_received.store(stamp, Relaxed);
-        if self.first_unreplied.load(Relaxed) == 0 {
-            self.first_unreplied.store(stamp, Relaxed);
+        if self.first.load(Relaxed) & RECEIVED == 0 {
+            self.first.store(stamp << 1 | RECEIVED, Relaxed);
         }
-        self.first_unanswered.store(0, Relaxed);
         add(&self.received_packets, 1);
         self.take_wake(WAKE_ON_RECEIVED)
     }
@@ -73,31 +80,32 @@ impl Activity {
         (self.received_packets.load(Relaxed), self.received_octets.load(Relaxed))
     }
 
-    /// Reads something of each cache line, to no other purpose.
+    /// Reads something of it, to no other purpose.
     pub(crate) fn touch(&self) -> u64 {
-        let stamps = self.first_unanswered.load(Relaxed) ^ self.last_sent.load(Relaxed);
-        stamps ^ self.sent_packets.load(Relaxed) ^ u64::from(self.wake.load(Relaxed))
+        self.first.load(Relaxed)
     }
 
     /// What has passed so far.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            sent_packets: self.sent_packets.load(Relaxed),
-            received_packets: self.received_packets.load(Relaxed),
-            last_sent: instant(self.last_sent.load(Relaxed)),
-            last_received: instant(self.last_received.load(Relaxed)),
-            first_unanswered: instant(self.first_unanswered.load(Relaxed)),
-            first_unreplied: instant(self.first_unreplied.load(Relaxed)),
-        }
+        self.snapshot_with(self.first.load(Relaxed))
     }
 
     /// What has passed so far; the next packet of either direction counts as a first one again. Without that, a flow with
     /// keepalives as its only answers would show the time of its very first packet for ever.
     pub(crate) fn take_snapshot(&self) -> Snapshot {
+        self.snapshot_with(self.first.swap(0, Relaxed))
+    }
+
+    fn snapshot_with(&self, first: u64) -> Snapshot {
+        let was_received = first & RECEIVED != 0;
+        let first = instant(first >> 1);
         Snapshot {
-            first_unanswered: instant(self.first_unanswered.swap(0, Relaxed)),
-            first_unreplied: instant(self.first_unreplied.swap(0, Relaxed)),
-            ..self.snapshot()
+            sent_packets: self.sent_packets.load(Relaxed),
+            received_packets: self.received_packets.load(Relaxed),
+            last_sent: instant(self.last_sent.load(Relaxed)),
+            last_received: instant(self.last_received.load(Relaxed)),
+            first_unanswered: first.filter(|_| !was_received),
+            first_unreplied: first.filter(|_| was_received),
         }
     }
 
@@ -116,8 +124,7 @@ impl Activity {
             received_octets: copy(&self.received_octets),
             last_sent: copy(&self.last_sent),
             last_received: copy(&self.last_received),
-            first_unanswered: copy(&self.first_unanswered),
-            first_unreplied: copy(&self.first_unreplied),
+            first: copy(&self.first),
             wake: AtomicU8::new(self.wake.load(Relaxed)),
         }
     }
@@ -139,6 +146,11 @@ pub(crate) struct Snapshot {
     pub(crate) first_unanswered: Option<Instant>,
     /// The first packet received since the last one sent, or since the last [`Activity::take_snapshot`].
     pub(crate) first_unreplied: Option<Instant>,
+}
+
+/// Microseconds plus one, in 63 bits.
+fn stamp(now: Instant) -> u64 {
+    now.as_micros().saturating_add(1).min(u64::MAX >> 1)
 }
 
 fn instant(stamp: u64) -> Option<Instant> {

@@ -24,8 +24,12 @@ const P_BIT: u8 = 0x80;
 /// Runs until the socket fails.
 pub(crate) async fn run(receiver: WireReceiver, tun: Arc<Tun>, shared: Arc<Shared>) -> anyhow::Result<()> {
     let batch = RecvBatch::new(BATCH);
-    receive("Shim6 packets", receiver, batch, &shared, |packet| {
-        handle(packet, &tun, &shared)
+    receive("Shim6 packets", receiver, batch, &shared, |batch| {
+        let tags = batch
+            .packets_mut()
+            .filter_map(|packet| payload::parse(packet.message()).ok());
+        shared.dataplane.load().warm_inbound(tags.map(|(tag, _)| tag));
+        batch.packets_mut().for_each(|packet| handle(packet, &tun, &shared));
     })
     .await
 }
@@ -33,12 +37,14 @@ pub(crate) async fn run(receiver: WireReceiver, tun: Arc<Tun>, shared: Arc<Share
 /// The same for ICMPv6 errors, of which those go to the engine that are about packets with a Shim6 header.
 pub(crate) async fn run_icmp(receiver: WireReceiver, shared: Arc<Shared>) -> anyhow::Result<()> {
     let batch = RecvBatch::with_message_octets(ICMP_BATCH, ICMP_MAX);
-    receive("ICMPv6 errors", receiver, batch, &shared, |packet| {
-        let (buffer, start) = packet.into_packet();
-        // The others, of which anybody can send as many as of these, are the kernel's business alone.
-        if icmp::parse(&buffer[start..]).is_ok() {
-            shared.counters.icmp_errors.add(1);
-            shared.hand_over_icmp_error(&buffer[start..]);
+    receive("ICMPv6 errors", receiver, batch, &shared, |batch| {
+        for packet in batch.packets_mut() {
+            let (buffer, start) = packet.into_packet();
+            // The others, of which anybody can send as many as of these, are the kernel's business alone.
+            if icmp::parse(&buffer[start..]).is_ok() {
+                shared.counters.icmp_errors.add(1);
+                shared.hand_over_icmp_error(&buffer[start..]);
+            }
         }
     })
     .await
@@ -49,7 +55,7 @@ async fn receive(
     receiver: WireReceiver,
     mut batch: RecvBatch,
     shared: &Shared,
-    handle: impl Fn(ReceivedPacket<'_>),
+    handle: impl Fn(&mut RecvBatch),
 ) -> anyhow::Result<()> {
     let readiness = Readiness::of(&receiver).with_context(|| format!("watching the socket for {what}"))?;
     let mut errors = 0;
@@ -65,7 +71,7 @@ async fn receive(
             }
             Err(error) => return Err(error).with_context(|| format!("receiving {what}")),
         }
-        batch.packets_mut().for_each(&handle);
+        handle(&mut batch);
         let total = batch.errors().truncated + batch.errors().control_lost;
         shared.counters.in_truncated.add((total - errors) as usize);
         errors = total;

@@ -25,17 +25,24 @@ struct Ready {
 /// Runs until the TUN device fails.
 pub(crate) async fn run(tun: Arc<Tun>, shared: Arc<Shared>) -> anyhow::Result<()> {
     let mut buffers: Vec<Vec<u8>> = (0..BATCH).map(|_| vec![0; BUFFER]).collect();
+    let mut lengths = Vec::with_capacity(BATCH);
     let mut ready = Vec::with_capacity(BATCH);
     loop {
         let first = &mut buffers[0][PAYLOAD_HEADER_LEN..];
-        let length = tun.recv(first).await.map_err(|error| explain(&tun, error))?;
-        ready.clear();
-        ready.extend(rewrite(&shared, &mut buffers[0], 0, length));
-        for (index, buffer) in buffers.iter_mut().enumerate().skip(1) {
+        lengths.clear();
+        lengths.push(tun.recv(first).await.map_err(|error| explain(&tun, error))?);
+        for buffer in &mut buffers[1..] {
             match tun.try_recv(&mut buffer[PAYLOAD_HEADER_LEN..]) {
-                Ok(length) => ready.extend(rewrite(&shared, buffer, index, length)),
+                Ok(length) => lengths.push(length),
                 Err(_) => break, // Nothing left for now; a real failure shows again in `recv`.
             }
+        }
+        let packets = buffers.iter().zip(&lengths);
+        let packets = packets.map(|(buffer, &length)| &buffer[PAYLOAD_HEADER_LEN..PAYLOAD_HEADER_LEN + length]);
+        shared.dataplane.load().warm_outbound(packets);
+        ready.clear();
+        for (index, (buffer, &length)) in buffers.iter_mut().zip(&lengths).enumerate() {
+            ready.extend(rewrite(&shared, buffer, index, length));
         }
         send(&shared, &buffers, &ready);
     }

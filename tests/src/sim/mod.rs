@@ -16,6 +16,7 @@
 
 pub mod adversary;
 pub mod dice;
+mod exam;
 mod failure;
 pub mod host;
 pub mod invariants;

@@ -15,8 +15,7 @@ impl Scenario {
     /// The world of a seed: a few hosts, paths of any quality, sessions, a script of mishaps, and sometimes an adversary.
     pub fn random(seed: u64) -> Self {
         let mut dice = Dice::new(seed, Stream::Scenario);
-        let config = config(&mut dice);
-        let hosts = hosts(&mut dice, &config);
+        let hosts = hosts(&mut dice);
         let sessions = sessions(&mut dice, &hosts);
         let horizon = dice.millis(2_000..=20_000);
         let link = link(&mut dice);
@@ -74,6 +73,11 @@ fn config(dice: &mut Dice) -> EndpointConfig {
             contexts_per_peer: dice.between(4..=16) as usize,
             idle_before_eviction: dice.millis(500..=5_000),
             counted_prefixes: 16,
+            peer_locators: if dice.chance(50) {
+                dice.between(1..=3) as usize
+            } else {
+                16
+            },
             r1: rate(dice, 20..=200),
             r2: rate(dice, 20..=200),
             r1bis: rate(dice, 20..=200),
@@ -92,7 +96,8 @@ fn rate(dice: &mut Dice, range: RangeInclusive<u64>) -> Rate {
     }
 }
 
-fn hosts(dice: &mut Dice, config: &EndpointConfig) -> Vec<HostPlan> {
+fn hosts(dice: &mut Dice) -> Vec<HostPlan> {
+    let (common, alike) = (config(dice), dice.chance(500));
     let count = *dice.pick(&[2, 2, 2, 3, 4]);
     let plan = |dice: &mut Dice| HostPlan {
         signed: if dice.chance(60) {
@@ -101,7 +106,10 @@ fn hosts(dice: &mut Dice, config: &EndpointConfig) -> Vec<HostPlan> {
             0
         },
         shim6: !dice.chance(40),
-        ..HostPlan::new(*dice.pick(&[1, 2, 2, 2, 3]), config)
+        ..HostPlan::new(
+            *dice.pick(&[1, 2, 2, 2, 3]),
+            &if alike { common.clone() } else { config(dice) },
+        )
     };
     (0..count).map(|_| plan(dice)).collect()
 }
@@ -132,6 +140,14 @@ fn sessions(dice: &mut Dice, hosts: &[HostPlan]) -> Vec<Session> {
             octets: *dice.pick(&[40, 400, 1_200]),
             instance: if dice.chance(50) { dice.between(1..=3) as u32 } else { 0 },
         });
+    }
+    // Another instance of a pair, now and then.
+    if dice.chance(100) {
+        let fork = Session {
+            instance: 9,
+            ..sessions[0].clone()
+        };
+        sessions.push(fork);
     }
     sessions
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shim6_core::{ContextState, Instant, LocatorPair};
+use shim6_core::{ContextState, Instant};
 
 use super::failure::Failure;
 use super::host::ContextView;
@@ -12,11 +12,11 @@ use super::scenario::{Action, Kind, Protect, Session};
 use super::world::{Summary, World};
 
 /// The delay of all paths in the end.
-const DELAY: Duration = Duration::from_millis(10);
+pub(super) const DELAY: Duration = Duration::from_millis(10);
 /// How often it is looked whether the world has settled.
-const LOOK: Duration = Duration::from_millis(500);
+pub(super) const LOOK: Duration = Duration::from_millis(500);
 /// How old a datagram has to be to be missed.
-const IN_TIME: Duration = Duration::from_millis(200);
+pub(super) const IN_TIME: Duration = Duration::from_millis(200);
 
 /// What the ends of a session know of each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,7 @@ impl World {
         if self.scenario.exam {
             for session in 0..self.scenario.sessions.len() {
                 self.examine(session)?;
+                self.settle()?;
             }
         }
         Ok(self.summary())
@@ -193,62 +194,12 @@ impl World {
         }
     }
 
-    fn describe_end(&self, session: usize, reverse: bool) -> String {
+    pub(super) fn describe_end(&self, session: usize, reverse: bool) -> String {
         let number = self.end_of(session, reverse);
         match self.context(session, reverse) {
             Some(context) => format!("h{number} has {context:?}"),
             None => format!("h{number} has no context for {}", self.ulids(session, reverse)),
         }
-    }
-
-    /// The path of a session's payload dies, in one direction or both; it has to flow again on another.
-    fn examine(&mut self, session: usize) -> Result<(), Box<Failure>> {
-        let ends = [false, true].map(|reverse| {
-            let context = self.context(session, reverse);
-            context.map_or(self.ulids(session, reverse), |context| context.locators)
-        });
-        let has_choice = [false, true].iter().all(|&reverse| {
-            let context = self.context(session, reverse);
-            let local = self.hosts[self.end_of(session, reverse)].locators().len();
-            context.is_some_and(|context| local * context.peer_locators.len() > 2)
-        });
-        if !has_choice || self.agreement(session) != Agreement::Both {
-            return Ok(());
-        }
-        let cut = self.network.below(3);
-        self.note(format!("session {session} loses its path (cut {cut})"));
-        for (index, &pair) in ends.iter().enumerate() {
-            let LocatorPair { local, peer } = pair;
-            if cut == 2 || cut == index {
-                self.links.set(local, peer, Link::dead());
-            }
-            if cut == 2 {
-                self.links.set(peer, local, Link::dead());
-            }
-        }
-        let start = self.now;
-        // What was sent before the cut has arrived, and what is sent from now on has to suffer from it.
-        self.run_for(IN_TIME * 2)?;
-        let bound = self.settling_bound();
-        let found = self.run_until_every(bound, |world| world.flows(session, start + IN_TIME))?;
-        if !found {
-            let ends = [false, true].map(|reverse| self.describe_end(session, reverse));
-            let what = format!("session {session} finds no other path: {}, {}", ends[0], ends[1]);
-            return Err(self.failure(Violation::new(Invariant::Liveness, what)));
-        }
-        self.links.set_all(Link::clean(DELAY));
-        Ok(())
-    }
-
-    fn run_until_every(&mut self, limit: Duration, condition: impl Fn(&Self) -> bool) -> Result<bool, Box<Failure>> {
-        let end = self.now + limit;
-        while self.now < end {
-            self.run_for(LOOK)?;
-            if condition(self) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// How long anything may take that the hosts' timers allow: a whole exchange without an answer, the hold-down after it,

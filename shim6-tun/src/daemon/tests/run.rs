@@ -119,3 +119,38 @@ fn a_flood_of_messages_keeps_neither_answers_nor_changes_nor_signals_waiting() {
         assert_eq!(netlink.snapshot().await.len(), before.len());
     });
 }
+
+#[test]
+fn payload_of_a_context_that_the_daemon_does_not_have_is_answered() {
+    let name = "daemon::tests::run::payload_of_a_context_that_the_daemon_does_not_have_is_answered";
+    isolated(name, || async {
+        let netlink = Netlink::connect().unwrap();
+        let provider = Provider::new();
+        provider.connect(&netlink, 1).await;
+        provider.connect(&netlink, 2).await;
+        netlink.settled().await;
+        let directory = tempfile::tempdir().unwrap();
+        let config = config(directory.path(), false);
+        let socket = config.control_socket.clone();
+        let daemon = tokio::spawn(daemon::run(config));
+        status(&socket, |status| status.uplinks.iter().all(|uplink| uplink.up)).await;
+        let shown = Client::connect(&socket).await.unwrap().status().await.unwrap();
+        let to = shown.uplinks[0].address;
+
+        let from = crate::daemon::testing::PEER;
+        let sender = provider.namespace.run(|| WireSender::open(from, 0)).unwrap().unwrap();
+        let mut packet = vec![0x60, 0, 0, 0, 0, 16, 140, 64];
+        packet.extend(from.octets());
+        packet.extend(to.octets());
+        // A payload header with P bit and a tag, and what it brings.
+        packet.extend([17, 0, 0x80, 1, 2, 3, 4, 5, 0, 1, 0, 1, 0, 8, 0, 0]);
+        assert_eq!(sender.send_batch(&[&packet]).unwrap().sent, 1);
+        let is_answered = |status: &Status| {
+            let counters = &status.counters;
+            counters.dataplane["in_no_context"] == 1 && counters.sent.get("R1bis") == Some(&1)
+        };
+        status(&socket, is_answered).await;
+        raise(Signal::SIGTERM).unwrap();
+        ends(daemon).await;
+    });
+}
