@@ -5,7 +5,10 @@ use alloc::vec::Vec;
 use super::super::stranger::Stranger;
 use super::super::world::{A, B, World, emit, identity, ms, seal, secs};
 use super::{Kind, keepalive, list_of, proof, r1bis};
-use crate::wire::{Announcement, ContextTag, Discard, Message, MessageType, R1, UpdateAcknowledgement, UpdateRequest};
+use crate::wire::{
+    Announcement, ContextTag, Discard, ErrorCode, LocatorPreferences, Message, MessageType, Preference, R1,
+    UpdateAcknowledgement, UpdateRequest,
+};
 use crate::{CloseReason, ContextState, EndpointConfig, Event, LocatorPair};
 
 /// A host in this state towards the stranger, with the tag that the stranger had when it got there.
@@ -259,6 +262,35 @@ fn packets_of_a_context_that_is_being_set_up_are_left_alone() {
     }
 }
 
+/// Section 5.15.3: what is said of another list is not believed before there is a context either.
+#[test]
+fn preferences_for_another_list_in_an_i2_set_up_nothing() {
+    let stranger = Stranger::new();
+    let generation = stranger.list().generation;
+    for (generation, count, code, reason) in [
+        (
+            generation ^ 1,
+            2,
+            ErrorCode::GENERATION_OUT_OF_SYNC,
+            Discard::PreferenceGeneration,
+        ),
+        (generation, 3, ErrorCode::PREFERENCE_COUNT, Discard::PreferenceCount),
+    ] {
+        let mut world = World::new(&EndpointConfig::default());
+        let mut i2 = stranger.i2(&mut world, A);
+        let elements = alloc::vec![Preference::default(); count];
+        i2.announcement.preferences = Some(LocatorPreferences::new(generation, elements));
+        world.log.clear();
+        stranger.send(&mut world, A, &Message::I2(i2));
+        let Message::Error(error) = world.last(MessageType::ERROR).message() else {
+            panic!("not an Error")
+        };
+        assert_eq!((error.code, world.log.len()), (code, 1));
+        assert_eq!(world.hosts[A].discards(), [(reason, 1)]);
+        assert_eq!(world.hosts[A].endpoint.contexts().count(), 0);
+    }
+}
+
 /// Section 7.1.
 #[test]
 fn tag_that_a_context_has_is_not_given_to_another() {
@@ -360,11 +392,11 @@ fn new_list_replaces_the_old_one_with_its_preferences() {
             announcement,
         })
     };
-    let preference = crate::wire::Preference {
+    let preference = Preference {
         priority: 9,
         ..Default::default()
     };
-    let preferences = crate::wire::LocatorPreferences::new(stranger.list().generation, Vec::from([preference; 2]));
+    let preferences = LocatorPreferences::new(stranger.list().generation, Vec::from([preference; 2]));
     stranger.send(
         &mut world,
         A,
