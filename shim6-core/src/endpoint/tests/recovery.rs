@@ -181,6 +181,8 @@ fn i2bis_is_sent_again_with_backoff_and_then_gives_way_to_i1() {
     world.restart(B, &fast(), 77);
     world.lose(MessageType::I2BIS, 100);
     world.lose(MessageType::I1, 100);
+    // Or each of them would bring another R1bis, and that another I2bis.
+    world.lose(MessageType::PROBE, 1_000);
     let id = world.hosts[A].context().id;
     world.send_payload(A, world.pair(A, B));
     world.run(secs(2));
@@ -401,4 +403,18 @@ fn hosts_that_both_lost_the_context_have_none() {
     world.restart(B, &fast(), 77);
     world.run(secs(100));
     assert_eq!((states(&world, A), states(&world, B)), (Vec::new(), Vec::new()));
+}
+
+/// The peer restarts again before it has got the I2bis: its validator is another one, and the first is worth nothing.
+#[test]
+fn peer_that_restarts_during_a_recovery_does_not_hold_it_up() {
+    let mut world = moved(&fast());
+    world.restart(B, &fast(), 77);
+    let is_recovering = |world: &World| states(world, A) == [ContextState::I2bisSent];
+    world.lose(MessageType::I2BIS, 1);
+    assert!(world.run_until(secs(1), is_recovering).is_some());
+    world.run(ms(100));
+    world.restart(B, &fast(), 78);
+    let took = world.run_until(secs(60), agree).expect("they agree in the end");
+    assert!(took < secs(2), "{took:?}");
 }
