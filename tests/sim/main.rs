@@ -116,7 +116,13 @@ fn run_until_well(world: &mut World, limit: Duration) {
     let end = start + limit;
     while !well(world) {
         if world.now() >= end {
-            let tail: Vec<_> = world.trace().entries().rev().take(60).map(ToString::to_string).collect();
+            let tail: Vec<_> = world
+                .trace()
+                .entries()
+                .rev()
+                .take(60)
+                .map(ToString::to_string)
+                .collect();
             let tail: Vec<_> = tail.into_iter().rev().collect();
             panic!("{:?} at {}\n{}", world.agreement(0), world.now(), tail.join("\n"));
         }

@@ -59,7 +59,11 @@ impl World {
         let known = [ours.peer_locators, theirs.peer_locators];
         let knows_all =
             |reverse, known: &[Ipv6Addr]| known.len() == self.hosts[self.end_of(session, reverse)].locators().len();
-        let is_settled = self.agreement(session) == Agreement::Both && !ours.updating && !theirs.updating;
+        let have_both = matches!(
+            self.agreement(session),
+            Agreement::Both | Agreement::Differ { steered: false }
+        );
+        let is_settled = have_both && !ours.updating && !theirs.updating;
         let is_known = knows_all(false, &known[0]) && knows_all(true, &known[1]);
         let has_choice = known[0].len() * known[1].len() > 1;
         (is_settled && is_known && has_choice && lasts(false) && lasts(true)).then_some(known)
