@@ -188,6 +188,10 @@ pub(crate) struct Association {
     /// The Responder Nonce, this host's own, of the I2 or I2bis that made this; `None` if it was an R2.
     pub(crate) responder_nonce: Option<u32>,
     pub(crate) update: Option<Box<Update>>,
+    /// The Request Nonce that was acknowledged last.
+    pub(crate) acknowledged: Option<u32>,
+    /// When all was last told again, because the peer acknowledged what is long replaced.
+    pub(crate) told_again: Option<Instant>,
     /// How often another pair than the current one is still to be looked for, since the current one is not wanted.
     pub(crate) unwanted: u8,
     pub(crate) failovers: u64,
@@ -351,6 +355,8 @@ impl Clone for Association {
             announced: self.announced.clone(),
             responder_nonce: self.responder_nonce,
             update: self.update.clone(),
+            acknowledged: self.acknowledged,
+            told_again: self.told_again,
             unwanted: self.unwanted,
             failovers: self.failovers,
             last_failover: self.last_failover.clone(),

@@ -3,6 +3,8 @@
 pub mod binary;
 pub mod compare;
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod explore;
 pub mod sim;
 

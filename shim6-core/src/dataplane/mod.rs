@@ -55,8 +55,10 @@ impl Flow {
         self.forked_instance == 0 && self.is_rewritten()
     }
 
+    /// A fork's packets always bear its tag: without one they would count for instance 0 at the peer, and hide from it that
+    /// its own path has failed.
     fn is_rewritten(&self) -> bool {
-        self.locators != self.ulids
+        self.forked_instance != 0 || self.locators != self.ulids
     }
 
     fn has_ulids(&self, ulids: LocatorPair, forked_instance: u32) -> bool {

@@ -146,6 +146,8 @@ impl Endpoint {
             announced,
             responder_nonce: peer.responder_nonce,
             update: None,
+            acknowledged: None,
+            told_again: None,
             unwanted: 0,
             failovers,
             last_failover,

@@ -13,8 +13,8 @@ use crate::event::{CloseReason, Event};
 use crate::id::ContextId;
 use crate::wire::{Discard, I1, I2, I2bis, Message, R1, R2, UlidPair};
 
-/// How often at most an I2 or I2bis is repeated because the peer still sends on the context.
-const SHORTEST_REPETITION: Duration = Duration::from_millis(500);
+/// How much time at least is between an I2 or I2bis and its repetition because of what the peer sends.
+pub(super) const SHORTEST_REPETITION: Duration = Duration::from_millis(500);
 
 impl Endpoint {
     /// Starts the exchange for a ULID pair and Forked Instance Identifier.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
 use super::Endpoint;
-use crate::context::{Association, Context, Exchange};
+use crate::context::{Association, Context, Exchange, PeerLocators, Update};
 
 impl Endpoint {
     /// Writes the state in the form of [`Debug`](fmt::Debug), tags, nonces and validators included. What is not in it: the
@@ -35,12 +35,8 @@ impl Endpoint {
         } = self;
         let is_drained = transmits.is_empty() && deliveries.is_empty() && updates.is_empty();
         assert!(is_drained, "drain an endpoint before looking at it");
-        write!(
-            out,
-            "{:?} {} {clock:?} {unusable:?}",
-            identity.locator_list(),
-            former.len()
-        )?;
+        let (generation, former) = (identity.generation(), former.len());
+        write!(out, "generation: {generation} {former} {clock:?} {unusable:?}")?;
         for id in contexts.ids() {
             contexts.get(id).map_or(Ok(()), |context| write_context(context, out))?;
         }
@@ -66,7 +62,7 @@ fn write_context(context: &Context, out: &mut dyn Write) -> fmt::Result {
         place: _,
     } = context;
     write!(out, "{ulids:?} {forked_instance} {local_tag:?} {in_use} {timer:?}")?;
-    write!(out, "generation: {} ", identity.locator_list().generation)?;
+    write!(out, "generation: {} ", identity.generation())?;
     if let Some(exchange) = exchange {
         let Exchange {
             nonce,
@@ -78,8 +74,8 @@ fn write_context(context: &Context, out: &mut dyn Write) -> fmt::Result {
         } = &**exchange;
         write!(
             out,
-            "nonce: {nonce} {on:?} {step:?} {i1_retries} {deadline:?} {}",
-            announced.is_some()
+            "nonce: {nonce} {on:?} {step:?} {i1_retries} {deadline:?} generation: {:?}",
+            announced.as_ref().map(|identity| identity.generation())
         )?;
     }
     association
@@ -100,19 +96,41 @@ fn write_association(association: &Association, out: &mut dyn Write) -> fmt::Res
         announced,
         responder_nonce,
         update,
+        acknowledged,
+        told_again: _,
         unwanted,
         failovers: _,
         last_failover: _,
     } = association;
-    let announced = announced.as_ref().map(|identity| identity.locator_list().generation);
+    let announced = announced.as_ref().map(|identity| identity.generation());
     write!(
         out,
         "{peer_tag:?} {reap:?} {next_look:?} {quiescence_check:?} {:?}",
         flow.locators
     )?;
-    write!(out, "{peer:?} generation: {announced:?} {update:?} {unwanted}")?;
+    let PeerLocators {
+        locators,
+        listed,
+        generation,
+        preferences,
+        // They follow from the ULID.
+        parameters: _,
+    } = peer;
+    write!(out, "{locators:?} {listed} generation: {generation:?} {preferences:?}")?;
+    write!(out, "generation: {announced:?} {unwanted}")?;
     // Which one it is says when that was, and time goes on.
-    write!(out, " {}", responder_nonce.is_some())?;
+    write!(out, " {} {}", responder_nonce.is_some(), acknowledged.is_some())?;
+    if let Some(update) = update {
+        let Update {
+            nonce,
+            list,
+            preferences,
+            // It lengthens the time to the next one, and that is all.
+            retries: _,
+            deadline,
+        } = &**update;
+        write!(out, "nonce: {nonce} {list} {preferences} {deadline:?}")?;
+    }
     // How much has passed does not matter, but whether REAP knows of it, and when it was for quiescence.
     let snapshot = activity.snapshot();
     let (sent, received) = (

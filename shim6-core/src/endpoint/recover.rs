@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 
 use shim6_reap::{Instant, LocatorPair};
 
+use super::initiate::SHORTEST_REPETITION;
 use super::{Arrival, Endpoint};
 use crate::context::{ContextState, Exchange, Reply, Step};
 use crate::event::Event;
@@ -46,7 +47,11 @@ impl Endpoint {
             }
             return Ok(id);
         }
-        self.send_r1bis(now, on, tag)?;
+        let peer = context.association.as_ref().map(|association| &association.peer);
+        // Of a list longer than the limit, this may be one of those that were left out: nothing is lost then.
+        if peer.is_none_or(|peer| usize::from(peer.listed) == peer.locators.len()) {
+            self.send_r1bis(now, on, tag)?;
+        }
         Err(Discard::LocatorNotInSet)
     }
 
@@ -68,8 +73,10 @@ impl Endpoint {
     pub(super) fn handle_r1bis(&mut self, arrival: Arrival<'_>, r1bis: &R1bis) -> Result<(), Discard> {
         let Arrival { now, on, .. } = arrival;
         let id = self.sender(on, r1bis.packet_context_tag).ok_or(Discard::NoContext)?;
-        if self.contexts.get(id).map(|context| context.state()) != Some(ContextState::Established) {
-            return Err(Discard::WrongState);
+        match self.contexts.get(id).map(|context| context.state()) {
+            Some(ContextState::Established) => {}
+            Some(ContextState::I2bisSent) => return self.renew_recovery(now, id, r1bis),
+            _ => return Err(Discard::WrongState),
         }
         let exchange = Exchange {
             nonce: self.allocate_nonce(),
@@ -93,6 +100,25 @@ impl Endpoint {
         self.send_initiation(now, id);
         // From now on what the peer sends on this context is a reason to repeat the I2bis.
         self.look(now, id);
+        Ok(())
+    }
+
+    /// Another R1bis while the answer to the first is awaited. The section has it discarded; but one with another Responder
+    /// Nonce shows that the validator before has grown old, or that the peer has restarted once more and knows nothing of
+    /// it. Then the I2bis is sent with the new one: else it would be in vain until the fallback to I1.
+    fn renew_recovery(&mut self, now: Instant, id: ContextId, r1bis: &R1bis) -> Result<(), Discard> {
+        let is_new = self.contexts.modify(id, |context| {
+            let Step::I2bis { reply, .. } = &mut context.exchange.as_deref_mut()?.step else {
+                return None;
+            };
+            let is_new = reply.responder_nonce != r1bis.responder_nonce && now - reply.sent >= SHORTEST_REPETITION;
+            is_new.then(|| {
+                reply.responder_nonce = r1bis.responder_nonce;
+                reply.validator = r1bis.validator.as_slice().into();
+            })
+        });
+        is_new.flatten().ok_or(Discard::WrongState)?;
+        self.send_initiation(now, id);
         Ok(())
     }
 

@@ -250,12 +250,43 @@ impl Endpoint {
             let association = context.association.as_deref_mut()?;
             association.update.take_if(|update| update.nonce == nonce)?;
             association.announced = Some(identity);
+            association.acknowledged = Some(nonce);
             Some(())
         });
-        is_acknowledged.flatten().ok_or(Discard::NoMatchingUpdate)?;
+        if is_acknowledged.flatten().is_none() {
+            self.tell_again(now, id, nonce);
+            return Err(Discard::NoMatchingUpdate);
+        }
         // Locators that the peer has just learned of can be sources from now on.
         self.refresh_pairs(now, id);
         Ok(())
+    }
+
+    /// The peer acknowledged an update that nobody waits for. Unless that was the last one, an abandoned request has come late,
+    /// or was sent again by somebody who saw it, and has taken the place of the newer one: generations have no order. So
+    /// the peer is told all again, but no more often than an update is repeated.
+    fn tell_again(&mut self, now: Instant, id: ContextId, nonce: u32) {
+        let pause = self.config.update.timeout;
+        let update = Update {
+            nonce: self.rng.next_u32(),
+            list: true,
+            preferences: true,
+            retries: 0,
+            deadline: now,
+        };
+        let is_told = self.contexts.modify(id, |context| {
+            let association = context.association.as_deref_mut()?;
+            let is_due = association.told_again.is_none_or(|at| now - at >= pause);
+            if association.update.is_some() || association.acknowledged == Some(nonce) || !is_due {
+                return None;
+            }
+            association.told_again = Some(now);
+            association.update = Some(Box::new(update));
+            Some(())
+        });
+        if is_told.flatten().is_some() {
+            self.send_update(now, id);
+        }
     }
 
     /// The peer cannot take an update: it is not repeated for ever (section 10.2).

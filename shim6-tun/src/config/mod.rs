@@ -147,6 +147,11 @@ pub struct LimitsConfig {
     pub contexts: usize,
     /// `contexts_per_peer`: contexts with one peer, 1 to 65535, at most `contexts`. Default 16.
     pub contexts_per_peer: usize,
+    /// `contexts_per_prefix`: contexts with peers that share the first 48 bits of their addresses, 1 to 1000000. Default a
+    /// quarter of `contexts`, 2500.
+    pub contexts_per_prefix: usize,
+    /// `quiescence`: how long nothing has to pass before a context is forgotten, 5 min to 30 days. Default 2 h 4 min.
+    pub quiescence: Duration,
     /// `candidates`: pairs of addresses watched before they have a context, 1 to 1000000. Default 4096.
     pub candidates: usize,
     /// `min_key_bits` and `max_key_bits`: which RSA keys of peers are accepted, 1024 to 4096 bits. Default 1024 to 3072;
@@ -260,6 +265,8 @@ impl Default for LimitsConfig {
         Self {
             contexts: 10_000,
             contexts_per_peer: 16,
+            contexts_per_prefix: 2_500,
+            quiescence: shim6_core::EndpointConfig::default().quiescence,
             candidates: 4096,
             peer_key_sizes: KeySizes::default(),
         }

@@ -212,6 +212,12 @@ fn limits(section: Section<'_>) -> LimitsConfig {
         contexts_per_peer: section
             .integer("contexts_per_peer", 1, 65535)
             .unwrap_or(defaults.contexts_per_peer.min(contexts)),
+        contexts_per_prefix: section
+            .integer("contexts_per_prefix", 1, 1_000_000)
+            .unwrap_or(contexts.div_ceil(4)),
+        quiescence: section
+            .duration("quiescence", Duration::from_secs(300), Duration::from_secs(30 * 86_400))
+            .unwrap_or(defaults.quiescence),
         candidates: section
             .integer("candidates", 1, 1_000_000)
             .unwrap_or(defaults.candidates),

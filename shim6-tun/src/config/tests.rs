@@ -255,7 +255,13 @@ fn values_that_contradict_each_other_are_refused() {
         "shim6.toml:3: limits.contexts_per_peer: 5 is above the total; expected at most limits.contexts, 4"
     );
     let few = parse("limits.contexts = 4").expect("a small total alone");
-    assert_eq!(few.limits.contexts_per_peer, 4);
+    assert_eq!((few.limits.contexts_per_peer, few.limits.contexts_per_prefix), (4, 1));
+    let long = parse("limits.quiescence = \"1h\"").expect("a duration");
+    assert_eq!(long.limits.quiescence, Duration::from_secs(3_600));
+    assert_eq!(
+        refused("[limits]\nquiescence = \"10s\"\n"),
+        "shim6.toml:2: limits.quiescence: \"10s\" is out of range; expected a duration from 5m to 30days, such as \"5m\""
+    );
 }
 
 #[test]

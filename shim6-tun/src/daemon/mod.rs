@@ -250,9 +250,11 @@ fn endpoint_config(config: &Config) -> EndpointConfig {
             ..Default::default()
         },
         deliver_all_icmp: config.icmp.deliver_all,
+        quiescence: config.limits.quiescence,
         limits: LimitsConfig {
             contexts: config.limits.contexts,
             contexts_per_peer: config.limits.contexts_per_peer,
+            contexts_per_prefix: config.limits.contexts_per_prefix,
             peer_key_sizes: config.limits.peer_key_sizes,
             ..Default::default()
         },

@@ -21,15 +21,17 @@ enum Atom {
 pub(super) struct Description(Vec<Atom>);
 
 /// The names of fields whose values are drawn at random.
-const RANDOM_FIELDS: [&str; 7] = [
+const RANDOM_FIELDS: [&str; 6] = [
     "nonce",
     "initiator_nonce",
     "responder_nonce",
     "request_nonce",
     "generation",
     "validator",
-    "issued_validator",
 ];
+
+/// The field of REAP that counts probes: it lengthens the time to the next one, and that is all.
+const IGNORED_FIELD: &str = "count";
 
 impl Description {
     pub(super) fn of(text: &str) -> Self {
@@ -49,33 +51,43 @@ impl Description {
     }
 }
 
-/// Splits text at the first value that is not taken as it is.
+/// Splits text at the first value that is not taken as it is. Such a value follows "name: " or "Name(".
 fn next_atom(text: &str) -> Option<(&str, Atom, &str)> {
-    let mut from = 0;
+    let octets = text.as_bytes();
+    let is_word = |octet: &u8| octet.is_ascii_alphanumeric() || *octet == b'_';
+    let mut at = 0;
     loop {
-        // Such a value follows "name: " or "Name(".
-        let at = from + text[from..].find([':', '('])?;
-        let name_at = text[..at]
-            .rfind(|character: char| !character.is_ascii_alphanumeric() && character != '_')
+        at += octets[at..].iter().position(|octet| matches!(octet, b':' | b'('))?;
+        let is_field = octets[at] == b':';
+        if is_field && octets.get(at + 1) != Some(&b' ') {
+            // In an address.
+            at += 1;
+            continue;
+        }
+        let name_at = octets[..at]
+            .iter()
+            .rposition(|octet| !is_word(octet))
             .map_or(0, |before| before + 1);
-        let name = &text[name_at..at];
-        let (value_at, kind): (usize, fn(&str) -> Atom) = match name {
-            "Instant" => (at + 1, |value| Atom::Instant(value.parse().unwrap_or(u64::MAX))),
-            "ContextTag" => (at + 1, random),
-            _ if RANDOM_FIELDS.contains(&name) => (at + 2, random),
+        let kind: fn(&str) -> Atom = match &text[name_at..at] {
+            "Instant" if !is_field => |value| Atom::Instant(value.parse().unwrap_or(u64::MAX)),
+            "ContextTag" if !is_field => random,
+            name if is_field && RANDOM_FIELDS.contains(&name) => random,
+            IGNORED_FIELD if is_field => |_| Atom::Literal(0),
             _ => {
-                from = at + 1;
+                at += 1;
                 continue;
             }
         };
-        let value = &text[value_at..];
-        let length = match value.strip_prefix('[') {
-            Some(list) => list.find(']').map_or(value.len(), |end| end + 2),
-            None => value
-                .find(|character: char| !character.is_ascii_alphanumeric())
-                .unwrap_or(value.len()),
+        let mut value_at = at + if is_field { 2 } else { 1 };
+        if text[value_at..].starts_with("Some(") {
+            value_at += 5;
+        }
+        let value = &octets[value_at..];
+        let length = match value.first() {
+            Some(b'[') => value.iter().position(|octet| *octet == b']').map(|end| end + 1),
+            _ => value.iter().position(|octet| !is_word(octet)),
         };
-        let (value, after) = value.split_at(length);
+        let (value, after) = text[value_at..].split_at(length.unwrap_or(value.len()));
         return Some((&text[..value_at], kind(value), after));
     }
 }
@@ -103,14 +115,15 @@ pub(super) fn fingerprint(hosts: &[&Description], packets: &[&Description], stal
         given: Vec::new(),
     };
     for host in hosts {
-        let mut instants: Vec<_> = host
-            .0
-            .iter()
-            .filter_map(|atom| match atom {
+        let instants = || {
+            host.0.iter().filter_map(|atom| match atom {
                 Atom::Instant(micros) => Some(*micros),
                 _ => None,
             })
-            .collect();
+        };
+        // The first one is what the clock shows. What is past is past; of what is to come, the order matters.
+        let clock = instants().next().unwrap_or(0);
+        let mut instants: Vec<_> = instants().filter(|&micros| micros > clock).collect();
         instants.sort_unstable();
         instants.dedup();
         for atom in &host.0 {
@@ -180,17 +193,18 @@ mod tests {
     #[test]
     fn names_and_times_do_not_matter_but_which_are_the_same_does() {
         let one = host(
-            "X { tag: ContextTag(0x12), nonce: 7, peer: ContextTag(0x34), at: Some(Instant(5)), now: Instant(9) }",
+            "now: Instant(5), tag: ContextTag(0x12), nonce: 7, peer: ContextTag(0x34), at: Some(Instant(9)), Instant(8)",
         );
         let renamed = host(
-            "X { tag: ContextTag(0x99), nonce: 1, peer: ContextTag(0x98), at: Some(Instant(50)), now: Instant(51) }",
+            "now: Instant(6), tag: ContextTag(0x99), nonce: 1, peer: ContextTag(0x98), at: Some(Instant(8)), Instant(7)",
         );
         assert_eq!(one, renamed);
         for other in [
-            "X { tag: ContextTag(0x12), nonce: 7, peer: ContextTag(0x12), at: Some(Instant(5)), now: Instant(9) }",
-            "X { tag: ContextTag(0x12), nonce: 7, peer: ContextTag(0x34), at: Some(Instant(9)), now: Instant(5) }",
-            "X { tag: ContextTag(0x12), nonce: 7, peer: ContextTag(0x34), at: Some(Instant(9)), now: Instant(9) }",
-            "X { tag: ContextTag(0x12), nonce: 7, peer: ContextTag(0x34), at: None, now: Instant(9) }",
+            "now: Instant(5), tag: ContextTag(0x12), nonce: 7, peer: ContextTag(0x12), at: Some(Instant(9)), Instant(8)",
+            "now: Instant(5), tag: ContextTag(0x12), nonce: 7, peer: ContextTag(0x34), at: Some(Instant(9)), Instant(9)",
+            "now: Instant(5), tag: ContextTag(0x12), nonce: 7, peer: ContextTag(0x34), at: Some(Instant(7)), Instant(8)",
+            "now: Instant(5), tag: ContextTag(0x12), nonce: 7, peer: ContextTag(0x34), at: Some(Instant(5)), Instant(8)",
+            "now: Instant(5), tag: ContextTag(0x12), nonce: 7, peer: ContextTag(0x34), at: None, Instant(8)",
         ] {
             assert_ne!(host(other), one, "{other}");
         }
@@ -198,7 +212,7 @@ mod tests {
 
     #[test]
     fn lists_of_octets_have_one_name() {
-        let with = |validator: &str, tail: &str| host(&format!("R1 {{ validator: {validator}, count: {tail} }}"));
+        let with = |validator: &str, tail: &str| host(&format!("R1 {{ validator: {validator}, number: {tail} }}"));
         assert_eq!(with("[1, 2]", "3"), with("[4]", "3"));
         assert_ne!(with("[1, 2]", "3"), with("[1, 2]", "4"));
     }

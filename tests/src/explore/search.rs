@@ -18,6 +18,8 @@ pub(super) trait Model {
     fn actions(&self, state: &Self::State) -> Vec<Self::Action>;
     /// Lets it happen.
     fn act(&self, state: &mut Self::State, action: &Self::Action);
+    /// Whether the state is one of those to be explored.
+    fn is_within(&self, state: &Self::State) -> bool;
     /// States with the same value are the same.
     fn fingerprint(&self, state: &Self::State) -> u64;
     /// What is wrong with a state.
@@ -33,6 +35,8 @@ pub(super) struct Report {
     pub(super) transitions: usize,
     /// Actions on the longest of the shortest ways to a state.
     pub(super) depth: usize,
+    /// Actions whose outcome was beyond the model's bounds.
+    pub(super) beyond: usize,
     /// Whether states were left out because there were more than allowed.
     pub(super) is_cut: bool,
     /// The first state with a fault, by a shortest way to it.
@@ -108,6 +112,10 @@ pub(super) fn explore<M: Model>(model: &mut M, limit: usize) -> Report {
             if seen.contains_key(&fingerprint) {
                 continue;
             }
+            if !model.is_within(&next) {
+                report.beyond += 1;
+                continue;
+            }
             if nodes.len() >= limit {
                 report.is_cut = true;
                 continue;
@@ -124,6 +132,12 @@ pub(super) fn explore<M: Model>(model: &mut M, limit: usize) -> Report {
         }
     }
     report.states = nodes.len();
+    if std::env::var_os("DBG").is_some() {
+        for k in 1..6 {
+            let n = nodes.len() - k * nodes.len() / 7;
+            println!("{}", fault(&nodes, n.min(nodes.len() - 1), None, String::new()));
+        }
+    }
     report
 }
 

@@ -12,6 +12,8 @@ use super::world::{Host, World};
 
 /// More than any world takes to come to rest.
 const STEPS: usize = 400;
+/// Steps that are told of a fault.
+const SHOWN: usize = 40;
 /// How often payload is sent.
 const ROUNDS: usize = 3;
 
@@ -27,6 +29,7 @@ impl Settled {
         let mut visited = Vec::new();
         let mut world = world.clone();
         let mut rounds = 0;
+        let mut steps = Vec::new();
         for _ in 0..STEPS {
             // What comes next depends on nothing but the state, and on how much payload was sent already.
             let state = world.fingerprint(false);
@@ -38,44 +41,54 @@ impl Settled {
                 visited.push(state);
             }
             world.check()?;
-            if step(&mut world) {
+            if let Some(what) = step(&mut world) {
+                steps.push(what);
                 continue;
             }
             if rounds == ROUNDS || world.hosts.iter().all(|host| host.flows().is_empty()) {
-                agree(&world).map_err(|difference| format!("it ends without agreement: {difference}"))?;
+                agree(&world).map_err(|difference| told(&steps, "ends without agreement", &difference))?;
                 self.known.extend(visited);
                 return Ok(());
             }
             rounds += 1;
+            steps.push("both ends send payload".to_owned());
             for host in [0, 1] {
                 let contexts = world.hosts[host].flows().len();
                 (0..contexts).for_each(|context| world.send_payload(host, context));
             }
         }
-        Err(format!(
-            "it does not come to rest in {STEPS} steps: {}",
-            summary(&world)
-        ))
+        Err(told(&steps, "does not come to rest", &summary(&world)))
     }
 }
 
 /// The next thing that happens by itself, if any: the oldest packet arrives, or the earliest timeout comes, and time passes
 /// at both ends.
-fn step(world: &mut World) -> bool {
-    if !world.is_quiet() {
+fn step(world: &mut World) -> Option<String> {
+    if let Some(what) = world.next_packet() {
         world.deliver(0);
-        return true;
+        return Some(what);
     }
     let next = [0, 1]
         .into_iter()
         .filter_map(|host| Some((world.hosts[host].timeout_in()?, host)))
         .min();
-    let Some((wait, host)) = next else { return false };
-    for host in &mut world.hosts {
-        host.clock += wait;
-    }
+    let (wait, host) = next?;
+    world.pass(wait);
     world.time_out(host);
-    true
+    Some(format!("host {host} has a timeout after {wait:?}"))
+}
+
+/// What happened once nothing was lost any more, as far as one wants to read it, and how it ended.
+fn told(steps: &[String], end: &str, state: &str) -> String {
+    let shown = steps.len().min(SHOWN);
+    let more = match steps.len() - shown {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    format!(
+        "then, without losses: {}{more}; it {end}: {state}",
+        steps[..shown].join("; ")
+    )
 }
 
 /// Whether both ends have the same contexts, or none.

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Debug};
 use std::net::Ipv6Addr;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -10,16 +11,20 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use shim6_cga::{HbaSet, Sec, SubnetPrefix};
 use shim6_core::dataplane::{Inbound, Observed, addresses};
-use shim6_core::wire::{MAX_MESSAGE, Message, MessageType, PROTOCOL, payload};
+use shim6_core::wire::{MAX_MESSAGE, Message, MessageType, PROTOCOL, R1, R1bis, payload};
 use shim6_core::{
     ContextId, ContextState, Dataplane, DataplaneUpdate, Endpoint, EndpointConfig, EstablishmentConfig, Flow, Identity,
-    Instant, LocatorPair,
+    Instant, LimitsConfig, LocatorPair, Rate,
 };
 
 use super::canonical::{Description, fingerprint, name_of};
 
 const IPV6_HEADER: usize = 40;
 const UDP: u8 = 17;
+
+/// A timeout that is as far away as this is not waited for: it is that of a context in which nothing passes any more, whose
+/// teardown there is a budget for.
+pub(super) const HORIZON: Duration = Duration::from_secs(10_000);
 
 /// More outputs than any event has: a fault.
 const OUTPUTS: usize = 50;
@@ -35,12 +40,18 @@ pub(super) struct Budget {
     pub(super) duplicate: u8,
     /// Losses of all state, by each host.
     pub(super) crash: [u8; 2],
-    /// Contexts closed, by each host.
+    /// Contexts closed, by their owners or because nothing passes, by each host.
     pub(super) close: [u8; 2],
     /// Payload packets of a context on another pair than its ULIDs, so that they bear its tag; by each host.
     pub(super) payload: [u8; 2],
-    /// Timeouts; as many as there are if there is no bound.
-    pub(super) timeouts: Option<u8>,
+    /// Changes of this host's locators, of which the third one comes or goes, by each host.
+    pub(super) update: [u8; 2],
+    /// Forked contexts begun, by each host.
+    pub(super) fork: [u8; 2],
+    /// First locators that stop working at their host, by each host.
+    pub(super) locator: [u8; 2],
+    /// Timeouts of hosts without an exchange under way, which can go on for ever; an exchange gives up after a few.
+    pub(super) timeouts: u8,
 }
 
 /// A small world.
@@ -49,6 +60,8 @@ pub(super) struct Setup {
     pub(super) budget: Budget,
     /// The ULID pairs that contexts are wanted for, by the position of the locator at each host.
     pub(super) ulids: Vec<[usize; 2]>,
+    /// Packets in flight at a time.
+    pub(super) in_flight: usize,
     /// A host that crashed draws the same random numbers again, so that it gives out tags that it has given out before.
     pub(super) same_tags: bool,
     /// Messages of this type never arrive: shows that the check can fail.
@@ -60,6 +73,7 @@ impl Default for Setup {
         Self {
             budget: Budget::default(),
             ulids: vec![[0, 0]],
+            in_flight: 4,
             same_tags: false,
             ignored: None,
         }
@@ -83,6 +97,12 @@ pub(super) enum Action {
     Crash(usize),
     /// A host closes one of its contexts, the oldest first.
     Close(usize, usize),
+    /// A host gets or loses its third locator.
+    Update(usize),
+    /// A host begins an exchange for a fork of the first ULID pair.
+    Fork(usize),
+    /// The link of a host's first locator goes down.
+    Locator(usize),
     /// A host sends payload of an established context, the oldest first, on another pair than its ULIDs.
     Payload(usize, usize),
 }
@@ -97,6 +117,9 @@ impl Debug for Action {
             Self::Timeout(host) => write!(f, "host {host} has a timeout"),
             Self::Crash(host) => write!(f, "host {host} loses its state"),
             Self::Close(host, context) => write!(f, "host {host} closes context {context}"),
+            Self::Update(host) => write!(f, "host {host} changes its locators"),
+            Self::Fork(host) => write!(f, "host {host} begins an exchange for a fork"),
+            Self::Locator(host) => write!(f, "host {host} loses the link of its first locator"),
             Self::Payload(host, context) => write!(f, "host {host} sends payload of context {context} with its tag"),
         }
     }
@@ -113,7 +136,8 @@ struct Packet {
 /// The state.
 #[derive(Clone)]
 pub(super) struct World {
-    pub(super) hosts: [Host; 2],
+    /// Shared between states until one of them changes it.
+    pub(super) hosts: [Rc<Host>; 2],
     /// The oldest first.
     network: Vec<Packet>,
     budget: Budget,
@@ -137,16 +161,11 @@ impl Clone for Host {
     fn clone(&self) -> Self {
         let endpoint = self.endpoint.clone();
         let mut dataplane = Dataplane::default();
-        let flows = self.flows.iter().map(|flow| {
-            let context = endpoint.context(flow.context).expect("a flow has a context");
-            let flow = Arc::new(Flow {
-                activity: context.activity.expect("a context with a flow has activity"),
-                ..**flow
-            });
+        let mut flows: Vec<_> = endpoint.flows().cloned().collect();
+        flows.sort_unstable_by_key(|flow| flow.context);
+        for flow in &flows {
             dataplane.apply(DataplaneUpdate::Insert(flow.clone()));
-            flow
-        });
-        let flows = flows.collect();
+        }
         Self {
             endpoint,
             dataplane,
@@ -160,12 +179,16 @@ impl Clone for Host {
     }
 }
 
-static IDENTITIES: LazyLock<[Identity; 2]> = LazyLock::new(|| {
+/// Of each host: with two locators, and with three.
+static IDENTITIES: LazyLock<[[Identity; 2]; 2]> = LazyLock::new(|| {
     [0, 1].map(|host| {
         let prefix = |uplink| SubnetPrefix::from(Ipv6Addr::new(0x2001, 0xdb8, host, uplink, 0, 0, 0, 0));
         let mut rng = StdRng::seed_from_u64(host.into());
-        let set = HbaSet::generate(&[prefix(0xa), prefix(0xb)], Sec::ZERO, &mut rng).expect("two prefixes make a set");
-        Identity::from_hba_set(&set, &mut rng)
+        let prefixes = [prefix(0xa), prefix(0xb), prefix(0xc)];
+        let set = HbaSet::generate(&prefixes, Sec::ZERO, &mut rng).expect("three prefixes make a set");
+        let third = set.addresses()[2];
+        let two = Identity::from_hba_subset(&set, |address| address != third, &mut rng);
+        [two, Identity::from_hba_set(&set, &mut rng)]
     })
 });
 
@@ -175,9 +198,21 @@ fn config() -> EndpointConfig {
             // Each kind of retransmission, and the end of them, but not all again and again.
             i1_retries_max: 1,
             i2_retries_max: 1,
+            i2bis_retries_max: 1,
             // Validators do not age here.
-            validator_lifetime: Duration::from_secs(100_000),
+            validator_lifetime: HORIZON * 1_000,
             ..EstablishmentConfig::default()
+        },
+        // See `close` in the budget.
+        quiescence: HORIZON * 10,
+        limits: LimitsConfig {
+            counted_prefixes: 1,
+            r1: Rate::UNLIMITED,
+            r2: Rate::UNLIMITED,
+            r1bis: Rate::UNLIMITED,
+            errors: Rate::UNLIMITED,
+            verifications: Rate::UNLIMITED,
+            ..LimitsConfig::default()
         },
         ..EndpointConfig::default()
     }
@@ -188,7 +223,7 @@ impl Host {
         let mut seed = [0; 32];
         seed[..2].copy_from_slice(&[number as u8, incarnation]);
         let mut host = Self {
-            endpoint: Endpoint::new(config(), IDENTITIES[number].clone(), seed),
+            endpoint: Endpoint::new(config(), IDENTITIES[number][0].clone(), seed),
             dataplane: Dataplane::default(),
             flows: Vec::new(),
             clock,
@@ -214,7 +249,13 @@ impl Host {
 
     /// When the next timeout comes, from now on.
     pub(super) fn timeout_in(&self) -> Option<Duration> {
-        self.endpoint.poll_timeout().map(|at| at - self.clock)
+        let wait = self.endpoint.poll_timeout()? - self.clock;
+        (wait < HORIZON).then_some(wait)
+    }
+
+    fn is_exchanging(&self) -> bool {
+        let mut contexts = self.endpoint.contexts();
+        contexts.any(|context| context.state != ContextState::Established)
     }
 
     fn contexts(&self) -> Vec<ContextId> {
@@ -229,7 +270,7 @@ impl World {
         // Not at the epoch, where mistakes about "never" hide.
         let start = Instant::from_micros(1_000_000_000);
         Self {
-            hosts: [0, 1].map(|number| Host::new(number, 0, start)),
+            hosts: [0, 1].map(|number| Rc::new(Host::new(number, 0, start))),
             network: Vec::new(),
             budget: setup.budget.clone(),
             setup: setup.clone(),
@@ -259,11 +300,11 @@ impl World {
             }
         }
         for (number, host) in self.hosts.iter().enumerate() {
-            if host.timeout_in().is_some() && budget.timeouts != Some(0) {
+            if host.timeout_in().is_some() && (host.is_exchanging() || budget.timeouts > 0) {
                 actions.push(Action::Timeout(number));
             }
             if budget.establish[number] > 0 {
-                let wanted = |pair: &usize| host.contexts().is_empty() || self.is_free(number, *pair);
+                let wanted = |pair: &usize| self.is_free(number, *pair);
                 actions.extend(
                     (0..self.setup.ulids.len())
                         .filter(wanted)
@@ -277,6 +318,13 @@ impl World {
             if budget.close[number] > 0 {
                 actions.extend((0..host.contexts().len()).map(|context| Action::Close(number, context)));
             }
+            let others = [
+                (budget.update, Action::Update as fn(usize) -> Action),
+                (budget.fork, Action::Fork),
+                (budget.locator, Action::Locator),
+            ];
+            let allowed = others.iter().filter(|(budget, _)| budget[number] > 0);
+            actions.extend(allowed.map(|(_, action)| action(number)));
             if budget.payload[number] > 0 {
                 actions.extend((0..host.flows.len()).map(|context| Action::Payload(number, context)));
             }
@@ -297,9 +345,9 @@ impl World {
             Action::Establish(host, pair) => {
                 self.budget.establish[host] -= 1;
                 let ulids = self.ulids(host, pair);
-                let host_now = self.hosts[host].clock;
+                let host_state = self.change(host);
                 // It may be held down.
-                let _ = self.hosts[host].endpoint.establish(host_now, ulids);
+                let _ = host_state.endpoint.establish(host_state.clock, ulids);
                 self.drain(host);
             }
             Action::Deliver(index, _) => self.deliver(index),
@@ -312,26 +360,49 @@ impl World {
                 self.network.push(self.network[index].clone());
             }
             Action::Timeout(host) => {
-                self.budget.timeouts = self.budget.timeouts.map(|left| left - 1);
+                self.budget.timeouts -= u8::from(!self.hosts[host].is_exchanging());
                 let wait = self.hosts[host].timeout_in().expect("there is a timeout");
-                self.hosts[host].clock += wait;
+                self.change(host).clock += wait;
                 self.time_out(host);
             }
             Action::Crash(number) => {
                 self.budget.crash[number] -= 1;
-                let old = &mut self.hosts[number];
+                let old = &self.hosts[number];
                 let stale = old.stale.iter().chain(&old.issued).copied().collect();
                 let incarnation = if self.setup.same_tags { 0 } else { old.incarnation + 1 };
-                self.hosts[number] = Host {
+                self.hosts[number] = Rc::new(Host {
                     stale,
-                    ..Host::new(number, incarnation, self.hosts[number].clock)
-                };
+                    ..Host::new(number, incarnation, old.clock)
+                });
             }
             Action::Close(host, context) => {
                 self.budget.close[host] -= 1;
                 let id = self.hosts[host].contexts()[context];
-                self.hosts[host].endpoint.close(id);
+                self.change(host).endpoint.close(id);
                 self.drain(host);
+            }
+            Action::Update(number) => {
+                self.budget.update[number] -= 1;
+                let host = self.change(number);
+                let is_short = host.endpoint.identity().locators().len() == 2;
+                let other = IDENTITIES[number][usize::from(is_short)].clone();
+                host.endpoint.set_identity(host.clock, other);
+                self.drain(number);
+            }
+            Action::Fork(number) => {
+                self.budget.fork[number] -= 1;
+                let ulids = self.ulids(number, 0);
+                let host = self.change(number);
+                // It may be held down, or be there already.
+                let _ = host.endpoint.fork(host.clock, ulids, NonZeroU32::MIN);
+                self.drain(number);
+            }
+            Action::Locator(number) => {
+                self.budget.locator[number] -= 1;
+                let host = self.change(number);
+                let first = host.endpoint.identity().locators()[0];
+                host.endpoint.handle_locator(host.clock, first, false);
+                self.drain(number);
             }
             Action::Payload(host, context) => {
                 self.budget.payload[host] -= 1;
@@ -340,9 +411,23 @@ impl World {
         }
     }
 
-    /// Whether nothing is in flight.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.network.is_empty()
+    /// The host, for this state alone.
+    fn change(&mut self, host: usize) -> &mut Host {
+        Rc::make_mut(&mut self.hosts[host])
+    }
+
+    /// Time passes at both ends.
+    pub(super) fn pass(&mut self, time: Duration) {
+        [0, 1].into_iter().for_each(|host| self.change(host).clock += time);
+    }
+
+    pub(super) fn is_within(&self) -> bool {
+        self.network.len() <= self.setup.in_flight
+    }
+
+    /// What the oldest packet in flight is.
+    pub(super) fn next_packet(&self) -> Option<String> {
+        self.network.first().map(|packet| packet.what.to_string())
     }
 
     /// The packet at this place arrives.
@@ -352,16 +437,18 @@ impl World {
         let now = self.hosts[to].clock;
         let mut octets = packet.octets.to_vec();
         let (source, destination) = addresses(&octets).expect("hosts send IPv6");
-        let host = &mut self.hosts[to];
+        let same_tags = self.setup.same_tags;
+        let ignored = self.setup.ignored;
+        let host = self.change(to);
         match host.dataplane.inbound(&mut octets, 0, now) {
             Inbound::Restored { start, flow, wake } => {
                 let wake = wake.then_some(flow.context);
-                assert_restored(&octets[start..], self.setup.same_tags);
+                assert_restored(&octets[start..], same_tags);
                 wake.into_iter().for_each(|id| host.endpoint.handle_activity(now, id));
             }
             Inbound::Control { start } => {
                 let message = &octets[start..];
-                if self.setup.ignored != Some(MessageType(message[2])) {
+                if ignored != Some(MessageType(message[2])) {
                     host.endpoint.handle_message(now, source, destination, message);
                 }
             }
@@ -370,7 +457,7 @@ impl World {
                     host.endpoint.handle_activity(now, id);
                 }
             }
-            Inbound::NoContext => {}
+            Inbound::NoContext => host.endpoint.handle_packet(now, &packet.octets),
             Inbound::Malformed(reason) => panic!("a host sent a malformed packet: {reason:?}"),
         }
         self.drain(to);
@@ -378,8 +465,8 @@ impl World {
 
     /// What is due at this host's time is done.
     pub(super) fn time_out(&mut self, host: usize) {
-        let now = self.hosts[host].clock;
-        self.hosts[host].endpoint.handle_timeout(now);
+        let state = self.change(host);
+        state.endpoint.handle_timeout(state.clock);
         self.drain(host);
     }
 
@@ -387,7 +474,7 @@ impl World {
     pub(super) fn send_payload(&mut self, from: usize, context: usize) {
         let flow = self.hosts[from].flows[context].clone();
         let other = |host: usize, ulid: Ipv6Addr| {
-            let locators = self.hosts[host].endpoint.identity().locators().iter();
+            let locators = IDENTITIES[host][0].locators().iter();
             locators
                 .copied()
                 .find(|&locator| locator != ulid)
@@ -417,10 +504,12 @@ impl World {
         packet.extend_from_slice(&on.peer.octets());
         packet.extend_from_slice(octets);
         let to = 1 - from;
-        assert!(
-            self.hosts[to].endpoint.identity().contains(on.peer),
-            "sent to a stranger"
-        );
+        assert!(IDENTITIES[to][1].contains(on.peer), "sent to a stranger");
+        // A timer can run out again and again before anything arrives. What comes a third time makes no difference.
+        let copies = self.network.iter().filter(|other| *other.octets == packet[..]);
+        if copies.count() == 2 {
+            return;
+        }
         self.network.push(Packet {
             to,
             octets: packet.into(),
@@ -430,7 +519,7 @@ impl World {
     }
 
     fn drain(&mut self, number: usize) {
-        let host = &mut self.hosts[number];
+        let host = self.change(number);
         while let Some(update) = host.endpoint.poll_dataplane() {
             let (DataplaneUpdate::Insert(flow) | DataplaneUpdate::Remove(flow)) = &update;
             host.flows.retain(|other| other.context != flow.context);
@@ -450,9 +539,13 @@ impl World {
         while host.endpoint.poll_event().is_some() {}
         host.describe();
         for (on, octets) in sent {
-            let message = Message::parse(&octets).expect("what a host sends is well-formed");
-            if let Message::R1(r1) = &message {
-                self.hosts[number].issued.push(name_of(&r1.validator));
+            let mut message = Message::parse(&octets).expect("what a host sends is well-formed");
+            forget_proofs(&mut message);
+            match &message {
+                Message::R1(R1 { validator, .. }) | Message::R1bis(R1bis { validator, .. }) => {
+                    self.change(number).issued.push(name_of(validator));
+                }
+                _ => {}
             }
             let text = format!("{message:?}");
             self.launch(number, on, &octets, &message.message_type().to_string(), &text);
@@ -475,6 +568,18 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// Parameters are long, and follow from the ULID.
+fn forget_proofs(message: &mut Message) {
+    let announcement = match message {
+        Message::I2(message) => &mut message.announcement,
+        Message::R2(message) => &mut message.announcement,
+        Message::I2bis(message) => &mut message.announcement,
+        Message::UpdateRequest(message) => &mut message.announcement,
+        _ => return,
+    };
+    announcement.cga_parameters = None;
 }
 
 fn check_host(host: &Host) -> Result<(), String> {

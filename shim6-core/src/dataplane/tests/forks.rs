@@ -46,17 +46,19 @@ fn packets_go_on_the_instance_that_their_sender_names_and_else_on_instance_0() {
 }
 
 #[test]
-fn packets_of_a_fork_on_its_ulids_are_left_alone() {
+fn packets_of_a_fork_bear_its_tag_on_its_ulids_as_well() {
     let table = table(Flow {
         locators: ulids(),
         ..fork()
     });
-    let original = behind(8, &packet(ulids(), UDP, &[1, 2, 3]));
-    let mut buffer = original.clone();
-    let Outbound::Unchanged { flow, .. } = table.outbound_on(INSTANCE, &mut buffer, 8, NOW) else {
-        panic!("not left alone")
+    let mut buffer = behind(8, &packet(ulids(), UDP, &[1, 2, 3]));
+    let Outbound::Rewritten { start, flow, .. } = table.outbound_on(INSTANCE, &mut buffer, 8, NOW) else {
+        panic!("not rewritten")
     };
-    assert_eq!((flow.activity.sent().0, buffer), (1, original));
+    assert_eq!((start, flow.activity.sent().0), (0, 1));
+    let (tag, next_header) = payload::parse(&buffer[IPV6_HEADER_LEN..]).expect("a payload header");
+    assert_eq!((tag, next_header), (fork().peer_tag, UDP));
+    assert_eq!(addresses(&buffer), Some((ulids().local, ulids().peer)));
 }
 
 #[test]

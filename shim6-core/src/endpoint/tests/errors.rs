@@ -248,3 +248,27 @@ fn addresses_that_nobody_can_have_are_refused() {
     world.inject_at(A, Ipv6Addr::LOCALHOST, a, &unknown);
     assert_eq!(world.log, []);
 }
+
+/// The pointer counts from the IPv6 header, over whatever lies between that and the message.
+#[test]
+fn pointer_counts_the_headers_in_front_of_the_message() {
+    let mut world = World::new(&EndpointConfig::default());
+    let stranger = Stranger::new();
+    let message = with_unknown_option(&Message::I1(stranger.i1()), true);
+    // A Destination Options header that a Routing header follows, and those two.
+    let options = [43, 0, 1, 4, 0, 0, 0, 0];
+    let routing = [140, 0, 0, 0, 0, 0, 0, 0];
+    let payload = [&options[..], &routing, &message].concat();
+    let pair = crate::LocatorPair::new(stranger.ulid(), world.locator(A, 0));
+    let packet = super::packets::ipv6(pair, 60, &payload);
+    world.inject_packet(A, &packet);
+    let Message::Error(error) = world.last(MessageType::ERROR).message() else {
+        panic!("not an Error")
+    };
+    assert_eq!(
+        (error.code, error.pointer),
+        (ErrorCode::CRITICAL_OPTION, 40 + 8 + 8 + 16)
+    );
+    assert_eq!(error.packet_in_error[..packet.len()], packet);
+    assert_eq!(packet[usize::from(error.pointer)..][..2], [0x66, 0x67]);
+}

@@ -321,3 +321,55 @@ fn buffer_too_small_for_a_message_drops_it_without_a_word_to_anyone() {
     assert_eq!(endpoint.counters().discarded(Discard::TooLong), 1);
     assert_eq!(endpoint.poll_transmit(&mut [0; MAX_MESSAGE]), None);
 }
+
+/// One site's flood leaves the answers to others alone, and its contexts theirs.
+#[test]
+fn rates_are_limited_for_each_prefix_apart() {
+    let rate = Rate {
+        total: 100,
+        per_prefix: 3,
+    };
+    let config = EndpointConfig {
+        limits: LimitsConfig {
+            r1: rate,
+            r1bis: rate,
+            errors: rate,
+            verifications: rate,
+            ..LimitsConfig::default()
+        },
+        ..EndpointConfig::default()
+    };
+    let mut unknown = vec![59, 0, 99, 0, 0, 0, 0, 0];
+    seal(&mut unknown);
+    let lost = emit(&Message::Keepalive(crate::wire::Keepalive {
+        receiver_context_tag: crate::wire::ContextTag::MAX,
+    }));
+    let (noisy, quiet) = (Stranger::number(50), Stranger::number(51));
+    let i1 = |stranger: &Stranger| emit(&Message::I1(stranger.i1()));
+    for (octets, kind) in [
+        (i1(&noisy), MessageType::R1),
+        (lost, MessageType::R1BIS),
+        (unknown, MessageType::ERROR),
+    ] {
+        let mut world = World::new(&config);
+        let (a, addresses) = (world.locator(A, 0), noisy.identity.locators());
+        for index in 0..20 {
+            // From both addresses of the site.
+            world.inject(addresses[index % 2], a, &octets);
+        }
+        assert_eq!(world.sent(kind).len(), 3, "{kind}");
+        world.inject(quiet.ulid(), a, &octets);
+        assert_eq!(world.sent(kind).len(), 4, "{kind}");
+    }
+    // And what costs hashes.
+    let mut world = World::new(&config);
+    let mut i2 = noisy.i2(&mut world, A);
+    i2.announcement.cga_parameters = Some(quiet.parameters());
+    let octets = emit(&Message::I2(i2));
+    for _ in 0..20 {
+        noisy.send_octets(&mut world, A, &octets);
+    }
+    assert_eq!(world.hosts[A].discarded(Discard::ParametersNotOfUlid), 3);
+    quiet.establish(&mut world, A);
+    assert_eq!(count(&world), 1);
+}

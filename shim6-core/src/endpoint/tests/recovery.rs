@@ -402,3 +402,17 @@ fn hosts_that_both_lost_the_context_have_none() {
     world.run(secs(100));
     assert_eq!((states(&world, A), states(&world, B)), (Vec::new(), Vec::new()));
 }
+
+/// The peer restarts again before it has got the I2bis: its validator is another one, and the first is worth nothing.
+#[test]
+fn peer_that_restarts_during_a_recovery_does_not_hold_it_up() {
+    let mut world = moved(&fast());
+    world.restart(B, &fast(), 77);
+    let is_recovering = |world: &World| states(world, A) == [ContextState::I2bisSent];
+    world.lose(MessageType::I2BIS, 1);
+    assert!(world.run_until(secs(1), is_recovering).is_some());
+    world.run(ms(100));
+    world.restart(B, &fast(), 78);
+    let took = world.run_until(secs(60), agree).expect("they agree in the end");
+    assert!(took < secs(2), "{took:?}");
+}

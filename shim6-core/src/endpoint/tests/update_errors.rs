@@ -397,3 +397,57 @@ fn tags_of_other_contexts_are_no_way_into_one() {
     assert_eq!(alloc::format!("{:?}", world.hosts[A].endpoint.contexts), before);
     assert_eq!(world.hosts[A].discarded(Discard::LocatorNotInSet), 1);
 }
+
+/// Generations have no order, so a request that was abandoned, or sent again by somebody who saw it, brings the old list back.
+#[test]
+fn old_request_that_comes_late_is_mended_by_telling_all_again() {
+    let (mut world, set) = world(&EndpointConfig::default());
+    world.set_identity(A, of(&set, &[0, 1, 2], 3));
+    world.run(secs(1));
+    let old = world.last(MessageType::UPDATE_REQUEST).packet[IPV6_HEADER_LEN..].to_vec();
+    world.set_identity(A, of(&set, &[0, 2], 4));
+    world.run(secs(1));
+    let (a, b) = (world.locator(A, 0), world.locator(B, 0));
+    let newest = [set.addresses()[0], set.addresses()[2]];
+    assert_eq!(world.hosts[B].context().peer_locators, newest);
+    world.inject(a, b, &old);
+    assert_eq!(world.hosts[B].context().peer_locators, set.addresses());
+    world.run(secs(1));
+    assert_eq!(world.hosts[B].context().peer_locators, newest);
+    // Within bounds, however often.
+    let sent = requests(&world).len();
+    for _ in 0..20 {
+        world.inject(a, b, &old);
+        world.run(crate::endpoint::tests::world::ms(50));
+    }
+    assert!(requests(&world).len() <= sent + 1);
+    world.run(secs(10));
+    // A repetition of the acknowledgement that came last is no sign of anything.
+    let sent = requests(&world).len();
+    let acknowledgement = Message::UpdateAcknowledgement(UpdateAcknowledgement {
+        receiver_context_tag: world.hosts[A].context().local_tag,
+        request_nonce: requests(&world)[sent - 1].1.request_nonce,
+    });
+    world.inject(b, a, &emit(&acknowledgement));
+    world.run(secs(10));
+    assert_eq!(requests(&world).len(), sent);
+}
+
+/// This host keeps only so many of them, but a locator of the list is not a sign of a lost context.
+#[test]
+fn message_from_a_locator_that_was_left_out_is_dropped_without_a_word() {
+    let config = EndpointConfig {
+        limits: LimitsConfig {
+            peer_locators: 1,
+            ..LimitsConfig::default()
+        },
+        ..EndpointConfig::default()
+    };
+    let (mut world, stranger, request) = peer(&config);
+    let (a, left_out) = (world.locator(A, 0), stranger.identity.locators()[1]);
+    world.inject(left_out, a, &emit(&Message::UpdateRequest(request)));
+    assert_eq!(
+        (world.log.len(), world.hosts[A].discards()),
+        (0, vec![(Discard::LocatorNotInSet, 1)])
+    );
+}
