@@ -164,7 +164,7 @@ impl Endpoint {
         let Some(Step::I2(reply) | Step::I2bis { reply, .. }) = context.exchange.as_deref().map(|e| &e.step) else {
             return;
         };
-        if context.association.is_some() && now - reply.sent >= SHORTEST_REPETITION {
+        if now - reply.sent >= SHORTEST_REPETITION {
             self.send_initiation(now, id);
         }
     }
