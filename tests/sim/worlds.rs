@@ -16,20 +16,20 @@ fn run(seeds: Range<u64>) {
 
 #[test]
 fn random_worlds_keep_all_invariants_part_1() {
-    run(0..600);
+    run(0..1_500);
 }
 
 #[test]
 fn random_worlds_keep_all_invariants_part_2() {
-    run(600..1_200);
+    run(1_500..3_000);
 }
 
 #[test]
 fn random_worlds_keep_all_invariants_part_3() {
-    run(1_200..1_800);
+    run(3_000..4_500);
 }
 
 #[test]
 fn random_worlds_keep_all_invariants_part_4() {
-    run(1_800..2_400);
+    run(4_500..6_000);
 }

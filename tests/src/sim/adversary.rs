@@ -169,17 +169,7 @@ impl Adversary {
                 let octets = [&header[..], &self.octets(40)].concat();
                 return Some(ipv6(source, destination, PROTOCOL, &octets));
             }
-            Forgery::IcmpError => {
-                let packet = self
-                    .recall()
-                    .filter(|packet| control_type(packet) != Some(MessageType::I1))?;
-                let router = nobody(self.dice.below(usize::from(THIRD_PARTIES)) as u16);
-                return match self.dice.below(3) {
-                    0 => refusal(router, Refusal::Unreachable, &packet),
-                    1 => refusal(router, Refusal::TooBig(1280), &packet),
-                    _ => unrecognized_next_header(&packet),
-                };
-            }
+            Forgery::IcmpError => return self.icmp_error(),
             Forgery::Garbage => {
                 let units = self.dice.between(1..=20) as usize;
                 let mut octets = self.octets(8 * units);
@@ -190,6 +180,19 @@ impl Adversary {
             Forgery::Mutation => return self.mutate(),
         };
         Some(control_packet(on, &message))
+    }
+
+    /// An error about something that was seen, but for an I1.
+    fn icmp_error(&mut self) -> Option<Vec<u8>> {
+        let packet = self
+            .recall()
+            .filter(|packet| control_type(packet) != Some(MessageType::I1))?;
+        let router = nobody(self.dice.below(usize::from(THIRD_PARTIES)) as u16);
+        match self.dice.below(3) {
+            0 => refusal(router, Refusal::Unreachable, &packet),
+            1 => refusal(router, Refusal::TooBig(1280), &packet),
+            _ => unrecognized_next_header(&packet),
+        }
     }
 
     /// A message of another exchange with what says which one it belongs to made up: nobody accepts it.

@@ -21,7 +21,13 @@ impl World {
         let Some([ours, theirs]) = self.known_locators(session) else {
             return Ok(());
         };
-        let kind = self.network.below(5);
+        // Who uses a wrong tag is told so on the reversed addresses: for that a pair has to work both ways (RFC 5533 section 7.17).
+        let kinds = if self.agreement(session) == Agreement::Both {
+            5
+        } else {
+            4
+        };
+        let kind = self.network.below(kinds);
         let dead = match kind {
             // Both ends may use all the pairs that there are, one each.
             2 if ours.len() * theirs.len() < 3 => self.paths_in_use(session, 0),
