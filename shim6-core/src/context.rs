@@ -138,7 +138,9 @@ pub(crate) struct Exchange {
     pub(crate) i1_retries: u32,
     /// When the last message is sent again.
     pub(crate) deadline: Instant,
-    /// What the last message told the peer of this host's locators; `None` if it told nothing, or not all.
+    /// Whether a message has told the peer of this host's locators.
+    pub(crate) has_told: bool,
+    /// What those messages told, if all told the same, and all of it: which of them the peer heeded is not known.
     pub(crate) announced: Option<Arc<Identity>>,
 }
 
@@ -223,6 +225,18 @@ pub(crate) struct Update {
     pub(crate) preferences: bool,
     pub(crate) retries: u32,
     pub(crate) deadline: Instant,
+}
+
+impl Exchange {
+    /// A message has told the peer of this host's locators; `None`: not of all.
+    pub(crate) fn tell(&mut self, announced: Option<Arc<Identity>>) {
+        let is_same = match (&self.announced, &announced) {
+            (Some(before), Some(now)) => before.generation() == now.generation(),
+            _ => false,
+        };
+        self.announced = announced.filter(|_| is_same || !self.has_told);
+        self.has_told = true;
+    }
 }
 
 impl Context {

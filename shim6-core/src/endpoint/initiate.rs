@@ -46,6 +46,7 @@ impl Endpoint {
             step: Step::I1,
             i1_retries: 0,
             deadline: self.backoff(now, self.config.establishment.i1_timeout, 0),
+            has_told: false,
             announced: None,
         }));
         self.contexts.insert(context);
@@ -222,9 +223,10 @@ impl Endpoint {
             Ok((message, announced)) => {
                 self.contexts.modify(id, |context| {
                     if let Some(exchange) = &mut context.exchange {
-                        exchange.announced = announced;
+                        // An I1 tells nothing; what was told before stays so.
                         if let Step::I2(reply) | Step::I2bis { reply, .. } = &mut exchange.step {
                             reply.sent = now;
+                            exchange.tell(announced);
                         }
                     }
                 });

@@ -70,11 +70,12 @@ fn write_context(context: &Context, out: &mut dyn Write) -> fmt::Result {
             step,
             i1_retries,
             deadline,
+            has_told,
             announced,
         } = &**exchange;
         write!(
             out,
-            "nonce: {nonce} {on:?} {step:?} {i1_retries} {deadline:?} generation: {:?}",
+            "nonce: {nonce} {on:?} {step:?} {i1_retries} {deadline:?} {has_told} generation: {:?}",
             announced.as_ref().map(|identity| identity.generation())
         )?;
     }

@@ -92,6 +92,7 @@ impl Endpoint {
             },
             i1_retries: 0,
             deadline: self.backoff(now, self.config.establishment.i2bis_timeout, 0),
+            has_told: false,
             announced: None,
         };
         self.contexts

@@ -195,7 +195,7 @@ impl Endpoint {
         self.contexts.modify(id, |context| {
             if let Some(exchange) = &mut context.exchange {
                 // Where both ends initiate, this is what the peer learns.
-                exchange.announced = announced;
+                exchange.tell(announced);
             }
         });
         self.send(on, message);
