@@ -10,7 +10,8 @@ use shim6_core::wire::MessageType;
 
 use super::search::{Fault, Model, Report, explore};
 use super::settle::Settled;
-use super::world::{Action, Budget, Setup, World};
+use super::setup::{Action, Budget, Setup};
+use super::world::World;
 
 /// More states than there is memory for in the larger worlds.
 const STATES: usize = 5_000_000;
