@@ -278,16 +278,16 @@ fn lookups(effort: Effort, tables: &[Table]) {
     );
     let arrays: Vec<Vec<u64>> = tables
         .iter()
-        .map(|table| (0..64 * table.arrivals.len() as u64).collect())
+        .map(|table| (0..32 * table.arrivals.len() as u64).collect())
         .collect();
     paired::title(
-        "For comparison: reading at a random place of an array of 512 octets for each context",
+        "For comparison: reading at a random place of an array of 256 octets for each context",
         ["contexts", "among so many", "among 1,000", "ratio"],
     );
     for array in &arrays {
         let (mut of_many, mut of_few) = (1, 1);
         let comparison = effort.compare(|| wander(array, &mut of_many), || wander(&arrays[0], &mut of_few));
-        paired::row_of_times(&(array.len() / 64).to_string(), &comparison.of_each(BATCH));
+        paired::row_of_times(&(array.len() / 32).to_string(), &comparison.of_each(BATCH));
     }
 }
 

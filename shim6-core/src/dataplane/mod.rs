@@ -28,24 +28,29 @@ use crate::id::ContextId;
 use crate::wire::{ContextTag, PROTOCOL, payload};
 
 /// How to treat one context's packets. Never changes: a path change makes a new flow, with the same activity.
+///
+/// In memory, what a packet received needs comes first, in one cache line; what a packet sent needs besides is in the next.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct Flow {
-    /// The context.
-    pub context: ContextId,
+    /// The tag that this host gave the context: it is in the packets received.
+    pub local_tag: ContextTag,
     /// The addresses that the upper layers know.
     pub ulids: LocatorPair,
+    /// What has passed.
+    pub activity: Arc<Activity>,
+    /// The context.
+    pub context: ContextId,
+    /// The tag that the peer gave the context: it is in the packets sent.
+    pub peer_tag: ContextTag,
+    /// The addresses that outgoing packets bear.
+    pub locators: LocatorPair,
     /// The Forked Instance Identifier. Packets belong to instance 0 unless the upper layer names another (RFC 5533 section
     /// 12.4), see [`Dataplane::outbound_on`].
     pub forked_instance: u32,
-    /// The addresses that outgoing packets bear.
-    pub locators: LocatorPair,
-    /// The tag that this host gave the context: it is in the packets received.
-    pub local_tag: ContextTag,
-    /// The tag that the peer gave the context: it is in the packets sent.
-    pub peer_tag: ContextTag,
-    /// What has passed.
-    pub activity: Arc<Activity>,
 }
+
+const _: () = assert!(core::mem::offset_of!(Flow, locators) <= 64);
 
 impl Flow {
     /// Whether the packets between the ULIDs have to be brought to a [`Dataplane`]. While the locators are the ULIDs they

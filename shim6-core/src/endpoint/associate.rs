@@ -13,6 +13,7 @@ use crate::context::{Association, ContextState, PeerLocators};
 use crate::dataplane::{Activity, DataplaneUpdate, Flow};
 use crate::event::{CloseReason, Event};
 use crate::id::ContextId;
+use crate::identity::Identity;
 use crate::wire::option::Announcement;
 use crate::wire::{ContextTag, Discard};
 
@@ -70,7 +71,7 @@ impl Endpoint {
             Some(exchange) if is_initiator => exchange.announced,
             _ => self.contexts.get(id).map(|context| context.identity.clone()),
         };
-        self.take_over(now, on, id, (peer, announced));
+        self.take_over(now, on, id, peer, announced);
         let Some(ulids) = self.contexts.modify(id, |context| {
             context.was_established = true;
             context.ulids
@@ -88,7 +89,7 @@ impl Endpoint {
     /// Records what the peer said in an I2 or I2bis in the middle of an exchange of ours: its state stays (section 7.13).
     pub(super) fn hear_from(&mut self, now: Instant, on: LocatorPair, id: ContextId, peer: PeerDescription) {
         let announced = self.contexts.get(id).map(|context| context.identity.clone());
-        self.take_over(now, on, id, (peer, announced));
+        self.take_over(now, on, id, peer, announced);
         self.begin(now, on, id);
     }
 
@@ -98,7 +99,8 @@ impl Endpoint {
         now: Instant,
         on: LocatorPair,
         id: ContextId,
-        (peer, announced): (PeerDescription, Option<Arc<crate::identity::Identity>>),
+        peer: PeerDescription,
+        announced: Option<Arc<Identity>>,
     ) {
         let tag = peer.tag;
         let config = self.reap_config(peer.keepalive);

@@ -9,9 +9,10 @@ use shim6_reap::{Instant, LocatorPair};
 use super::verify::is_locator;
 use super::{Arrival, Endpoint, EstablishError};
 use crate::context::{Context, ContextState, Exchange, Reply, Step};
+use crate::dataplane::DataplaneUpdate;
 use crate::event::{CloseReason, Event};
 use crate::id::ContextId;
-use crate::wire::{Discard, I1, I2, I2bis, Message, R1, R2, UlidPair};
+use crate::wire::{ContextTag, Discard, I1, I2, I2bis, Message, R1, R2, UlidPair};
 
 /// How much time at least is between an I2 or I2bis and its repetition because of what the peer sends.
 pub(super) const SHORTEST_REPETITION: Duration = Duration::from_millis(500);
@@ -153,8 +154,7 @@ impl Endpoint {
             context.association.take()
         });
         if let Some(association) = association.flatten() {
-            self.updates
-                .push_back(crate::dataplane::DataplaneUpdate::Remove(association.flow));
+            self.updates.push_back(DataplaneUpdate::Remove(association.flow));
         }
     }
 
@@ -165,7 +165,7 @@ impl Endpoint {
         let Some(Step::I2(reply) | Step::I2bis { reply, .. }) = context.exchange.as_deref().map(|e| &e.step) else {
             return;
         };
-        if context.association.is_some() && now - reply.sent >= SHORTEST_REPETITION {
+        if now - reply.sent >= SHORTEST_REPETITION {
             self.send_initiation(now, id);
         }
     }
@@ -246,7 +246,7 @@ impl Endpoint {
     }
 
     /// A Context Tag that no context of this host has (section 7.1).
-    fn allocate_tag(&mut self) -> crate::wire::ContextTag {
+    fn allocate_tag(&mut self) -> ContextTag {
         loop {
             let tag = self.tags.next_tag();
             if self.contexts.by_local_tag(tag).is_none() {

@@ -21,10 +21,9 @@ impl Endpoint {
             .map(|context| (context.id, context.association.is_some()))
         {
             None => self.send_r1bis(now, on, tag),
-            Some((_, false)) => Err(Discard::WrongState),
-            Some((id, true)) => {
+            Some((id, is_associated)) => {
                 self.repeat_exchange(now, id);
-                Ok(())
+                is_associated.then_some(()).ok_or(Discard::WrongState)
             }
         }
     }
@@ -38,6 +37,9 @@ impl Endpoint {
             return Err(Discard::NoContext);
         };
         if context.association.is_none() {
+            // Whoever knows the tag has had our I2: its R2 got lost. Without CT(peer) nothing else can be done with the message.
+            let id = context.id;
+            self.repeat_exchange(now, id);
             return Err(Discard::WrongState);
         }
         if context.is_between(on) {

@@ -112,10 +112,15 @@ impl Endpoint {
         if made_by.is_some_and(|nonce| (subject.responder_nonce.wrapping_sub(nonce) as i32) < 0) {
             return Err(Discard::StaleValidator);
         }
-        let existing = existing.map(|context| (context.id, context.state(), context.peer_tag()));
+        let existing = existing.map(|context| {
+            let is_repetition = context.state() == ContextState::Established
+                && context.peer_tag() == Some(subject.tag)
+                && context.is_between(on);
+            (context.id, context.state(), is_repetition)
+        });
         let id = match existing {
-            Some((id, ContextState::Established, Some(tag))) if tag == subject.tag => id,
-            Some((id, state, _)) => {
+            Some((id, _, true)) => id,
+            Some((id, state, false)) => {
                 let peer = self.describe_initiator(arrival, subject, announcement)?;
                 match state {
                     ContextState::I2Sent | ContextState::I2bisSent => self.hear_from(now, on, id, peer),

@@ -19,7 +19,7 @@ use sections::{BINDING, SECTIONS};
 const HEAD: &str = "| § | requirement | level | where | test |";
 const RULE: &str = "| --- | --- | --- | --- | --- |";
 const CELLS: [&str; 5] = ["section", "requirement", "level", "where", "test"];
-/// The key words of RFC 2119, and `does` for what the text has a host do without one.
+/// The key words of RFC 2119, in large letters or small, and `does` for what the text has a host do without one.
 const LEVELS: [&str; 8] = [
     "MUST",
     "MUST NOT",
@@ -35,9 +35,12 @@ const NONE: &str = "none: ";
 /// Where a path starts that does not start at the root.
 const CORE: &str = "shim6-core/src/";
 
+/// Gives the text of a file.
+type Read<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
 /// The files that the table names, each read once.
 struct Sources<'a> {
-    read: Box<dyn Fn(&str) -> Option<String> + 'a>,
+    read: Box<Read<'a>>,
     known: HashMap<String, Option<Source>>,
 }
 

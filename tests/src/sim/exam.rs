@@ -18,7 +18,7 @@ const PASSES: u32 = 4;
 impl World {
     /// Paths of a session die so that at least one is left each way, and its payload has to flow again. Then all live again.
     pub(super) fn examine(&mut self, session: usize) -> Result<(), Box<Failure>> {
-        let Some([ours, theirs]) = self.known_locators(session).filter(|_| !self.has_sibling(session)) else {
+        let Some([ours, theirs]) = self.known_locators(session) else {
             return Ok(());
         };
         let kind = self.network.below(5);
@@ -59,20 +59,14 @@ impl World {
         let known = [ours.peer_locators, theirs.peer_locators];
         let knows_all =
             |reverse, known: &[Ipv6Addr]| known.len() == self.hosts[self.end_of(session, reverse)].locators().len();
-        let is_settled = self.agreement(session) == Agreement::Both && !ours.updating && !theirs.updating;
+        let have_both = matches!(
+            self.agreement(session),
+            Agreement::Both | Agreement::Differ { steered: false }
+        );
+        let is_settled = have_both && !ours.updating && !theirs.updating;
         let is_known = knows_all(false, &known[0]) && knows_all(true, &known[1]);
         let has_choice = known[0].len() * known[1].len() > 1;
         (is_settled && is_known && has_choice && lasts(false) && lasts(true)).then_some(known)
-    }
-
-    /// Whether there is another instance between the same ULIDs. While its locators are the ULIDs its packets are ordinary
-    /// ones, which the receiver takes for those of instance 0: so it does not notice that these do not arrive.
-    fn has_sibling(&self, session: usize) -> bool {
-        let ends = |index: usize| {
-            let session = &self.scenario.sessions[index];
-            (session.from, session.to)
-        };
-        (0..self.scenario.sessions.len()).any(|other| other != session && ends(other) == ends(session))
     }
 
     /// What the payload is sent on: by the first host, by the second, or the pairs of both, in both directions.

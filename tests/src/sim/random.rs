@@ -11,15 +11,29 @@ use super::link::{Link, Refusal};
 use super::pool::Locator;
 use super::scenario::{Action, AdversaryPlan, Forgery, HostPlan, Kind, Protect, Scenario, Session};
 
+/// How fast a world's timers are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// As two of our hosts may agree on.
+    Fast,
+    /// As RFC 5533 section 14 and RFC 5534 section 7 have them.
+    Rfc,
+}
+
 impl Scenario {
     /// The world of a seed: a few hosts, paths of any quality, sessions, a script of mishaps, and sometimes an adversary.
     pub fn random(seed: u64) -> Self {
         let mut dice = Dice::new(seed, Stream::Scenario);
-        let hosts = hosts(&mut dice);
-        let sessions = sessions(&mut dice, &hosts);
-        let horizon = dice.millis(2_000..=20_000);
+        let pace = if dice.chance(30) { Pace::Rfc } else { Pace::Fast };
+        let hosts = hosts(&mut dice, pace);
+        let sessions = sessions(&mut dice, &hosts, pace);
+        let horizon = match pace {
+            Pace::Fast => dice.millis(2_000..=20_000),
+            Pace::Rfc => dice.millis(20_000..=200_000),
+        };
+        let reuses_seeds = dice.chance(50);
         let link = link(&mut dice);
-        let script = script(&mut dice, &hosts, &sessions, horizon);
+        let script = script(&mut dice, (&hosts, &sessions), horizon, reuses_seeds);
         let adversary = dice.chance(300).then(|| adversary(&mut dice));
         Self {
             seed,
@@ -31,7 +45,7 @@ impl Scenario {
             adversary,
             horizon,
             exam: dice.chance(500),
-            reuses_seeds: false,
+            reuses_seeds,
             keep_trace: false,
         }
     }
@@ -68,22 +82,26 @@ fn config(dice: &mut Dice) -> EndpointConfig {
             Duration::from_secs(7_440)
         },
         deliver_all_icmp: dice.chance(500),
-        limits: LimitsConfig {
-            contexts: dice.between(8..=40) as usize,
-            contexts_per_peer: dice.between(4..=16) as usize,
-            idle_before_eviction: dice.millis(500..=5_000),
-            counted_prefixes: 16,
-            peer_locators: if dice.chance(50) {
-                dice.between(1..=3) as usize
-            } else {
-                16
-            },
-            r1: rate(dice, 20..=200),
-            r2: rate(dice, 20..=200),
-            r1bis: rate(dice, 20..=200),
-            errors: rate(dice, 1..=10),
-            ..LimitsConfig::default()
+        limits: limits(dice),
+    }
+}
+
+fn limits(dice: &mut Dice) -> LimitsConfig {
+    LimitsConfig {
+        contexts: dice.between(8..=40) as usize,
+        contexts_per_peer: dice.between(4..=16) as usize,
+        idle_before_eviction: dice.millis(500..=5_000),
+        counted_prefixes: 16,
+        peer_locators: if dice.chance(50) {
+            dice.between(1..=3) as usize
+        } else {
+            16
         },
+        r1: rate(dice, 20..=200),
+        r2: rate(dice, 20..=200),
+        r1bis: rate(dice, 20..=200),
+        errors: rate(dice, 1..=10),
+        ..LimitsConfig::default()
     }
 }
 
@@ -96,7 +114,14 @@ fn rate(dice: &mut Dice, range: RangeInclusive<u64>) -> Rate {
     }
 }
 
-fn hosts(dice: &mut Dice) -> Vec<HostPlan> {
+fn hosts(dice: &mut Dice, pace: Pace) -> Vec<HostPlan> {
+    let config = |dice: &mut Dice| match pace {
+        Pace::Fast => config(dice),
+        Pace::Rfc => EndpointConfig {
+            limits: limits(dice),
+            ..EndpointConfig::default()
+        },
+    };
     let (common, alike) = (config(dice), dice.chance(500));
     let count = *dice.pick(&[2, 2, 2, 3, 4]);
     let plan = |dice: &mut Dice| HostPlan {
@@ -114,7 +139,7 @@ fn hosts(dice: &mut Dice) -> Vec<HostPlan> {
     (0..count).map(|_| plan(dice)).collect()
 }
 
-fn sessions(dice: &mut Dice, hosts: &[HostPlan]) -> Vec<Session> {
+fn sessions(dice: &mut Dice, hosts: &[HostPlan], pace: Pace) -> Vec<Session> {
     let mut sessions: Vec<Session> = Vec::new();
     for _ in 0..dice.between(1..=3) {
         let from = dice.below(hosts.len());
@@ -134,7 +159,10 @@ fn sessions(dice: &mut Dice, hosts: &[HostPlan]) -> Vec<Session> {
         sessions.push(Session {
             from,
             to,
-            interval: dice.millis(100..=800),
+            interval: match pace {
+                Pace::Fast => dice.millis(100..=800),
+                Pace::Rfc => dice.millis(500..=4_000),
+            },
             kind: *dice.pick(&[Kind::OneWay, Kind::Replies, Kind::BothWays, Kind::BothWays]),
             protect: *dice.pick(&[Protect::Initiator, Protect::Both, Protect::Both]),
             octets: *dice.pick(&[40, 400, 1_200]),
@@ -177,7 +205,12 @@ fn link(dice: &mut Dice) -> Link {
     }
 }
 
-fn script(dice: &mut Dice, hosts: &[HostPlan], sessions: &[Session], horizon: Duration) -> Vec<(Duration, Action)> {
+fn script(
+    dice: &mut Dice,
+    (hosts, sessions): (&[HostPlan], &[Session]),
+    horizon: Duration,
+    reuses_seeds: bool,
+) -> Vec<(Duration, Action)> {
     let mut script = Vec::new();
     for _ in 0..dice.between(0..=10) {
         let at = dice.up_to(horizon);
@@ -194,7 +227,7 @@ fn script(dice: &mut Dice, hosts: &[HostPlan], sessions: &[Session], horizon: Du
                 Action::Crash {
                     host: dice.below(hosts.len()),
                     down_for: dice.millis(0..=3_000),
-                    same_seed: false,
+                    same_seed: reuses_seeds && dice.chance(700),
                 },
             )),
             70..78 => identity(dice, hosts, sessions, at, &mut script),

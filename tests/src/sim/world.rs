@@ -346,7 +346,10 @@ impl World {
                 same_seed,
             } => {
                 self.hosts[host].crash();
-                self.proofs.forget(host);
+                // With its seed it has its secrets again, so that what it asked before is answered in its next life.
+                if !self.scenario.reuses_seeds {
+                    self.proofs.forget(host);
+                }
                 self.enqueue(self.now + down_for, Due::Start { host, same_seed });
             }
             Action::SetLocator { locator, up, told } => {

@@ -418,3 +418,22 @@ fn peer_that_restarts_during_a_recovery_does_not_hold_it_up() {
     let took = world.run_until(secs(60), agree).expect("they agree in the end");
     assert!(took < secs(2), "{took:?}");
 }
+
+/// The R2 got lost, so the peer takes the context for established while this host still waits (section 12.2).
+#[test]
+fn message_with_our_tag_before_the_r2_repeats_the_i2() {
+    let mut world = World::new(&EndpointConfig::default());
+    let stranger = Stranger::new();
+    let r2 = stranger.r2(&mut world, A);
+    let keepalive = Message::Keepalive(Keepalive {
+        receiver_context_tag: world.hosts[A].context().local_tag,
+    });
+    world.run(secs(1));
+    for _ in 0..5 {
+        stranger.send(&mut world, A, &keepalive);
+    }
+    assert_eq!(world.sent(MessageType::I2).len(), 2, "once, and not for each message");
+    assert_eq!(world.hosts[A].discarded(Discard::WrongState), 5);
+    stranger.send(&mut world, A, &Message::R2(r2));
+    assert_eq!(states(&world, A), [ContextState::Established]);
+}

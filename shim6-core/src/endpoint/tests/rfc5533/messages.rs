@@ -1,5 +1,6 @@
 //! What is in the messages that a host sends (RFC 5533 sections 5 and 7).
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::num::NonZeroU32;
 
@@ -23,6 +24,29 @@ fn last_i2bis(world: &World) -> (Sent, I2bis) {
         panic!("not an I2bis")
     };
     (sent, i2bis)
+}
+
+/// Sections 5.4 and 7.7: nobody can tell them from others, or from another host's.
+#[test]
+fn nonces_and_tags_of_exchanges_are_all_different() {
+    let mut seen = BTreeSet::new();
+    for seed in 1..=15 {
+        let configs = [EndpointConfig::default(), EndpointConfig::default()];
+        let mut world = World::with(&configs, seed);
+        for (local, peer) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let (now, ulids) = (world.now, world.pair_of(A, local, B, peer));
+            world.hosts[A].endpoint.establish(now, ulids).expect("there is room");
+            world.drain(A);
+        }
+        for sent in world.sent(MessageType::I1) {
+            let Message::I1(i1) = sent.message() else {
+                panic!("not an I1")
+            };
+            seen.insert(u64::from(i1.initiator_nonce));
+            seen.insert(i1.initiator_context_tag.value());
+        }
+    }
+    assert_eq!(seen.len(), 15 * 4 * 2);
 }
 
 /// Sections 5.5 and 7.10.

@@ -5,7 +5,10 @@ use alloc::vec::Vec;
 use super::super::stranger::Stranger;
 use super::super::world::{A, B, World, emit, identity, ms, seal, secs};
 use super::{Kind, keepalive, list_of, proof, r1bis};
-use crate::wire::{Announcement, ContextTag, Discard, Message, MessageType, R1, UpdateAcknowledgement, UpdateRequest};
+use crate::wire::{
+    Announcement, ContextTag, Discard, ErrorCode, LocatorPreferences, Message, MessageType, Preference, R1,
+    UpdateAcknowledgement, UpdateRequest,
+};
 use crate::{CloseReason, ContextState, EndpointConfig, Event, LocatorPair};
 
 /// A host in this state towards the stranger, with the tag that the stranger had when it got there.
@@ -51,6 +54,8 @@ fn i2_and_i2bis_renew_a_context_in_every_state_and_are_answered() {
             assert_eq!((context.id, context.state), (id, after), "{what}");
             assert_eq!(context.peer_tag, Some(stranger.tag), "{what}");
             assert_eq!(context.peer_locators, stranger.identity.locators(), "{what}");
+            // CT(peer) is known, so its packets can be rewritten, in I2-SENT as well.
+            assert_eq!(world.hosts[A].dataplane.len(), 1, "{what}");
             let Message::R2(r2) = world.last(MessageType::R2).message() else {
                 panic!("{what} got no R2")
             };
@@ -79,6 +84,35 @@ fn i2_and_i2bis_from_elsewhere_change_nothing_in_any_state() {
             assert_eq!(world.hosts[A].discards(), [(Discard::LocatorNotInSet, 1)]);
             assert_eq!(world.log, []);
         }
+    }
+}
+
+/// Section 7.9, as far as we follow it: an R2 is far larger than an I1, and goes where an exchange is under way only.
+#[test]
+fn i1_during_an_exchange_gets_an_r2_where_that_is_under_way_and_an_r1_elsewhere() {
+    use ContextState::{I1Sent, I2Sent, I2bisSent};
+    for state in [I1Sent, I2Sent, I2bisSent] {
+        let stranger = Stranger::new();
+        let mut world = in_state(state, &stranger);
+        let (a, peer_tag) = (world.locator(A, 0), world.hosts[A].context().peer_tag);
+        let mut i1 = stranger.i1();
+        i1.ulid_pair = Some(crate::wire::UlidPair {
+            sender: stranger.ulid(),
+            receiver: a,
+        });
+        let message = emit(&Message::I1(i1));
+        for (from, answer) in [
+            (stranger.ulid(), MessageType::R2),
+            (stranger.identity.locators()[1], MessageType::R1),
+            (identity(60).locators()[0], MessageType::R1),
+        ] {
+            world.log.clear();
+            world.inject(from, a, &message);
+            let answers: Vec<_> = world.log.iter().map(|sent| (sent.kind, sent.destination)).collect();
+            assert_eq!(answers, [(Some(answer), from)], "{state}");
+        }
+        let context = world.hosts[A].context();
+        assert_eq!((context.state, context.peer_tag), (state, peer_tag));
     }
 }
 
@@ -164,6 +198,33 @@ fn everything_for_a_context_in_i1_sent_is_discarded() {
     );
 }
 
+/// Sections 10.4 and 10.5.
+#[test]
+fn updates_that_name_no_context_are_answered_with_an_r1bis() {
+    let mut world = World::new(&EndpointConfig::default());
+    let stranger = Stranger::new();
+    let tag = ContextTag::from_random_bits(5);
+    let request = Message::UpdateRequest(UpdateRequest {
+        receiver_context_tag: tag,
+        request_nonce: 1,
+        announcement: Announcement::default(),
+    });
+    let acknowledgement = Message::UpdateAcknowledgement(UpdateAcknowledgement {
+        receiver_context_tag: tag,
+        request_nonce: 1,
+    });
+    for message in [request, acknowledgement] {
+        world.log.clear();
+        stranger.send(&mut world, A, &message);
+        assert_eq!(world.log.len(), 1, "{message:?}");
+        let Message::R1bis(r1bis) = world.last(MessageType::R1BIS).message() else {
+            panic!("not an R1bis")
+        };
+        assert_eq!(r1bis.packet_context_tag, tag);
+    }
+    assert_eq!(world.hosts[A].discards(), [(Discard::NoContext, 2)]);
+}
+
 /// Sections 10.4 and 10.5: the peer still has the context, so it gets the I2bis again, and what it says is taken.
 #[test]
 fn updates_during_a_recovery_are_taken_and_repeat_the_i2bis() {
@@ -198,6 +259,35 @@ fn packets_of_a_context_that_is_being_set_up_are_left_alone() {
         let mut world = in_state(state, &Stranger::new());
         world.run(secs(1));
         assert!(world.hosts[A].dataplane.is_empty(), "{state}");
+    }
+}
+
+/// Section 5.15.3: what is said of another list is not believed before there is a context either.
+#[test]
+fn preferences_for_another_list_in_an_i2_set_up_nothing() {
+    let stranger = Stranger::new();
+    let generation = stranger.list().generation;
+    for (generation, count, code, reason) in [
+        (
+            generation ^ 1,
+            2,
+            ErrorCode::GENERATION_OUT_OF_SYNC,
+            Discard::PreferenceGeneration,
+        ),
+        (generation, 3, ErrorCode::PREFERENCE_COUNT, Discard::PreferenceCount),
+    ] {
+        let mut world = World::new(&EndpointConfig::default());
+        let mut i2 = stranger.i2(&mut world, A);
+        let elements = alloc::vec![Preference::default(); count];
+        i2.announcement.preferences = Some(LocatorPreferences::new(generation, elements));
+        world.log.clear();
+        stranger.send(&mut world, A, &Message::I2(i2));
+        let Message::Error(error) = world.last(MessageType::ERROR).message() else {
+            panic!("not an Error")
+        };
+        assert_eq!((error.code, world.log.len()), (code, 1));
+        assert_eq!(world.hosts[A].discards(), [(reason, 1)]);
+        assert_eq!(world.hosts[A].endpoint.contexts().count(), 0);
     }
 }
 
@@ -302,11 +392,11 @@ fn new_list_replaces_the_old_one_with_its_preferences() {
             announcement,
         })
     };
-    let preference = crate::wire::Preference {
+    let preference = Preference {
         priority: 9,
         ..Default::default()
     };
-    let preferences = crate::wire::LocatorPreferences::new(stranger.list().generation, Vec::from([preference; 2]));
+    let preferences = LocatorPreferences::new(stranger.list().generation, Vec::from([preference; 2]));
     stranger.send(
         &mut world,
         A,
