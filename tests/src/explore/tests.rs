@@ -10,7 +10,8 @@ use shim6_core::wire::MessageType;
 
 use super::search::{Fault, Model, Report, explore};
 use super::settle::Settled;
-use super::world::{Action, Budget, Setup, World};
+use super::setup::{Action, Budget, Setup};
+use super::world::World;
 
 /// More states than there is memory for in the larger worlds.
 const STATES: usize = 5_000_000;
@@ -124,6 +125,7 @@ fn exchange_from_both_sides_ends_in_agreement() {
     let budget = Budget {
         establish: [1, 1],
         lose: 1,
+        duplicate: 1,
         timeouts: 1,
         ..Budget::default()
     };
@@ -138,6 +140,7 @@ fn context_that_the_responder_lost_is_recovered_or_given_up() {
         crash: [0, 1],
         payload: [1, 0],
         lose: 1,
+        duplicate: 1,
         timeouts: 1,
         ..Budget::default()
     };
@@ -151,6 +154,7 @@ fn initiator_that_lost_the_context_gets_it_back() {
         establish: [2, 0],
         crash: [1, 0],
         payload: [0, 1],
+        lose: 1,
         ..Budget::default()
     };
     all_is_well("initiator crashes", setup(3, budget));
@@ -215,7 +219,7 @@ fn tag_given_out_again_for_other_ulids_confuses_nobody() {
     let setup = Setup {
         ulids: vec![[0, 0], [1, 1]],
         same_tags: true,
-        ..setup(2, budget)
+        ..setup(3, budget)
     };
     all_is_well("confusion", setup);
 }
