@@ -32,6 +32,9 @@ const LEVELS: [&str; 8] = [
 ];
 /// How a cell starts that has no reference, and what is to be its reason.
 const NONE: &str = "none: ";
+/// What a row says that is not as the RFC has it, and the heading under which all of them are listed.
+const DIFFERS: &str = "Differs";
+const DIFFERENCES: &str = "Where we differ";
 /// Where a path starts that does not start at the root.
 const CORE: &str = "shim6-core/src/";
 
@@ -107,10 +110,32 @@ fn problems(text: &str, sources: &mut Sources<'_>) -> Vec<String> {
             covered.insert(*section);
         }
     }
+    problems.extend(difference_problems(text));
     for section in BINDING.iter().filter(|section| !covered.contains(*section)) {
         problems.push(format!("section {section} asks something of a host, and has no row"));
     }
     problems
+}
+
+/// Rows that differ from the RFC and are not in the list of differences, and the other way round.
+fn difference_problems(text: &str) -> Vec<String> {
+    let list = text
+        .split("\n## ")
+        .find(|part| part.starts_with(DIFFERENCES))
+        .unwrap_or_default();
+    let named = list.split('(').skip(1).filter_map(|rest| rest.split_once(')'));
+    let named = named.flat_map(|(inner, _)| inner.split(',').map(str::trim));
+    let listed: BTreeSet<_> = named.filter(|name| SECTIONS.contains(name)).collect();
+    let rows = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.contains(DIFFERS));
+    let differing: BTreeSet<_> = rows.filter_map(|row| cells(row).first().copied()).collect();
+    let missing = differing.difference(&listed);
+    let missing =
+        missing.map(|section| format!("a row of section {section} differs, and the list of differences lacks it"));
+    let idle = listed.difference(&differing);
+    let idle = idle.map(|section| format!("the list of differences has section {section}, and no row of it differs"));
+    missing.chain(idle).collect()
 }
 
 /// What is wrong with one row, by itself.

@@ -87,6 +87,27 @@ fn i2_and_i2bis_from_elsewhere_change_nothing_in_any_state() {
     }
 }
 
+/// Section 7.13: the tag alone, which whoever was on the path has seen, gets nobody the R2 with our own.
+#[test]
+fn i2_and_i2bis_with_the_known_tag_from_elsewhere_get_no_r2() {
+    let (elsewhere, old) = (identity(60).locators()[0], ContextTag::from_random_bits(5));
+    for kind in [Kind::I2, Kind::I2bis] {
+        let stranger = Stranger {
+            tag: old,
+            ..Stranger::new()
+        };
+        let mut world = in_state(ContextState::Established, &stranger);
+        let a = world.locator(A, 0);
+        world.inject(elsewhere, a, &emit(&proof(kind, &stranger, elsewhere)));
+        assert_eq!(world.hosts[A].discards(), [(Discard::LocatorNotInSet, 1)]);
+        assert_eq!(world.log, []);
+        // From the peer itself it is a repetition.
+        let second = stranger.identity.locators()[1];
+        world.inject(second, a, &emit(&proof(kind, &stranger, second)));
+        assert_eq!(world.last(MessageType::R2).destination, second);
+    }
+}
+
 /// Section 7.9, as far as we follow it: an R2 is far larger than an I1, and goes where an exchange is under way only.
 #[test]
 fn i1_during_an_exchange_gets_an_r2_where_that_is_under_way_and_an_r1_elsewhere() {
@@ -196,6 +217,24 @@ fn everything_for_a_context_in_i1_sent_is_discarded() {
         (world.hosts[A].context().state, world.log.len()),
         (ContextState::I1Sent, 0)
     );
+}
+
+/// Section 12.2.
+#[test]
+fn payload_before_the_r2_is_discarded_and_repeats_the_i2() {
+    let stranger = Stranger::new();
+    let mut world = in_state(ContextState::I2Sent, &stranger);
+    let (tag, a) = (world.hosts[A].context().local_tag, world.locator(A, 0));
+    for (wait, sent) in [(0, 0), (600, 1), (100, 1), (600, 2)] {
+        world.run(ms(wait));
+        world.hosts[A]
+            .endpoint
+            .handle_unknown_tag(world.now, stranger.ulid(), a, tag);
+        world.drain(A);
+        assert_eq!(world.sent(MessageType::I2).len(), sent);
+    }
+    assert_eq!(world.hosts[A].discards(), [(Discard::WrongState, 4)]);
+    assert_eq!(world.log.len(), 2);
 }
 
 /// Sections 10.4 and 10.5.
