@@ -401,6 +401,48 @@ fn identity_that_changes_during_an_exchange_is_told_after_it() {
     assert_eq!(world.hosts[B].context().peer_locators, set.addresses());
 }
 
+/// The R2 answers whichever I2 came first, so after two that differ nobody can tell what the peer knows.
+#[test]
+fn i2_that_was_repeated_with_other_locators_is_followed_by_an_update() {
+    let set = wide_set(A as u16);
+    let identities = [of(&set, &[0, 1], 1), of(&wide_set(B as u16), &[0, 1, 2], 2)];
+    let mut world = World::with_identities(&EndpointConfig::default(), identities);
+    world.set_delay(world.locator(B, 0), world.locator(A, 0), secs(3));
+    world.establish(A, B);
+    // B has its context by the first I2, and its R2 is on the way for longer than A waits.
+    let two = |world: &World| world.sent(MessageType::I2).len() == 2;
+    world.run(secs(4));
+    world.set_identity(A, of(&set, &[0, 1, 2], 3));
+    assert!(
+        world
+            .run_until(secs(10), |world| two(world)
+                || world.hosts[A].context().peer_tag.is_some())
+            .is_some()
+    );
+    world.run(secs(20));
+    assert_eq!(world.hosts[B].context().peer_locators, set.addresses());
+    assert!(!world.hosts[A].context().updating);
+}
+
+/// What the I2 told is not forgotten with the fallback to I1: the R2 that comes late answers it.
+#[test]
+fn fallback_to_i1_forgets_nothing_that_was_told() {
+    let mut world = World::new(&fast());
+    let ulids = world.pair(A, B);
+    // So late that the I2 has been sent three times before, and the I1 again.
+    world.establish(A, B);
+    world.run(ms(25));
+    world.set_delay(ulids.peer, ulids.local, secs(45));
+    let fallen_back = |world: &World| world.sent(MessageType::I1).len() == 2;
+    assert!(world.run_until(secs(60), fallen_back).is_some());
+    world.set_locator(A, 0, false);
+    let established = |world: &World| world.hosts[A].context().peer_tag.is_some();
+    assert!(world.run_until(secs(60), established).is_some());
+    // The first locator is lost, and the second known to the peer: so that is where the search goes.
+    let moved = |world: &World| world.hosts[A].context().locators.local == world.locator(A, 1);
+    assert!(world.run_until(secs(60), moved).is_some());
+}
+
 /// Whoever sends to a locator knows it, acknowledged or not.
 #[test]
 fn locator_that_the_peer_sends_to_can_be_a_source() {
