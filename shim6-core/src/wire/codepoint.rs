@@ -113,14 +113,6 @@ code_points! {
     }
 }
 
-impl MessageType {
-    /// Whether a message of this type with an unknown context tag may be answered by R1bis: types 64
-    /// and up (RFC 5533 section 5.3).
-    pub const fn triggers_r1bis(self) -> bool {
-        self.0 >= 64
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use alloc::format;
@@ -132,11 +124,5 @@ mod tests {
         assert_eq!(format!("{} {}", MessageType::R1BIS, MessageType(9)), "R1bis 9");
         assert_eq!(OptionType(8).name(), None);
         assert_eq!(format!("{}", VerificationMethod(201)), "201");
-    }
-
-    #[test]
-    fn types_from_64_on_trigger_r1bis() {
-        assert!(!MessageType(63).triggers_r1bis());
-        assert!(MessageType(64).triggers_r1bis());
     }
 }
