@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::Ipv6Addr;
+use core::time::Duration;
 
 use shim6_reap::{Cause, Instant, LocatorPair, Reap, State as ReapState};
 
@@ -126,6 +127,9 @@ pub(crate) struct Context {
     pub(crate) place: u32,
 }
 
+/// How much time at least is between an I2 or I2bis and its repetition because of what the peer sends.
+const SHORTEST_REPETITION: Duration = Duration::from_millis(500);
+
 /// What an initiator remembers until it has its R2.
 #[derive(Debug, Clone)]
 pub(crate) struct Exchange {
@@ -246,6 +250,14 @@ impl Context {
             Some(Step::I1) => ContextState::I1Sent,
             Some(Step::I2(_)) => ContextState::I2Sent,
             Some(Step::I2bis { .. }) => ContextState::I2bisSent,
+        }
+    }
+
+    /// From when on the I2 or I2bis may be repeated because the peer still sends on the context; `None` if there is none.
+    pub(crate) fn repetition(&self) -> Option<Instant> {
+        match &self.exchange.as_deref()?.step {
+            Step::I1 => None,
+            Step::I2(reply) | Step::I2bis { reply, .. } => Some(reply.sent + SHORTEST_REPETITION),
         }
     }
 

@@ -14,9 +14,6 @@ use crate::event::{CloseReason, Event};
 use crate::id::ContextId;
 use crate::wire::{ContextTag, Discard, I1, I2, I2bis, Message, R1, R2, UlidPair};
 
-/// How much time at least is between an I2 or I2bis and its repetition because of what the peer sends.
-pub(super) const SHORTEST_REPETITION: Duration = Duration::from_millis(500);
-
 impl Endpoint {
     /// Starts the exchange for a ULID pair and Forked Instance Identifier.
     pub(super) fn initiate(
@@ -162,10 +159,7 @@ impl Endpoint {
     /// 10.4, 12.2), within bounds.
     pub(super) fn repeat_exchange(&mut self, now: Instant, id: ContextId) {
         let Some(context) = self.contexts.get(id) else { return };
-        let Some(Step::I2(reply) | Step::I2bis { reply, .. }) = context.exchange.as_deref().map(|e| &e.step) else {
-            return;
-        };
-        if now - reply.sent >= SHORTEST_REPETITION {
+        if context.repetition().is_some_and(|at| at <= now) {
             self.send_initiation(now, id);
         }
     }

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 use shim6_reap::{Cause, Config as ReapConfig, Event as ReapEvent, Instant, LocatorPair, State as ReapState, Transmit};
 
 use super::{Arrival, Endpoint};
-use crate::context::{Association, ContextState, Failover};
+use crate::context::{Association, Failover};
 use crate::dataplane::{DataplaneUpdate, Flow, WAKE_ON_RECEIVED, WAKE_ON_SENT};
 use crate::event::Event;
 use crate::id::ContextId;
@@ -161,17 +161,17 @@ impl Endpoint {
     ) {
         let rng = &mut self.rng;
         let wanted = self.contexts.modify(id, |context| {
-            let is_recovering = context.state() != ContextState::Established;
+            let repetition = context.repetition();
             let association = context.association.as_deref_mut()?;
             let mut active = report_activity(association, now, rng);
             act(&mut association.reap, rng);
             let mut wanted = Vec::new();
             association.collect(now, &mut wanted);
             association.leave_if_unwanted(now, rng);
-            if watch(association, now, active, is_recovering) {
+            if watch(association, now, active, repetition) {
                 // Something passed between the report and the request to be woken.
                 active = report_activity(association, now, rng);
-                let missed = watch(association, now, active, is_recovering);
+                let missed = watch(association, now, active, repetition);
                 association.next_look = missed.then_some(now).or(association.next_look);
             }
             association.collect(now, &mut wanted);
@@ -296,8 +296,8 @@ fn report_activity(association: &mut Association, now: Instant, rng: &mut dyn ra
 
 /// Decides how the next packets are noticed. An operational context with traffic is looked at in steps short enough for a
 /// keepalive to be in time; an idle one asks the packet path to wake us, and so does one that waits for its peer. True: a
-/// packet passed while we asked.
-fn watch(association: &mut Association, now: Instant, active: bool, is_recovering: bool) -> bool {
+/// packet passed while we asked. `repetition`: from when on an I2 or I2bis may be repeated.
+fn watch(association: &mut Association, now: Instant, active: bool, repetition: Option<Instant>) -> bool {
     let reap = &association.reap;
     let config = reap.config();
     let timers_run = reap.poll_timeout().is_some();
@@ -310,8 +310,13 @@ fn watch(association: &mut Association, now: Instant, active: bool, is_recoverin
         ReapState::Exploring => (WAKE_ON_RECEIVED, None),
         ReapState::InboundOk => (0, None),
     };
-    // What the peer sends while it has not answered our I2 or I2bis is a reason to repeat that (RFC 5533 section 12.2).
-    let mask = if is_recovering { mask | WAKE_ON_RECEIVED } else { mask };
+    // What the peer sends while it has not answered our I2 or I2bis is a reason to repeat that (RFC 5533 section 12.2), once
+    // its time has come: nobody is woken for each packet before.
+    let (mask, next_look) = match repetition {
+        Some(at) if at <= now => (mask | WAKE_ON_RECEIVED, next_look),
+        Some(at) => (mask, Some(next_look.map_or(at, |look| look.min(at)))),
+        None => (mask, next_look),
+    };
     association.next_look = next_look;
     association.activity.request_wake(mask);
     let snapshot = association.activity.snapshot();

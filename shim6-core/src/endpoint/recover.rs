@@ -4,7 +4,6 @@ use alloc::boxed::Box;
 
 use shim6_reap::{Instant, LocatorPair};
 
-use super::initiate::SHORTEST_REPETITION;
 use super::{Arrival, Endpoint};
 use crate::context::{ContextState, Exchange, Reply, Step};
 use crate::event::Event;
@@ -111,10 +110,11 @@ impl Endpoint {
     /// it. Then the I2bis is sent with the new one: else it would be in vain until the fallback to I1.
     fn renew_recovery(&mut self, now: Instant, id: ContextId, r1bis: &R1bis) -> Result<(), Discard> {
         let is_new = self.contexts.modify(id, |context| {
+            let is_due = context.repetition().is_some_and(|at| at <= now);
             let Step::I2bis { reply, .. } = &mut context.exchange.as_deref_mut()?.step else {
                 return None;
             };
-            let is_new = reply.responder_nonce != r1bis.responder_nonce && now - reply.sent >= SHORTEST_REPETITION;
+            let is_new = reply.responder_nonce != r1bis.responder_nonce && is_due;
             is_new.then(|| {
                 reply.responder_nonce = r1bis.responder_nonce;
                 reply.validator = r1bis.validator.as_slice().into();

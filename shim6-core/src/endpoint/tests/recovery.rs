@@ -365,6 +365,11 @@ fn payload_from_the_peer_repeats_the_i2bis_within_bounds() {
     }));
     world.inject(on.peer, on.local, &r1bis);
     assert_eq!(states(&world, A), [ContextState::I2bisSent]);
+    let activity = world.hosts[A].context().activity.expect("the old association is there");
+    assert!(
+        (0..100).all(|_| !activity.record_received(world.now, 1)),
+        "nobody is woken for each packet"
+    );
     let since = world.now;
     world.run(ms(1_900));
     let received = world.received_since(A, since);
