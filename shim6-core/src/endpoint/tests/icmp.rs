@@ -117,6 +117,12 @@ fn error_about_a_pair_that_is_left_already_is_done_with() {
     assert!(world.run_until(secs(3), is_moved).is_some());
     world.run(secs(1));
     world.hosts[A].events.clear();
+    // Even where there is no other pair to try now.
+    let context = world.hosts[A].context();
+    world.hosts[A].endpoint.contexts.modify(context.id, |kept| {
+        let association = kept.association.as_deref_mut().expect("it is established");
+        association.reap.set_pairs(Vec::from([context.locators]));
+    });
     world.inject_packet(A, &icmp_error(router(), NO_ROUTE, 0, &sent.packet));
     assert_eq!((world.hosts[A].events.len(), world.hosts[A].delivered.len()), (0, 0));
 }

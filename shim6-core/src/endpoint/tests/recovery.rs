@@ -260,7 +260,9 @@ fn forged_r1bis_is_dropped() {
     // The right one is taken once.
     world.inject(b, a, &r1bis(tag));
     world.inject(b, a, &r1bis(tag));
-    assert_eq!(world.hosts[A].discarded(Discard::WrongState), 1);
+    world.run(ms(600));
+    world.inject(b, a, &r1bis(tag));
+    assert_eq!(world.hosts[A].discarded(Discard::WrongState), 2);
     assert_eq!(states(&world, A), [ContextState::I2bisSent]);
     // The peer knows nothing of that validator, but has the context: nothing is lost once it is seen.
     assert_eq!(world.sent(MessageType::I2BIS).len(), 1);

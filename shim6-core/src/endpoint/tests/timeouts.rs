@@ -172,3 +172,22 @@ fn keepalives_are_in_time_for_a_peer_that_is_faster_than_their_configured_interv
     assert_eq!(told(&slow, None, Some(300)).keepalive_interval, Some(ms(150)));
     assert_eq!(told(&slow, None, Some(60_000)).keepalive_interval, Some(secs(5)));
 }
+
+/// RFC 5534 section 5.3: the option may come in an Update Request as well.
+#[test]
+fn update_request_changes_the_timers_if_it_says_so() {
+    let mut world = World::new(&fast());
+    let stranger = Stranger::new();
+    let r2 = stranger.establish(&mut world, A);
+    let before = reap_config(&world, A);
+    let mut request = crate::wire::UpdateRequest {
+        receiver_context_tag: r2.responder_context_tag,
+        request_nonce: 1,
+        announcement: Default::default(),
+    };
+    stranger.send(&mut world, A, &Message::UpdateRequest(request.clone()));
+    assert_eq!(reap_config(&world, A), before);
+    request.announcement.keepalive_timeout_ms = Some(700);
+    stranger.send(&mut world, A, &Message::UpdateRequest(request));
+    assert_eq!(reap_config(&world, A).keepalive_timeout, ms(700));
+}
