@@ -72,9 +72,9 @@ impl Endpoint {
         let mut is_acted_on = false;
         if error.is_for_shim() {
             self.with_reap(now, id, |reap, rng| {
-                // About a pair that is not used any more there is nothing left to do.
+                is_acted_on = reap.pairs().iter().any(|&pair| pair != on && reap.is_usable(pair));
+                // A pair that is not used any more has been left already.
                 let is_current = reap.current_pair() == on;
-                is_acted_on = !is_current || reap.pairs().iter().any(|&pair| pair != on && reap.is_usable(pair));
                 if is_current && is_acted_on && reap.state() == ReapState::Operational {
                     reap.explore(now, Cause::IcmpError, rng);
                 }
