@@ -43,6 +43,10 @@ fn warm(index: &Index, mut hashes: impl Iterator<Item = u64>, touch: impl Fn(&Fl
             *place = hash;
             count += 1;
         }
+        // A single packet has none beside it to wait with.
+        if count < 2 {
+            return;
+        }
         let burst = &burst[..count];
         black_box(burst.iter().fold(0, |sum, &hash| sum ^ index.touch(hash)));
         let mut flows = [None::<&Flow>; BURST];

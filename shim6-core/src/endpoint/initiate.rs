@@ -164,6 +164,20 @@ impl Endpoint {
         }
     }
 
+    /// The peer seems to have got our I2, and its R2 to have got lost: the I2 is sent again sooner, but no more often. Nobody has
+    /// proved to be the peer yet, and whoever knows the tag must not make us send to it more than we would anyway.
+    pub(super) fn hasten_exchange(&mut self, now: Instant, id: ContextId) {
+        let max = self.config.establishment.i2_retries_max;
+        self.contexts.modify(id, |context| {
+            let at = context.repetition()?.max(now);
+            let exchange = context.exchange.as_deref_mut()?;
+            if matches!(&exchange.step, Step::I2(reply) if reply.retries < max) {
+                exchange.deadline = exchange.deadline.min(at);
+            }
+            Some(())
+        });
+    }
+
     /// Sends the message of the exchange's state.
     pub(super) fn send_initiation(&mut self, now: Instant, id: ContextId) {
         let Some(context) = self.contexts.get(id) else { return };

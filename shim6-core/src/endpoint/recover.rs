@@ -20,9 +20,13 @@ impl Endpoint {
             .map(|context| (context.id, context.association.is_some()))
         {
             None => self.send_r1bis(now, on, tag),
-            Some((id, is_associated)) => {
+            Some((id, false)) => {
+                self.hasten_exchange(now, id);
+                Err(Discard::WrongState)
+            }
+            Some((id, true)) => {
                 self.repeat_exchange(now, id);
-                is_associated.then_some(()).ok_or(Discard::WrongState)
+                Ok(())
             }
         }
     }
@@ -38,7 +42,7 @@ impl Endpoint {
         if context.association.is_none() {
             // Whoever knows the tag has had our I2: its R2 got lost. Without CT(peer) nothing else can be done with the message.
             let id = context.id;
-            self.repeat_exchange(now, id);
+            self.hasten_exchange(now, id);
             return Err(Discard::WrongState);
         }
         if context.is_between(on) {

@@ -439,8 +439,15 @@ fn message_with_our_tag_before_the_r2_repeats_the_i2() {
     for _ in 0..5 {
         stranger.send(&mut world, A, &keepalive);
     }
+    world.run(ms(1));
     assert_eq!(world.sent(MessageType::I2).len(), 2, "once, and not for each message");
     assert_eq!(world.hosts[A].discarded(Discard::WrongState), 5);
+    // However many come, it is sent no more often than without them.
+    for _ in 0..10 {
+        world.run(ms(200));
+        stranger.send(&mut world, A, &keepalive);
+    }
+    assert_eq!(world.sent(MessageType::I2).len(), 3);
     stranger.send(&mut world, A, &Message::R2(r2));
     assert_eq!(states(&world, A), [ContextState::Established]);
 }
