@@ -135,6 +135,7 @@ impl Endpoint {
             local_tag: context.local_tag,
             peer_tag: peer.tag,
             activity: activity.clone(),
+            holding: false,
         });
         let association = Association {
             peer_tag: peer.tag,
