@@ -115,8 +115,8 @@ impl Endpoint {
         let activity = old.map_or_else(|| Arc::new(Activity::default()), |old| old.activity.clone());
         let (failovers, last_failover) = old.map_or((0, None), |old| (old.failovers, old.last_failover.clone()));
         let pairs = paths::exploration_order(
-            context.ulids,
             &paths::Ends {
+                ulids: context.ulids,
                 ours: &context.identity,
                 known: announced.as_deref(),
                 peer: &peer.locators,
