@@ -97,6 +97,13 @@ impl History {
         });
     }
 
+    /// The latest probe has left only now.
+    pub(crate) fn note_left(&mut self, now: Instant) {
+        if let Some(sent) = self.sent.back_mut() {
+            sent.at = sent.at.max(now);
+        }
+    }
+
     pub(crate) fn note_received(&mut self, record: ProbeRecord) {
         // A duplicate moves to the front of the list rather than pushing out another one.
         self.received.retain(|known| *known != record);
