@@ -441,8 +441,7 @@ impl Reap {
     /// Another pair is another path: the round-trip time of the old one says nothing about it.
     fn change_pair(&mut self, to: LocatorPair, cause: Cause) {
         let from = core::mem::replace(&mut self.current, to);
-        let sample = self.history.as_ref().and_then(|history| history.round_trip(to));
-        self.rtt = sample.map(Rtt::first);
+        self.rtt = self.history.as_ref().and_then(|history| history.rtt(to));
         self.announce(Event::PairChanged { from, to, cause });
     }
 
