@@ -4,6 +4,7 @@
 //! expected. All of them are reported at once, in the order of the file.
 
 mod error;
+mod hold;
 mod nearest;
 mod prefix;
 pub(crate) mod read;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use shim6_cga::KeySizes;
 
 pub use error::{ConfigError, Problem};
+pub use hold::HoldConfig;
 pub(crate) use nearest::nearest;
 pub use prefix::{Prefix64, PrefixError};
 use read::Document;
@@ -48,6 +50,8 @@ pub struct Config {
     pub trigger: TriggerConfig,
     /// `[reap]`: failure detection and exploration (RFC 5534).
     pub reap: ReapConfig,
+    /// `[hold]`: packets that are sent while a path is looked for.
+    pub hold: HoldConfig,
     /// `[steering]`: the routing table, rule and mark that steering uses.
     pub steering: SteeringConfig,
     /// `[icmp]`: errors that routers send about steered packets.
@@ -202,6 +206,7 @@ impl Default for Config {
             addresses: AddressConfig::default(),
             trigger: TriggerConfig::default(),
             reap: ReapConfig::default(),
+            hold: HoldConfig::default(),
             steering: SteeringConfig::default(),
             icmp: IcmpConfig::default(),
             limits: LimitsConfig::default(),

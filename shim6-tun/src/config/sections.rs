@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use shim6_cga::KeySizes;
 
+use super::hold::hold;
 use super::read::{self, Section};
 use super::{
     AddressConfig, Config, IcmpConfig, LimitsConfig, Prefix64, PrefixError, ReapConfig, SteeringConfig, TriggerConfig,
@@ -37,6 +38,7 @@ pub(super) fn root(root: &Section<'_>) -> Config {
         addresses: addresses(root.section("addresses")),
         trigger: trigger(root.section("trigger")),
         reap: reap(root.section("reap")),
+        hold: hold(root.section("hold")),
         steering: steering(root.section("steering")),
         icmp: icmp(root.section("icmp")),
         limits: limits(root.section("limits")),

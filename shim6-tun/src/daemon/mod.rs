@@ -8,6 +8,7 @@ pub mod addresses;
 mod clock;
 mod engine;
 mod generation;
+mod hold;
 mod identity;
 mod inbound;
 pub mod ledger;
@@ -141,7 +142,7 @@ async fn serve(
         identity,
     } = start;
     let clock = Clock::start();
-    let (shared, inputs) = Shared::new(clock, senders(config, identity.locators())?);
+    let (shared, inputs) = Shared::new(clock, senders(config, identity.locators())?, &config.hold);
     let shared = Arc::new(shared);
     let trigger = Trigger::new(config.trigger.clone(), config.limits.candidates);
     let mut observers = Observers::new(trigger, shared.clone());
@@ -170,7 +171,7 @@ async fn serve(
         addresses,
         observers,
     };
-    let mut engine = Engine::new(endpoint, shared, host, events, tun);
+    let mut engine = Engine::new(endpoint, shared.clone(), host, events, tun);
     let result = engine
         .run(Sources {
             inputs,
@@ -180,6 +181,10 @@ async fn serve(
             stop,
         })
         .await;
+    let held = shared.hold.end();
+    if held > 0 {
+        tracing::warn!(packets = held, "dropping what was held for contexts without a path");
+    }
     report_undo(steering.undo().await);
     result
 }
