@@ -168,8 +168,10 @@ pub(crate) enum Step {
 pub(crate) struct Reply {
     pub(crate) responder_nonce: u32,
     pub(crate) validator: Box<[u8]>,
-    /// I2 or I2bis messages sent again so far.
+    /// I2 or I2bis messages sent again so far because none was answered in time.
     pub(crate) retries: u32,
+    /// Whether one was sent again for any other reason.
+    pub(crate) repeated: bool,
     /// When the last one was sent.
     pub(crate) sent: Instant,
 }
@@ -191,8 +193,8 @@ pub(crate) struct Association {
     pub(crate) flow: Arc<Flow>,
     /// Ls(local) as the peer knows them, if it does.
     pub(crate) announced: Option<Arc<Identity>>,
-    /// The Responder Nonce, this host's own, of the I2 or I2bis that made this; `None` if it was an R2.
-    pub(crate) responder_nonce: Option<u32>,
+    /// When this host issued the validator of the I2 or I2bis that made this; `None` if it was an R2.
+    pub(crate) issued: Option<Instant>,
     pub(crate) update: Option<Box<Update>>,
     /// The Request Nonce that was acknowledged last.
     pub(crate) acknowledged: Option<u32>,
@@ -229,6 +231,13 @@ pub(crate) struct Update {
     pub(crate) preferences: bool,
     pub(crate) retries: u32,
     pub(crate) deadline: Instant,
+}
+
+impl Reply {
+    /// The round-trip time, if an R2 comes now: unknown if it may answer an earlier message (RFC 6298 section 3).
+    pub(crate) fn rtt(&self, now: Instant) -> Option<Duration> {
+        (self.retries == 0 && !self.repeated).then(|| now - self.sent)
+    }
 }
 
 impl Exchange {
@@ -379,7 +388,7 @@ impl Clone for Association {
             quiescence_check: self.quiescence_check,
             flow,
             announced: self.announced.clone(),
-            responder_nonce: self.responder_nonce,
+            issued: self.issued,
             update: self.update.clone(),
             acknowledged: self.acknowledged,
             told_again: self.told_again,

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{events, pair, pairs, rng, transmits};
 use crate::timers::Running;
-use crate::{Cause, Config, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, Reap, State, Transmit};
+use crate::{Cause, Config, Event, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, Reap, State, Transmit};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -78,6 +78,7 @@ fn config() -> impl Strategy<Value = Config> {
             initial_probe_timeout,
             initial_probes,
             max_probe_timeout: max,
+            follow_rtt: false,
         },
     )
 }
@@ -170,7 +171,11 @@ proptest! {
             }
             let after = (reap.state(), reap.current_pair());
             let changes = usize::from(before.0 != after.0) + usize::from(before.1 != after.1);
-            prop_assert_eq!(events(&mut reap).len(), changes);
+            let (confirmed, news): (Vec<Event>, Vec<Event>) =
+                events(&mut reap).into_iter().partition(|event| matches!(event, Event::PairConfirmed { .. }));
+            prop_assert_eq!(news.len(), changes);
+            let is_probed = |event: &Event| matches!(event, Event::PairConfirmed { pair } if probed.contains(pair));
+            prop_assert!(confirmed.iter().all(is_probed), "{confirmed:?}");
         }
     }
 

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::secs;
 use super::world::World;
 use crate::Config;
+use crate::pace::Pace;
 
 /// The longest time between payload packets in a world.
 const SLOWEST_FLOW: Duration = Duration::from_secs(2);
@@ -75,7 +76,9 @@ fn build(plan: &Plan, config: Config) -> World {
 /// If it does not, that host has to be heard a second time, by which time intervals may be at their longest, and again
 /// if the other one was heard in between.
 fn bound(config: &Config, pairs: u32) -> Duration {
-    let pass: Duration = (1..=pairs + 1).map(|count| config.probe_interval(count)).sum();
+    let pass: Duration = (1..=pairs + 1)
+        .map(|count| Pace::new(config, None).probe_interval(count))
+        .sum();
     let pass = pass.mul_f64(1.15);
     let noticed = (config.send_timeout + SLOWEST_FLOW) * 2;
     if pass <= config.send_timeout {

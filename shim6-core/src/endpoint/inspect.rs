@@ -95,7 +95,7 @@ fn write_association(association: &Association, out: &mut dyn Write) -> fmt::Res
         quiescence_check,
         flow,
         announced,
-        responder_nonce,
+        issued,
         update,
         acknowledged,
         told_again: _,
@@ -120,7 +120,7 @@ fn write_association(association: &Association, out: &mut dyn Write) -> fmt::Res
     write!(out, "{locators:?} {listed} generation: {generation:?} {preferences:?}")?;
     write!(out, "generation: {announced:?} {unwanted}")?;
     // Which one it is says when that was, and time goes on.
-    write!(out, " {} {}", responder_nonce.is_some(), acknowledged.is_some())?;
+    write!(out, " {} {}", issued.is_some(), acknowledged.is_some())?;
     if let Some(update) = update {
         let Update {
             nonce,

@@ -74,6 +74,7 @@ impl Announced {
             initial_probe_timeout: ours.initial_probe_timeout.max(default.initial_probe_timeout),
             initial_probes: ours.initial_probes.min(default.initial_probes),
             max_probe_timeout: ours.max_probe_timeout,
+            follow_rtt: false,
         }
     }
 }
@@ -202,6 +203,7 @@ impl Endpoint {
                     cause,
                 });
             }
+            Wanted::Event(ReapEvent::PairConfirmed { .. }, _) => {}
             Wanted::Event(ReapEvent::PairChanged { from, to, cause }, flow) => {
                 self.updates.push_back(DataplaneUpdate::Insert(flow));
                 self.events.push_back(Event::PathChanged {

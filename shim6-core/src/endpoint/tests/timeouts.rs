@@ -149,6 +149,7 @@ fn timeouts_of_zero_do_not_stop_time() {
         initial_probe_timeout: Duration::ZERO,
         initial_probes: 0,
         max_probe_timeout: Duration::ZERO,
+        follow_rtt: true,
     };
     let mut world = World::established(&EndpointConfig {
         reap,
