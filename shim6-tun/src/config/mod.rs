@@ -4,6 +4,7 @@
 //! expected. All of them are reported at once, in the order of the file.
 
 mod error;
+mod hold;
 mod nearest;
 mod prefix;
 pub(crate) mod read;
@@ -17,6 +18,7 @@ use shim6_cga::KeySizes;
 use shim6_core::Profile;
 
 pub use error::{ConfigError, Problem};
+pub use hold::HoldConfig;
 pub(crate) use nearest::nearest;
 pub use prefix::{Prefix64, PrefixError};
 use read::Document;
@@ -51,6 +53,8 @@ pub struct Config {
     pub reap: ReapConfig,
     /// `[failback]`: the way back to a preferred path that works again.
     pub failback: FailbackConfig,
+    /// `[hold]`: packets that are sent while a path is looked for.
+    pub hold: HoldConfig,
     /// `[steering]`: the routing table, rule and mark that steering uses.
     pub steering: SteeringConfig,
     /// `[icmp]`: errors that routers send about steered packets.
@@ -234,6 +238,7 @@ impl Default for Config {
             trigger: TriggerConfig::default(),
             reap: ReapConfig::default(),
             failback: FailbackConfig::default(),
+            hold: HoldConfig::default(),
             steering: SteeringConfig::default(),
             icmp: IcmpConfig::default(),
             limits: LimitsConfig::default(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use shim6_cga::KeySizes;
 use shim6_core::Profile;
 
+use super::hold::hold;
 use super::read::{self, Section};
 use super::{
     AddressConfig, Config, FailbackConfig, IcmpConfig, LimitsConfig, Prefix64, PrefixError, ReapConfig, SteeringConfig,
@@ -40,6 +41,7 @@ pub(super) fn root(root: &Section<'_>) -> Config {
         trigger: trigger(root.section("trigger")),
         reap: reap(root.section("reap")),
         failback: failback(root.section("failback")),
+        hold: hold(root.section("hold")),
         steering: steering(root.section("steering")),
         icmp: icmp(root.section("icmp")),
         limits: limits(root.section("limits")),

@@ -8,6 +8,7 @@ pub mod addresses;
 mod clock;
 mod engine;
 mod generation;
+mod hold;
 mod identity;
 mod inbound;
 pub mod ledger;
@@ -143,7 +144,7 @@ async fn serve(
         identity,
     } = start;
     let clock = Clock::start();
-    let (shared, inputs) = Shared::new(clock, senders(config, identity.locators())?);
+    let (shared, inputs) = Shared::new(clock, senders(config, identity.locators())?, &config.hold);
     let shared = Arc::new(shared);
     let trigger = Trigger::new(config.trigger.clone(), config.limits.candidates);
     let mut observers = Observers::new(trigger, shared.clone());
@@ -172,7 +173,7 @@ async fn serve(
         addresses,
         observers,
     };
-    let mut engine = Engine::new(endpoint, shared, host, events, tun);
+    let mut engine = Engine::new(endpoint, shared.clone(), host, events, tun);
     let result = engine
         .run(Sources {
             inputs,
@@ -182,6 +183,10 @@ async fn serve(
             stop,
         })
         .await;
+    let held = shared.hold.end();
+    if held > 0 {
+        tracing::warn!(packets = held, "dropping what was held for contexts without a path");
+    }
     report_undo(steering.undo().await);
     result
 }
@@ -279,6 +284,7 @@ fn endpoint_config(config: &Config) -> EndpointConfig {
             max_stable: failback.max_stable,
             rate: failback.rate,
         },
+        hold: config.hold.enabled,
         deliver_all_icmp: config.icmp.deliver_all,
         quiescence: config.limits.quiescence,
         limits: LimitsConfig {
