@@ -99,6 +99,13 @@ impl History {
         });
     }
 
+    /// The latest probe has left only now.
+    pub(crate) fn note_left(&mut self, now: Instant) {
+        if let Some(sent) = self.sent.back_mut() {
+            sent.at = sent.at.max(now);
+        }
+    }
+
     pub(crate) fn note_received(&mut self, record: ProbeRecord, at: Instant) {
         self.received_at = at;
         // A duplicate moves to the front of the list rather than pushing out another one.
