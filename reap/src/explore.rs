@@ -1,11 +1,14 @@
 //! Which pair to probe next, and when (RFC 5534 4.3).
 //!
 //! Pairs are tried one after the other, in *passes*: in a pass every usable pair is tried once, in order of preference.
-//! Two things change that order:
+//! Three things change that order:
 //!
-//! - The pair that was in use when exploration began comes last in each pass. It has just been silent for a whole Send
+//! - The pair that was in use when exploration began comes last in each pass if it has just been silent for a whole Send
 //!   Timeout, is locally gone, or is what the peer complains about; probing it first would cost a full spacing in the
-//!   one moment where it matters.
+//!   one moment where it matters. It comes first if there is no more than a hint that it may have failed, or if there
+//!   was no round-trip time yet for the Send Timeout to allow for: should it work after all, it is confirmed before
+//!   another one is.
+//! - Advice: pairs that are said to work come before the others, those that are said to fail after them.
 //! - When a probe arrives, the answer goes back the way it came: that pair is known to work in one direction. A pair
 //!   is put first so only once per pass, even if it had its turn already, so that a peer whose probes keep coming in
 //!   over one pair does not keep us from trying the others.
@@ -25,8 +28,9 @@ use core::time::Duration;
 
 use rand_core::Rng;
 
+use crate::pace::Pace;
 use crate::time::micros;
-use crate::{Cause, Config, Instant, LocatorPair, ProbeState};
+use crate::{Advice, Cause, Instant, LocatorPair, ProbeState};
 
 /// The jitter's half width, in thousandths of the interval.
 const JITTER: u32 = 150;
@@ -56,15 +60,24 @@ pub(crate) struct Explorer {
     unusable: Vec<Ipv6Addr>,
     /// Why the present (or else the last) exploration began.
     cause: Cause,
+    /// What is known from elsewhere, and since when.
+    advice: Option<Box<(Instant, Advice)>>,
     /// The present exploration. Most contexts have none most of the time, and take no room for it.
     search: Option<Box<Search>>,
+}
+
+/// Where the pair that was in use comes in each pass of an exploration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    First(LocatorPair),
+    Last(LocatorPair),
 }
 
 /// How far an exploration is.
 #[derive(Clone, Debug, Default)]
 struct Search {
-    /// The pair that comes last in a pass.
-    last_choice: Option<LocatorPair>,
+    /// The pair that was in use, unless there is news of it since.
+    current: Option<Place>,
     exploring: Pass,
     /// The pass of InboundOk; none before its first probe.
     answering: Option<Pass>,
@@ -82,6 +95,7 @@ impl Explorer {
             pairs: Box::default(),
             unusable: Vec::new(),
             cause: Cause::Requested,
+            advice: None,
             search: None,
         };
         explorer.set_pairs(pairs);
@@ -140,13 +154,42 @@ impl Explorer {
         }
     }
 
-    /// Starts a new exploration, which leaves `last_choice` for the end of each pass.
-    pub(crate) fn begin(&mut self, cause: Cause, last_choice: Option<LocatorPair>) {
+    /// Starts a new exploration. Advice from before counts unless it is older than the longest time between probes.
+    pub(crate) fn begin(&mut self, cause: Cause, current: Place, now: Instant, pace: Pace<'_>) {
         self.cause = cause;
+        let is_old = |since: Instant| now.saturating_duration_since(since) > pace.max_probe_timeout();
+        if self.advice.as_ref().is_some_and(|advice| is_old(advice.0)) {
+            self.advice = None;
+        }
         self.search = Some(Box::new(Search {
-            last_choice,
+            current: Some(current),
             ..Search::default()
         }));
+    }
+
+    /// Takes what is known from elsewhere, in place of earlier advice. While exploring, it is newer than what the
+    /// exploration began with; a pair said to work that the pass of `state` has not tried makes the next probe due.
+    pub(crate) fn advise(&mut self, advice: Advice, state: ProbeState, now: Instant) {
+        if let Some(search) = &mut self.search {
+            search.current = search.current.filter(|current| match current {
+                Place::First(pair) => !advice.fails.contains(pair),
+                Place::Last(pair) => !advice.works.contains(pair),
+            });
+        }
+        let tried = match (&self.search, state) {
+            (Some(search), ProbeState::InboundOk) => &search.answering.as_ref().unwrap_or(&search.exploring).tried,
+            (Some(search), _) => &search.exploring.tried,
+            (None, _) => &Vec::new(),
+        };
+        let has_news = (advice.works.iter()).any(|pair| self.is_usable(*pair) && !tried.contains(pair));
+        if has_news
+            && let Some(search) = &mut self.search
+            && let Some(next) = &mut search.next
+        {
+            *next = (*next).min(now);
+        }
+        let is_empty = advice.works.is_empty() && advice.fails.is_empty();
+        self.advice = (!is_empty).then(|| Box::new((now, advice)));
     }
 
     /// Starts again with the shortest interval: there is news, so that a probe may now do better than before.
@@ -156,18 +199,29 @@ impl Explorer {
         }
     }
 
+    /// The latest probe has left only now: the interval after it begins.
+    pub(crate) fn note_left(&mut self, now: Instant) {
+        if let Some(search) = &mut self.search
+            && let Some(next) = &mut search.next
+        {
+            *next = now + next.saturating_duration_since(search.probed);
+            search.probed = now;
+        }
+    }
+
     /// Exploration is over.
     pub(crate) fn end(&mut self) {
         self.search = None;
+        self.advice = None;
     }
 
     /// If exploring, starts again with the shortest interval, counted from the last probe, so that however often this
     /// is called, no probes come faster than at the initial spacing.
-    pub(crate) fn hasten(&mut self, config: &Config) {
+    pub(crate) fn hasten(&mut self, pace: Pace<'_>) {
         if let Some(search) = &mut self.search
             && let Some(next) = &mut search.next
         {
-            *next = (*next).min(search.probed + config.probe_interval(1));
+            *next = (*next).min(search.probed + pace.probe_interval(1));
             search.count = 0;
         }
     }
@@ -181,7 +235,7 @@ impl Explorer {
         state: ProbeState,
         turn: Turn,
         now: Instant,
-        config: &Config,
+        pace: Pace<'_>,
         rng: &mut dyn Rng,
     ) -> Option<LocatorPair> {
         let search = self.search.get_or_insert_default();
@@ -189,7 +243,7 @@ impl Explorer {
             search.count = search.count.saturating_add(1);
         }
         search.probed = now;
-        let interval = jittered(config.probe_interval(search.count), config.max_probe_timeout(), rng);
+        let interval = jittered(pace.probe_interval(search.count), pace.max_probe_timeout(), rng);
         search.next = Some(now + interval);
         let arrived_on = match turn {
             Turn::Timer => None,
@@ -200,8 +254,11 @@ impl Explorer {
 
     fn pick(&mut self, state: ProbeState, preferred: Option<LocatorPair>) -> Option<LocatorPair> {
         let search = self.search.get_or_insert_default();
+        let current = search.current;
         let pass = match state {
-            ProbeState::InboundOk => search.answering.get_or_insert_with(|| search.exploring.clone()),
+            ProbeState::InboundOk => search
+                .answering
+                .get_or_insert_with(|| search.exploring.taken_over(current)),
             ProbeState::Exploring | ProbeState::Operational => &mut search.exploring,
         };
         if let Some(pair) = preferred.filter(|pair| !pass.preferred.contains(pair)) {
@@ -209,11 +266,11 @@ impl Explorer {
             pass.tried.push(pair);
             return Some(pair);
         }
-        let is_last = |pair: &LocatorPair| Some(*pair) == search.last_choice;
+        let advice = self.advice.as_deref().map(|(_, advice)| advice);
         let usable = || self.pairs.iter().filter(|pair| !self.unusable.contains(&pair.local));
         let first_untried = |tried: &[LocatorPair]| {
-            let open = || usable().filter(|pair| !tried.contains(pair));
-            open().find(|pair| !is_last(pair)).or_else(|| open().next()).copied()
+            let open = usable().filter(|pair| !tried.contains(pair));
+            open.min_by_key(|pair| rank(**pair, current, advice)).copied()
         };
         let pair = first_untried(&pass.tried).or_else(|| {
             *pass = Pass::default();
@@ -221,6 +278,30 @@ impl Explorer {
         })?;
         pass.tried.push(pair);
         Some(pair)
+    }
+}
+
+impl Pass {
+    /// The pass of InboundOk that follows this one of Exploring: it goes on with it. Only the pair that may be well
+    /// after all, if no other one was tried yet, keeps its place: the peer has to hear it from there first.
+    fn taken_over(&self, current: Option<Place>) -> Self {
+        match (current, self.tried.as_slice()) {
+            (Some(Place::First(pair)), [only]) if *only == pair => Self::default(),
+            _ => self.clone(),
+        }
+    }
+}
+
+/// The lower, the earlier in a pass; among equals the order of preference decides.
+fn rank(pair: LocatorPair, current: Option<Place>, advice: Option<&Advice>) -> u8 {
+    if current == Some(Place::Last(pair)) {
+        return 4;
+    }
+    match advice {
+        Some(advice) if advice.fails.contains(&pair) => 3,
+        _ if current == Some(Place::First(pair)) => 0,
+        Some(advice) if advice.works.contains(&pair) => 1,
+        _ => 2,
     }
 }
 

@@ -2,8 +2,9 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::time::Duration;
 
-use crate::{LocatorPair, ProbeRecord};
+use crate::{Instant, LocatorPair, ProbeRecord, ProbeState, Rtt};
 
 /// How many probes of ours can still be recognised in a report.
 const REMEMBERED: usize = 32;
@@ -15,11 +16,50 @@ const REMEMBERED: usize = 32;
 /// be longer than what asked for it; one report is enough to end an exploration.
 const CARRIED: usize = 8;
 
+/// What a probe of ours was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To find a pair: the peer answers at once.
+    Search,
+    /// To say that all is well, which nobody answers (RFC 5534 6.9).
+    Conclusion,
+    /// To test a pair while all is well: the peer answers at once.
+    Test,
+}
+
+impl Purpose {
+    /// What a probe of the state machine with this state is for.
+    pub(crate) fn of(state: ProbeState) -> Self {
+        match state {
+            ProbeState::Operational => Self::Conclusion,
+            ProbeState::Exploring | ProbeState::InboundOk => Self::Search,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Sent {
     record: ProbeRecord,
+    at: Instant,
+    purpose: Purpose,
     /// The peer said that it got it.
     reported: bool,
+    /// How long that took, where it says something about the path.
+    rtt: Option<Rtt>,
+}
+
+/// What a message of the peer says about probes of ours. A record counts only if every field is as we sent it: a host
+/// that never got the probe cannot know the nonce.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reported {
+    /// The pairs of the reported probes that were not tests, the latest sent first.
+    pub(crate) pairs: Vec<LocatorPair>,
+    /// The pairs of the probes that were reported for the first time, tests among them, the first sent first.
+    pub(crate) confirmed: Vec<LocatorPair>,
+    /// A test is among the reported probes.
+    pub(crate) answers_test: bool,
+    /// A round-trip time, and the pair that it was measured on.
+    pub(crate) sample: Option<(LocatorPair, Duration)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -31,19 +71,37 @@ pub(crate) struct History {
 }
 
 impl History {
+    /// An exploration begins: what earlier probes showed no longer counts. Only tests that may still be answered are
+    /// remembered, so that the answer is known for what it is. Gives whether there is anything left.
+    pub(crate) fn begin_exploration(&mut self) -> bool {
+        self.received.clear();
+        self.sent.retain(|sent| sent.purpose == Purpose::Test && !sent.reported);
+        !self.sent.is_empty()
+    }
+
     /// Exploring again: received records are those since the last transition to Exploring (RFC 5534 5.2).
     pub(crate) fn forget_received(&mut self) {
         self.received.clear();
     }
 
-    pub(crate) fn note_sent(&mut self, record: ProbeRecord) {
+    pub(crate) fn note_sent(&mut self, record: ProbeRecord, purpose: Purpose, at: Instant) {
         if self.sent.len() == REMEMBERED {
             self.sent.pop_front();
         }
         self.sent.push_back(Sent {
             record,
+            at,
+            purpose,
             reported: false,
+            rtt: None,
         });
+    }
+
+    /// The latest probe has left only now.
+    pub(crate) fn note_left(&mut self, now: Instant) {
+        if let Some(sent) = self.sent.back_mut() {
+            sent.at = sent.at.max(now);
+        }
     }
 
     pub(crate) fn note_received(&mut self, record: ProbeRecord) {
@@ -55,28 +113,64 @@ impl History {
         self.received.push_back(record);
     }
 
-    /// Marks what the peer reports, and gives the pairs of the probes that we really sent, the latest sent first.
+    /// Marks what the peer reports at `now`.
     ///
-    /// A record counts only if every field is as we sent it: a host that never got the probe cannot know the nonce.
-    pub(crate) fn acknowledge(&mut self, reports: &[ProbeRecord]) -> Vec<LocatorPair> {
-        let mut pairs = Vec::new();
+    /// Only the latest of the reported probes gives a round-trip time, and only if the peer had to answer it at once
+    /// and this is the first that we hear of it: any other may have waited at the peer for the occasion.
+    pub(crate) fn acknowledge(&mut self, reports: &[ProbeRecord], now: Instant) -> Reported {
+        let mut reported = Reported::default();
+        let mut is_latest = true;
         for sent in self.sent.iter_mut().rev() {
-            if reports.contains(&sent.record) {
-                sent.reported = true;
-                pairs.push(sent.record.sender_pair());
+            if !reports.contains(&sent.record) {
+                continue;
             }
+            let pair = sent.record.sender_pair();
+            if sent.purpose == Purpose::Test {
+                reported.answers_test = true;
+            } else {
+                reported.pairs.push(pair);
+            }
+            if !sent.reported {
+                reported.confirmed.push(pair);
+                if is_latest && sent.purpose != Purpose::Conclusion {
+                    let sample = now.saturating_duration_since(sent.at);
+                    sent.rtt = Some(Rtt::first(sample));
+                    reported.sample = Some((pair, sample));
+                }
+            }
+            sent.reported = true;
+            is_latest = false;
         }
-        pairs
+        reported.confirmed.reverse();
+        reported
     }
 
-    /// The latest probes sent that the peer has not reported, the latest first; the very last one is always there.
-    pub(crate) fn sent_records(&self) -> Vec<ProbeRecord> {
+    /// Whether the peer has reported a probe on `pair` other than a test.
+    pub(crate) fn is_confirmed(&self, pair: LocatorPair) -> bool {
+        let mut sent = self.sent.iter();
+        sent.any(|sent| sent.reported && sent.purpose != Purpose::Test && sent.record.sender_pair() == pair)
+    }
+
+    /// The round-trip time, by the latest sample on `pair`.
+    pub(crate) fn rtt(&self, pair: LocatorPair) -> Option<Rtt> {
         let latest = self.sent.iter().rev();
-        latest
-            .filter(|sent| !sent.reported)
-            .map(|sent| sent.record)
-            .take(CARRIED)
-            .collect()
+        let mut measured = latest.filter(|sent| sent.record.sender_pair() == pair);
+        measured.find_map(|sent| sent.rtt)
+    }
+
+    /// When the latest test was sent.
+    pub(crate) fn last_test(&self) -> Option<Instant> {
+        let mut latest = self.sent.iter().rev();
+        latest.find(|sent| sent.purpose == Purpose::Test).map(|sent| sent.at)
+    }
+
+    /// The very last probe sent and, the latest first, those that had searched for a pair and are not reported yet.
+    pub(crate) fn sent_records(&self) -> Vec<ProbeRecord> {
+        let mut latest = self.sent.iter().rev();
+        let last = latest.next();
+        let earlier = latest.filter(|sent| !sent.reported && sent.purpose == Purpose::Search);
+        let listed = last.into_iter().chain(earlier).take(CARRIED);
+        listed.map(|sent| sent.record).collect()
     }
 
     /// The latest probes received, the latest first.

@@ -56,13 +56,16 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod advice;
 mod config;
 mod explore;
 mod history;
 mod machine;
 mod output;
+mod pace;
 mod pair;
 mod probe;
+mod rtt;
 mod table;
 mod time;
 mod timers;
@@ -70,10 +73,12 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
+pub use advice::Advice;
 pub use config::Config;
 pub use machine::Reap;
 pub use output::{Cause, Event, Transmit};
 pub use pair::LocatorPair;
 pub use probe::{MAX_RECORDS, Probe, ProbeRecord, ProbeState};
+pub use rtt::Rtt;
 pub use table::State;
 pub use time::Instant;

@@ -9,11 +9,12 @@ use core::time::Duration;
 
 use rand_core::Rng;
 
-use crate::explore::{Explorer, Turn};
-use crate::history::History;
+use crate::explore::{Explorer, Place, Turn};
+use crate::history::{History, Purpose, Reported};
+use crate::pace::Pace;
 use crate::table::{Input, Message, rule};
 use crate::timers::{Due, Timers};
-use crate::{Cause, Config, Event, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, State, Transmit};
+use crate::{Advice, Cause, Config, Event, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, Rtt, State, Transmit};
 
 /// The most outputs of a kind that wait for a caller who does not fetch them; the oldest go first.
 const MAX_QUEUED: usize = 16;
@@ -27,6 +28,8 @@ pub struct Reap {
     config: Arc<Config>,
     state: State,
     current: LocatorPair,
+    /// Of the current pair.
+    rtt: Option<Rtt>,
     timers: Timers,
     explorer: Explorer,
     /// None where no probe came or went since the last exploration began.
@@ -54,6 +57,7 @@ impl Reap {
             config: config.into(),
             state: State::Operational,
             current,
+            rtt: None,
             timers: Timers::new(),
             explorer: Explorer::new(pairs),
             history: None,
@@ -86,6 +90,16 @@ impl Reap {
     /// The timers' values.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The round-trip time, if there was a sample of it since the current pair was taken into use.
+    pub fn rtt(&self) -> Option<Rtt> {
+        self.rtt
+    }
+
+    /// How long a sent packet may stay without any answer now: the configured value, or what it has grown to.
+    pub fn send_timeout(&self) -> Duration {
+        self.pace().send_timeout()
     }
 
     /// A payload packet was sent at `at`, which may be some time ago (RFC 5534 6.2).
@@ -136,13 +150,22 @@ impl Reap {
         let Some(&record) = probe.sent.first() else {
             return;
         };
-        let rule = rule(self.state, Input::Probe(probe.state));
-
         let history = self.history.as_mut();
-        let reported = history.map_or_else(Vec::new, |history| history.acknowledge(&probe.received));
+        let reported = history.map_or_else(Reported::default, |history| history.acknowledge(&probe.received, now));
+        let rule = rule(self.state, self.input(probe.state, &reported));
+        for &pair in &reported.confirmed {
+            self.announce(Event::PairConfirmed { pair });
+        }
+        let before = self.current;
         let becomes_operational = rule.goto == Some(State::Operational);
         if becomes_operational || rule.message == Some(Message::Probe(ProbeState::Operational)) {
-            self.choose_pair(&reported);
+            self.choose_pair(&reported.pairs);
+        }
+        if let Some((_, sample)) = reported
+            .sample
+            .filter(|&(pair, _)| pair == before && pair == self.current)
+        {
+            self.note_rtt(sample);
         }
         if let Some(to) = rule.goto {
             self.enter(to, now, Cause::PeerReport);
@@ -158,7 +181,7 @@ impl Reap {
     /// Time has come to `now`: does everything that is due (RFC 5534 6.3 to 6.5).
     pub fn handle_timeout(&mut self, now: Instant, rng: &mut dyn Rng) {
         let now = self.advance(now);
-        match self.timers.expire(now, &self.config) {
+        match self.timers.expire(now, Pace::new(&self.config, self.rtt)) {
             Some(Due::Keepalive) => self.send(Some(Message::Keepalive), Turn::Timer, now, rng),
             Some(Due::KeepaliveTimeout) => self.step(Input::KeepaliveTimeout, now, rng),
             Some(Due::SendTimeout) => self.step(Input::SendTimeout, now, rng),
@@ -170,23 +193,100 @@ impl Reap {
     /// Starts exploring because of `cause`. While exploring already, only hastens the next probe, and never beyond the
     /// initial spacing, so that repeated hints make no burst.
     ///
-    /// With [`Cause::Requested`] the pairs are tried in order of preference; with every other cause the current pair
-    /// comes last.
+    /// The pairs are tried in order of preference, but for the current one: [`Cause::LocalHint`] says that it is gone, and
+    /// puts it last. [`Cause::Requested`], [`Cause::IcmpError`], [`Cause::TransportHint`] and [`Cause::Preferred`] put it
+    /// first: if it works, the peer reports it, and it stays.
     pub fn explore(&mut self, now: Instant, cause: Cause, rng: &mut dyn Rng) {
         let now = self.advance(now);
         if self.state == State::Operational {
             self.step_because(Input::Hint, cause, now, rng);
         } else {
-            self.explorer.hasten(&self.config);
+            self.explorer.hasten(Pace::new(&self.config, self.rtt));
             self.probe_if_due(now, rng);
         }
+    }
+
+    /// Takes what is known of pairs from elsewhere, in place of what was known before: in what order to try them. While
+    /// exploring, a pair said to work that was not tried yet makes the next probe due now. Advice never decides: a pair
+    /// has to be confirmed by the peer all the same.
+    ///
+    /// It counts until the exploration under way is over, else for the one that begins next, if that is within
+    /// [`Config::max_probe_timeout`].
+    pub fn advise(&mut self, now: Instant, advice: Advice) {
+        let now = self.advance(now);
+        self.explorer.advise(advice, self.state.into(), now);
+    }
+
+    /// Takes a round-trip time of the current pair that was measured elsewhere: the handshake's.
+    pub fn note_rtt(&mut self, sample: Duration) {
+        self.rtt = Some(
+            self.rtt
+                .map_or_else(|| Rtt::first(sample), |rtt| rtt.with_sample(sample)),
+        );
+    }
+
+    /// Tests `pair` while all is well: sends one probe on it that the peer answers without any change to its state or
+    /// its pair, and to ours (RFC 5534 6.8, 6.9). If what we send there arrives, [`Event::PairConfirmed`] says so.
+    ///
+    /// Gives false, and does nothing, unless the state is [`State::Operational`] and the pair usable, and within two
+    /// Send Timeouts of the last test (the longer one of both hosts): each test counts as a sign of life at both ends, so
+    /// that tests without pause would hide that the current pair has failed.
+    ///
+    /// For the peer this starts the wait for a packet of ours. So keepalives are sent on the current pair, as if payload
+    /// had been received, unless we send payload.
+    pub fn probe_quietly(&mut self, now: Instant, pair: LocatorPair, rng: &mut dyn Rng) -> bool {
+        let now = self.advance(now);
+        let pause = self.test_interval();
+        let last = self.history.as_ref().and_then(|history| history.last_test());
+        if self.state != State::Operational || !self.is_usable(pair) || last.is_some_and(|last| now < last + pause) {
+            return false;
+        }
+        self.timers.expect_reply(now);
+        let record = self.note_sent(pair, Purpose::Test, rng);
+        let probe = Probe {
+            state: ProbeState::InboundOk,
+            sent: Vec::from([record]),
+            received: Vec::new(),
+        };
+        self.transmit(Transmit::Probe { pair, probe });
+        true
+    }
+
+    /// The least time between two tests by [`Reap::probe_quietly`].
+    pub fn test_interval(&self) -> Duration {
+        let pace = self.pace();
+        pace.send_timeout().max(pace.peers_send_timeout()).saturating_mul(2)
+    }
+
+    /// The probe that was given out last has left only now: the caller had to let others go first. Round-trip times and
+    /// the time to the next probe count from now.
+    pub fn note_probe_left(&mut self, now: Instant) {
+        let now = self.advance(now);
+        if let Some(history) = &mut self.history {
+            history.note_left(now);
+        }
+        self.explorer.note_left(now);
+    }
+
+    /// Makes `pair` the current one without an exploration. Gives false, and does nothing, unless the state is
+    /// [`State::Operational`] and the pair another usable one.
+    ///
+    /// The caller vouches that it works: by a recent [`Event::PairConfirmed`], of this machine or of another one for the
+    /// same two hosts.
+    pub fn switch_to(&mut self, now: Instant, pair: LocatorPair, cause: Cause) -> bool {
+        self.advance(now);
+        if self.state != State::Operational || pair == self.current || !self.is_usable(pair) {
+            return false;
+        }
+        self.change_pair(pair, cause);
+        true
     }
 
     /// Says whether the local address `local` is locally operational (RFC 5534 3.2): pairs with one that is not are
     /// skipped. Whether to leave the current pair is for [`Reap::explore`].
     pub fn set_usable(&mut self, local: Ipv6Addr, usable: bool) {
         if self.explorer.set_usable(local, usable) {
-            self.explorer.hasten(&self.config);
+            self.explorer.hasten(Pace::new(&self.config, self.rtt));
         }
     }
 
@@ -194,7 +294,7 @@ impl Reap {
     /// The current pair stays, even when it is no longer among them, until another one is confirmed.
     pub fn set_pairs(&mut self, pairs: Vec<LocatorPair>) {
         if self.explorer.set_pairs(pairs) {
-            self.explorer.hasten(&self.config);
+            self.explorer.hasten(Pace::new(&self.config, self.rtt));
         }
     }
 
@@ -226,13 +326,30 @@ impl Reap {
 
     /// When to call [`Reap::handle_timeout`], if ever. May lie in the past: then at once.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let timers = self.timers.deadline(&self.config);
+        let timers = self.timers.deadline(self.pace());
         timers.into_iter().chain(self.explorer.deadline()).min()
     }
 
     #[cfg(test)]
     pub(crate) fn running(&self) -> crate::timers::Running {
         self.timers.running()
+    }
+
+    fn pace(&self) -> Pace<'_> {
+        Pace::new(&self.config, self.rtt)
+    }
+
+    /// What a probe of the peer with this state is to our state machine.
+    ///
+    /// The answer to a test that comes when we have begun to explore is no more than a sign of life: the peer sent it
+    /// before it could know, and did not mean that it hears us on the current pair (RFC 5534 6.9).
+    fn input(&self, state: ProbeState, reported: &Reported) -> Input {
+        let answers_test = reported.answers_test && reported.pairs.is_empty();
+        if state == ProbeState::Operational && answers_test && self.state != State::Operational {
+            Input::Keepalive
+        } else {
+            Input::Probe(state)
+        }
     }
 
     fn advance(&mut self, now: Instant) -> Instant {
@@ -270,10 +387,10 @@ impl Reap {
         let from = core::mem::replace(&mut self.state, to);
         match (from, to) {
             (State::Operational, State::Exploring | State::InboundOk) => {
-                // What earlier probes showed no longer counts.
-                self.history = None;
-                let last_choice = (cause != Cause::Requested).then_some(self.current);
-                self.explorer.begin(cause, last_choice);
+                self.history.take_if(|history| !history.begin_exploration());
+                let pace = Pace::new(&self.config, self.rtt);
+                let place = self.place_of_current(cause);
+                self.explorer.begin(cause, place, now, pace);
             }
             (State::Exploring, State::InboundOk) => self.explorer.restart_backoff(),
             (State::InboundOk, State::Exploring) => {
@@ -294,20 +411,37 @@ impl Reap {
         self.announce(Event::StateChanged { from, to, cause });
     }
 
+    /// Where the current pair comes in an exploration because of `cause`.
+    fn place_of_current(&self, cause: Cause) -> Place {
+        match cause {
+            // A Send Timeout that knows nothing of the path may just be too short for it.
+            Cause::SendTimeout if self.config.follow_rtt && self.rtt.is_none() => Place::First(self.current),
+            Cause::SendTimeout | Cause::PeerReport | Cause::LocalHint => Place::Last(self.current),
+            Cause::IcmpError | Cause::Requested | Cause::TransportHint | Cause::Preferred => Place::First(self.current),
+        }
+    }
+
     /// Chooses the current pair by the probes that the peer reports, the latest sent first (RFC 5534 6.8).
     ///
-    /// The current pair stays if it is among them, as in the RFC's Example 5. Otherwise a host whose probes on several
-    /// pairs all get through would switch with each report that comes in, and end on the one it likes least.
+    /// The current pair stays if a probe on it was reported since the exploration began, as in the RFC's Example 5.
+    /// Otherwise a host whose probes on several pairs all get through would switch with each report that comes in, and
+    /// end on the one it likes least.
     fn choose_pair(&mut self, reported: &[LocatorPair]) {
         let usable = |pair: &&LocatorPair| self.explorer.is_usable(**pair);
         let Some(&to) = reported.iter().find(usable) else {
             return;
         };
-        if reported.contains(&self.current) && self.explorer.is_usable(self.current) {
+        let is_confirmed = |history: &History| history.is_confirmed(self.current);
+        if self.is_usable(self.current) && self.history.as_deref().is_some_and(is_confirmed) {
             return;
         }
+        self.change_pair(to, self.explorer.cause());
+    }
+
+    /// Another pair is another path: the round-trip time of the old one says nothing about it.
+    fn change_pair(&mut self, to: LocatorPair, cause: Cause) {
         let from = core::mem::replace(&mut self.current, to);
-        let cause = self.explorer.cause();
+        self.rtt = self.history.as_ref().and_then(|history| history.rtt(to));
         self.announce(Event::PairChanged { from, to, cause });
     }
 
@@ -325,7 +459,10 @@ impl Reap {
                 self.send_probe(ProbeState::Operational, pair, rng);
             }
             Some(Message::Probe(state)) => {
-                if let Some(pair) = self.explorer.probe(state, turn, now, &self.config, rng) {
+                if let Some(pair) = self
+                    .explorer
+                    .probe(state, turn, now, Pace::new(&self.config, self.rtt), rng)
+                {
                     self.send_probe(state, pair, rng);
                 }
             }
@@ -333,19 +470,26 @@ impl Reap {
     }
 
     fn send_probe(&mut self, state: ProbeState, pair: LocatorPair, rng: &mut dyn Rng) {
+        self.note_sent(pair, Purpose::of(state), rng);
         let history = self.history.get_or_insert_default();
-        history.note_sent(ProbeRecord {
-            source: pair.local,
-            destination: pair.peer,
-            nonce: rng.next_u32(),
-            data: 0,
-        });
         let probe = Probe {
             state,
             sent: history.sent_records(),
             received: history.received_records(),
         };
         self.transmit(Transmit::Probe { pair, probe });
+    }
+
+    fn note_sent(&mut self, pair: LocatorPair, purpose: Purpose, rng: &mut dyn Rng) -> ProbeRecord {
+        let record = ProbeRecord {
+            source: pair.local,
+            destination: pair.peer,
+            nonce: rng.next_u32(),
+            data: 0,
+        };
+        let history = self.history.get_or_insert_default();
+        history.note_sent(record, purpose, self.clock);
+        record
     }
 
     fn transmit(&mut self, transmit: Transmit) {

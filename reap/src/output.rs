@@ -17,6 +17,10 @@ pub enum Cause {
     IcmpError,
     /// A person or the program around us asked for it.
     Requested,
+    /// The transport above us said that it makes no progress.
+    TransportHint,
+    /// A pair that is preferred to the current one works again.
+    Preferred,
 }
 
 impl fmt::Display for Cause {
@@ -27,6 +31,8 @@ impl fmt::Display for Cause {
             Self::LocalHint => "local-hint",
             Self::IcmpError => "icmp-error",
             Self::Requested => "requested",
+            Self::TransportHint => "transport-hint",
+            Self::Preferred => "preferred",
         })
     }
 }
@@ -49,8 +55,14 @@ pub enum Event {
         from: LocatorPair,
         /// The pair now, which the peer has confirmed.
         to: LocatorPair,
-        /// What had started the exploration that found it.
+        /// What had started the exploration that found it, or what [`Reap::switch_to`](crate::Reap::switch_to) was given.
         cause: Cause,
+    },
+    /// The peer has received a probe of ours on this pair, which it had not reported before: what we send on it arrives.
+    /// Comes before a [`Event::PairChanged`] that follows from it.
+    PairConfirmed {
+        /// The pair.
+        pair: LocatorPair,
     },
 }
 

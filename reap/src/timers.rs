@@ -1,10 +1,11 @@
 //! The Send Timer and the Keepalive Timer (RFC 5534 6), of which at most one runs.
 //!
-//! What is stored is when a timer was started, not when it expires: deadlines follow a changed configuration, and
-//! packets may be reported after their time.
+//! What is stored is when a timer was started, not when it expires: deadlines follow a changed configuration and
+//! round-trip time, and packets may be reported after their time.
 
+use crate::Instant;
+use crate::pace::Pace;
 use crate::table::{Rule, TimerOp};
-use crate::{Config, Instant};
 
 /// Which timer runs. Being one value, it cannot hold two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,21 +94,27 @@ impl Timers {
         }
     }
 
+    /// The peer waits for a packet of ours from `at` on, although none of its own came: as if one had, unless we wait
+    /// for an answer anyway.
+    pub(crate) fn expect_reply(&mut self, at: Instant) {
+        self.start_keepalive(at);
+    }
+
     /// Takes the one thing that is due at `now`, if any.
-    pub(crate) fn expire(&mut self, now: Instant, config: &Config) -> Option<Due> {
+    pub(crate) fn expire(&mut self, now: Instant, pace: Pace<'_>) -> Option<Due> {
         match self.running {
-            Running::Send { since } if since + config.send_timeout() <= now => {
+            Running::Send { since } if since + pace.send_timeout() <= now => {
                 self.running = Running::Neither;
                 Some(Due::SendTimeout)
             }
-            Running::Keepalive { since, .. } if since + config.keepalive_timeout() <= now => {
+            Running::Keepalive { since, .. } if since + pace.keepalive_timeout() <= now => {
                 self.running = Running::Neither;
                 // The last keepalive answers for all that came before it.
                 self.replied = self.replied.max(now);
                 Some(Due::KeepaliveTimeout)
             }
-            Running::Keepalive { since, last } if last + config.keepalive_interval() <= now => {
-                let interval = config.keepalive_interval();
+            Running::Keepalive { since, last } if last + pace.keepalive_interval() <= now => {
+                let interval = pace.keepalive_interval();
                 let due = last + interval;
                 // One that was missed altogether is not made up for.
                 let last = if due + interval > now { due } else { now };
@@ -119,12 +126,12 @@ impl Timers {
     }
 
     /// When [`Timers::expire`] has something to give.
-    pub(crate) fn deadline(&self, config: &Config) -> Option<Instant> {
+    pub(crate) fn deadline(&self, pace: Pace<'_>) -> Option<Instant> {
         match self.running {
             Running::Neither => None,
-            Running::Send { since } => Some(since + config.send_timeout()),
+            Running::Send { since } => Some(since + pace.send_timeout()),
             Running::Keepalive { since, last } => {
-                Some((last + config.keepalive_interval()).min(since + config.keepalive_timeout()))
+                Some((last + pace.keepalive_interval()).min(since + pace.keepalive_timeout()))
             }
         }
     }

@@ -82,6 +82,7 @@ impl Table {
                 local_tag: tag(&mut rng),
                 peer_tag: tag(&mut rng),
                 activity: Arc::new(Activity::default()),
+                holding: false,
             };
             arrivals.push((peer, flow.local_tag));
             dataplane.apply(DataplaneUpdate::Insert(Arc::new(flow)));

@@ -7,6 +7,9 @@
 //! and I2 (section 7.11).
 //!
 //! The key is drawn anew after some lifetimes. The one before is kept: a validator may be used across the change.
+//!
+//! The validator also carries when it was made, so that a responder, which keeps nothing meanwhile, learns the round-trip
+//! time of the exchange when it comes back.
 
 use core::net::Ipv6Addr;
 use core::time::Duration;
@@ -20,8 +23,14 @@ use subtle::ConstantTimeEq;
 
 use crate::wire::{ContextTag, Discard};
 
-/// Octets of the hash that are sent. 160 bits cannot be guessed, and with them the option needs no padding.
-pub(crate) const VALIDATOR_LEN: usize = 20;
+/// Octets of the hash that are sent: 128 bits cannot be guessed.
+const HASH_LEN: usize = 16;
+/// Octets of the time stamp in front of it: microseconds, which 32 bits count for longer than any validator lives.
+const STAMP_LEN: usize = 4;
+/// Octets of a validator, with which its option needs no padding.
+pub(crate) const VALIDATOR_LEN: usize = STAMP_LEN + HASH_LEN;
+/// What a validator is, apart from being opaque to everybody else.
+type Octets = [u8; VALIDATOR_LEN];
 /// Parts into which the lifetime is divided: a validator lives for at most one part longer than the lifetime.
 const PERIODS_PER_LIFETIME: u32 = 4;
 /// Periods for which a key makes validators: four lifetimes.
@@ -75,23 +84,21 @@ impl Validator {
     }
 
     /// The Responder Nonce and validator of an R1 or R1bis sent now.
-    pub(crate) fn issue(&mut self, now: Instant, exchange: &Exchange) -> (u32, [u8; VALIDATOR_LEN]) {
+    pub(crate) fn issue(&mut self, now: Instant, exchange: &Exchange) -> (u32, Octets) {
         let periods = self.advance(now);
         let nonce = self.nonce(periods);
-        let hash = mac(&self.current, nonce, exchange).finalize().into_bytes();
-        let mut validator = [0; VALIDATOR_LEN];
-        validator.copy_from_slice(&hash[..VALIDATOR_LEN]);
-        (nonce, validator)
+        (nonce, octets(&self.current, stamp(now), nonce, exchange))
     }
 
-    /// Checks what came back in an I2 or I2bis.
+    /// Checks what came back in an I2 or I2bis, and gives how long ago it was issued.
     pub(crate) fn check(
         &mut self,
         now: Instant,
         nonce: u32,
         validator: &[u8],
         exchange: &Exchange,
-    ) -> Result<(), Discard> {
+    ) -> Result<Duration, Discard> {
+        let stamped = *validator.first_chunk().ok_or(Discard::BadValidator)?;
         let present = self.advance(now);
         let age = self.nonce(present).wrapping_sub(nonce);
         if age > PERIODS_PER_LIFETIME {
@@ -103,9 +110,9 @@ impl Validator {
             // Two epochs ago is longer than any validator lives.
             _ => self.previous.as_ref().ok_or(Discard::StaleValidator)?,
         };
-        let hash = mac(key, nonce, exchange).finalize().into_bytes();
-        if bool::from(hash[..VALIDATOR_LEN].ct_eq(validator)) {
-            Ok(())
+        if bool::from(octets(key, stamped, nonce, exchange)[..].ct_eq(validator)) {
+            let elapsed = u32::from_be_bytes(stamp(now)).wrapping_sub(u32::from_be_bytes(stamped));
+            Ok(Duration::from_micros(elapsed.into()))
         } else {
             Err(Discard::BadValidator)
         }
@@ -138,8 +145,22 @@ fn draw_key(rng: &mut ChaCha12Rng) -> Hmac<Sha256> {
     <Hmac<Sha256> as KeyInit>::new(&key.into())
 }
 
-fn mac(key: &Hmac<Sha256>, nonce: u32, exchange: &Exchange) -> Hmac<Sha256> {
+/// The time stamp of a validator issued at `now`, which wraps.
+fn stamp(now: Instant) -> [u8; STAMP_LEN] {
+    (now.as_micros() as u32).to_be_bytes()
+}
+
+fn octets(key: &Hmac<Sha256>, stamp: [u8; STAMP_LEN], nonce: u32, exchange: &Exchange) -> Octets {
+    let hash = mac(key, stamp, nonce, exchange).finalize().into_bytes();
+    let mut octets = [0; VALIDATOR_LEN];
+    octets[..STAMP_LEN].copy_from_slice(&stamp);
+    octets[STAMP_LEN..].copy_from_slice(&hash[..HASH_LEN]);
+    octets
+}
+
+fn mac(key: &Hmac<Sha256>, stamp: [u8; STAMP_LEN], nonce: u32, exchange: &Exchange) -> Hmac<Sha256> {
     let mut mac = key.clone();
+    mac.update(&stamp);
     mac.update(&nonce.to_be_bytes());
     let add_pair = |mac: &mut Hmac<Sha256>, pair: &LocatorPair| {
         mac.update(&Ipv6Addr::octets(&pair.peer));
@@ -227,7 +248,8 @@ mod tests {
         let mut validator = validator();
         let issued = Instant::from_micros(100 * SECOND);
         let (nonce, octets) = validator.issue(issued, &exchange());
-        for (age, expected) in [(0, Ok(())), (30, Ok(())), (38, Err(Discard::StaleValidator))] {
+        let old = |seconds| Ok(Duration::from_secs(seconds));
+        for (age, expected) in [(0, old(0)), (30, old(30)), (38, Err(Discard::StaleValidator))] {
             let now = Instant::from_micros((100 + age) * SECOND);
             assert_eq!(
                 validator.check(now, nonce, &octets, &exchange()),
@@ -235,6 +257,20 @@ mod tests {
                 "at {age} s"
             );
         }
+    }
+
+    #[test]
+    fn the_time_stamp_is_vouched_for_and_may_wrap() {
+        let mut validator = validator();
+        let issued = Instant::from_micros((1 << 32) - 1);
+        let (nonce, octets) = validator.issue(issued, &exchange());
+        let now = issued + Duration::from_millis(20);
+        let age = validator.check(now, nonce, &octets, &exchange());
+        assert_eq!(age, Ok(Duration::from_millis(20)));
+        let mut younger = octets;
+        younger[STAMP_LEN - 1] ^= 1;
+        let age = validator.check(now, nonce, &younger, &exchange());
+        assert_eq!(age, Err(Discard::BadValidator));
     }
 
     #[test]
@@ -295,7 +331,10 @@ mod tests {
         let mut validator = validator();
         let now = Instant::from_micros(0);
         let (nonce, octets) = validator.issue(now, &recovery(42, pair(1, 2)));
-        assert_eq!(validator.check(now, nonce, &octets, &recovery(42, pair(1, 2))), Ok(()));
+        assert_eq!(
+            validator.check(now, nonce, &octets, &recovery(42, pair(1, 2))),
+            Ok(Duration::ZERO)
+        );
         for other in [
             recovery(43, pair(1, 2)),
             recovery(42, pair(2, 1)),
@@ -316,10 +355,12 @@ mod tests {
         let mut validator = validator();
         let at = |seconds: u64| Instant::from_micros(seconds * SECOND);
         let (nonce, octets) = validator.issue(at(119), &exchange());
-        let key = mac(&validator.current, 0, &exchange()).finalize().into_bytes();
-        assert_eq!(validator.check(at(121), nonce, &octets, &exchange()), Ok(()));
-        assert_ne!(mac(&validator.current, 0, &exchange()).finalize().into_bytes(), key);
-        assert_eq!(validator.check(at(148), nonce, &octets, &exchange()), Ok(()));
+        let with_key = |validator: &Validator| super::octets(&validator.current, [0; STAMP_LEN], 0, &exchange());
+        let key = with_key(&validator);
+        let old = |seconds| Ok(Duration::from_secs(seconds));
+        assert_eq!(validator.check(at(121), nonce, &octets, &exchange()), old(2));
+        assert_ne!(with_key(&validator), key);
+        assert_eq!(validator.check(at(148), nonce, &octets, &exchange()), old(29));
         let stale = Err(Discard::StaleValidator);
         assert_eq!(validator.check(at(158), nonce, &octets, &exchange()), stale);
     }

@@ -101,6 +101,7 @@ fn example_4_both_directions_move_to_the_peers_other_address() {
                 to: inbound_ok,
                 cause
             },
+            Event::PairConfirmed { pair: pair(0, 1) },
             Event::PairChanged {
                 from: pair(0, 0),
                 to: pair(0, 1),

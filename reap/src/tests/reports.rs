@@ -52,6 +52,8 @@ fn the_latest_reported_probe_decides_the_pair() {
     assert_eq!(
         events(&mut reap),
         [
+            Event::PairConfirmed { pair: pair(0, 1) },
+            Event::PairConfirmed { pair: pair(1, 0) },
             Event::PairChanged {
                 from: pair(0, 0),
                 to: pair(1, 0),

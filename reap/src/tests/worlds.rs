@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::secs;
 use super::world::World;
 use crate::Config;
+use crate::pace::Pace;
 
 /// The longest time between payload packets in a world.
 const SLOWEST_FLOW: Duration = Duration::from_secs(2);
@@ -21,12 +22,14 @@ struct Plan {
     /// How often each host sends payload, in milliseconds; `None` for not at all.
     flows: [Option<u16>; 2],
     seed: u64,
+    /// Whether the hosts know the round-trip time; it matters only where the timers follow it.
+    rtt_known: bool,
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
     let flow = || prop::option::weighted(0.8, 20..=SLOWEST_FLOW.as_millis() as u16);
-    (1usize..=3, 1usize..=3, flow(), flow(), any::<u64>())
-        .prop_flat_map(|(ours, theirs, first, second, seed)| {
+    (1usize..=3, 1usize..=3, flow(), flow(), any::<u64>(), any::<bool>())
+        .prop_flat_map(|(ours, theirs, first, second, seed, rtt_known)| {
             let n = ours * theirs;
             let dead = || {
                 (prop::collection::vec(prop::bool::weighted(0.7), n), 0..n).prop_map(|(mut dead, spared)| {
@@ -40,13 +43,21 @@ fn plan() -> impl Strategy<Value = Plan> {
             } else {
                 [first, second]
             };
-            (Just([ours, theirs]), dead(), dead(), Just(flows), Just(seed))
+            (
+                Just([ours, theirs]),
+                dead(),
+                dead(),
+                Just(flows),
+                Just(seed),
+                Just(rtt_known),
+            )
         })
-        .prop_map(|(locators, there, back, flows, seed)| Plan {
+        .prop_map(|(locators, there, back, flows, seed, rtt_known)| Plan {
             locators,
             dead: [there, back],
             flows,
             seed,
+            rtt_known,
         })
 }
 
@@ -56,6 +67,9 @@ fn pairs_of(plan: &Plan) -> u32 {
 
 fn build(plan: &Plan, config: Config) -> World {
     let mut world = World::new(config, plan.locators, plan.seed);
+    if plan.rtt_known {
+        world.know_rtt(world.delay * 2);
+    }
     for (host, flow) in plan.flows.into_iter().enumerate() {
         if let Some(millis) = flow {
             world.flow(host, f64::from(millis) / 1000.0, f64::from(millis) / 2000.0);
@@ -75,7 +89,9 @@ fn build(plan: &Plan, config: Config) -> World {
 /// If it does not, that host has to be heard a second time, by which time intervals may be at their longest, and again
 /// if the other one was heard in between.
 fn bound(config: &Config, pairs: u32) -> Duration {
-    let pass: Duration = (1..=pairs + 1).map(|count| config.probe_interval(count)).sum();
+    let pass: Duration = (1..=pairs + 1)
+        .map(|count| Pace::new(config, None).probe_interval(count))
+        .sum();
     let pass = pass.mul_f64(1.15);
     let noticed = (config.send_timeout + SLOWEST_FLOW) * 2;
     if pass <= config.send_timeout {
@@ -93,6 +109,10 @@ fn quick() -> Config {
         max_probe_timeout: secs(1.0),
         ..Config::default()
     }
+}
+
+fn config() -> impl Strategy<Value = Config> {
+    prop::sample::select(Vec::from([Config::rfc(), Config::fast(), quick()]))
 }
 
 /// Lets `plan`'s failures happen and gives whether all is well within `bounds` times the bound.
@@ -114,8 +134,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn every_world_recovers_in_time_and_then_stays(plan in plan(), rfc in any::<bool>()) {
-        let config = if rfc { Config::default() } else { quick() };
+    fn every_world_recovers_in_time_and_then_stays(plan in plan(), config in config()) {
         let mut world = recovers(&plan, config, 0, 1);
         // Probes that were on their way may still cause some to and fro.
         world.run_for(2.0);
@@ -129,6 +148,7 @@ proptest! {
     #[test]
     fn every_world_recovers_although_packets_get_lost(plan in plan()) {
         recovers(&plan, quick(), 100, 20);
+        recovers(&plan, Config::fast(), 100, 20);
     }
 
     #[test]
@@ -137,6 +157,7 @@ proptest! {
         plan.dead = [alive.0, alive.1].map(|alive| (0..4).map(|index| index != alive).collect());
         recovers(&plan, Config::default(), 0, 1);
         recovers(&plan, quick(), 0, 1);
+        recovers(&plan, Config::fast(), 0, 1);
     }
 
     #[test]
@@ -148,6 +169,7 @@ proptest! {
         plan.dead = [alive.0, alive.1].map(|alive| (0..9).map(|index| index != alive).collect());
         recovers(&plan, Config::default(), 0, 1);
         recovers(&plan, quick(), 0, 1);
+        recovers(&plan, Config::fast(), 0, 1);
     }
 
     #[test]

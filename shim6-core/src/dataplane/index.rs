@@ -231,6 +231,7 @@ mod tests {
             local_tag: ContextTag::from_random_bits(tag),
             peer_tag: ContextTag::from_random_bits(0),
             activity: Arc::default(),
+            holding: false,
         })
     }
 

@@ -4,6 +4,7 @@
 //! [`Endpoint`](crate::Endpoint): packets meet immutable [`Flow`]s and the atomics of their [`Activity`].
 
 mod activity;
+mod hold;
 pub mod icmp;
 mod index;
 mod rewrite;
@@ -20,6 +21,7 @@ use shim6_reap::{Instant, LocatorPair};
 
 pub use activity::Activity;
 pub(crate) use activity::{WAKE_ON_RECEIVED, WAKE_ON_SENT};
+pub use hold::{HoldBuffer, HoldConfig, HoldCounters, OVERHEAD as HOLD_OVERHEAD};
 pub(crate) use rewrite::position;
 pub use rewrite::{IPV6_HEADER_LEN, Malformed, PAYLOAD_HEADER_LEN, addresses};
 
@@ -48,16 +50,19 @@ pub struct Flow {
     /// The Forked Instance Identifier. Packets belong to instance 0 unless the upper layer names another (RFC 5533 section
     /// 12.4), see [`Dataplane::outbound_on`].
     pub forked_instance: u32,
+    /// Whether the context looks for a working path. Packets are still sent on `locators`, and held to be sent again, see
+    /// [`HoldBuffer`].
+    pub holding: bool,
 }
 
 const _: () = assert!(core::mem::offset_of!(Flow, locators) <= 64);
 
 impl Flow {
     /// Whether the packets between the ULIDs have to be brought to a [`Dataplane`]. While the locators are the ULIDs they
-    /// are ordinary packets, which need not pass through one at all. Never for a forked instance, whose packets only their
-    /// sender can tell from those of instance 0.
+    /// are ordinary packets, which need not pass through one at all, unless they are to be held. Never for a forked instance,
+    /// whose packets only their sender can tell from those of instance 0.
     pub fn is_steered(&self) -> bool {
-        self.forked_instance == 0 && self.is_rewritten()
+        self.forked_instance == 0 && (self.holding || self.is_rewritten())
     }
 
     /// A fork's packets always bear its tag: without one they would count for instance 0 at the peer, and hide from it that
@@ -283,6 +288,8 @@ impl Dataplane {
 
     /// Records an ordinary packet that somebody saw pass on its way out of this host (`outgoing`) or into it. Returns its
     /// context if the endpoint wants to know, or [`Observed::NoContext`] if it belongs to none.
+    ///
+    /// An outgoing packet of a flow that is holding has come through [`outbound`](Self::outbound), and is not counted again.
     pub fn observe(
         &self,
         source: Ipv6Addr,
@@ -306,6 +313,7 @@ impl Dataplane {
             return Observed::NoContext(ulids);
         };
         let wake = match outgoing {
+            true if flow.holding => false,
             true => flow.activity.record_sent(now, octets),
             false => flow.activity.record_received(now, octets),
         };

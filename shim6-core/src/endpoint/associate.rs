@@ -4,6 +4,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::net::Ipv6Addr;
+use core::time::Duration;
 
 use shim6_reap::{Cause, Instant, LocatorPair, Reap};
 
@@ -19,8 +20,10 @@ use crate::wire::{ContextTag, Discard};
 
 /// What an I2, I2bis or R2 tells of its sender, verified.
 pub(super) struct PeerDescription {
-    /// Of an I2 or I2bis, which an R2 is about to answer.
-    pub(super) responder_nonce: Option<u32>,
+    /// When the validator of an I2 or I2bis was issued; `None` of an R2.
+    pub(super) issued: Option<Instant>,
+    /// The round-trip time that the exchange has shown.
+    pub(super) rtt: Option<Duration>,
     tag: ContextTag,
     locators: PeerLocators,
     keepalive: monitor::Announced,
@@ -54,7 +57,8 @@ impl Endpoint {
         }
         let keepalive = monitor::Announced::new(announcement.keepalive_timeout, announcement.keepalive_timeout_ms);
         Ok(PeerDescription {
-            responder_nonce: None,
+            issued: None,
+            rtt: None,
             tag,
             locators,
             keepalive,
@@ -65,7 +69,7 @@ impl Endpoint {
     /// shown to work.
     pub(super) fn associate(&mut self, now: Instant, on: LocatorPair, id: ContextId, peer: PeerDescription) {
         let exchange = self.contexts.modify(id, |context| context.exchange.take()).flatten();
-        let is_initiator = peer.responder_nonce.is_none();
+        let is_initiator = peer.issued.is_none();
         // The R2 that is about to answer the peer tells it all; if it gets lost, the peer asks again.
         let announced = match exchange {
             Some(exchange) if is_initiator => exchange.announced,
@@ -111,8 +115,8 @@ impl Endpoint {
         let activity = old.map_or_else(|| Arc::new(Activity::default()), |old| old.activity.clone());
         let (failovers, last_failover) = old.map_or((0, None), |old| (old.failovers, old.last_failover.clone()));
         let pairs = paths::exploration_order(
-            context.ulids,
             &paths::Ends {
+                ulids: context.ulids,
                 ours: &context.identity,
                 known: announced.as_deref(),
                 peer: &peer.locators,
@@ -120,6 +124,9 @@ impl Endpoint {
             &mut self.rng,
         );
         let mut reap = Reap::new(config, pairs, on);
+        if let Some(rtt) = peer.rtt {
+            reap.note_rtt(rtt);
+        }
         for &locator in &self.unusable {
             reap.set_usable(locator, false);
         }
@@ -131,6 +138,7 @@ impl Endpoint {
             local_tag: context.local_tag,
             peer_tag: peer.tag,
             activity: activity.clone(),
+            holding: false,
         });
         let association = Association {
             peer_tag: peer.tag,
@@ -146,11 +154,13 @@ impl Endpoint {
             quiescence_check: now + self.config.quiescence,
             flow: flow.clone(),
             announced,
-            responder_nonce: peer.responder_nonce,
+            issued: peer.issued,
             update: None,
             acknowledged: None,
             told_again: None,
             unwanted: 0,
+            waiting: None,
+            away: None,
             failovers,
             last_failover,
         };
@@ -169,6 +179,7 @@ impl Endpoint {
                 reap.explore(now, Cause::LocalHint, rng);
             }
         });
+        self.plan_failback(now, id);
         self.update_if_behind(now, id);
     }
 

@@ -86,6 +86,7 @@ impl Endpoint {
                     responder_nonce: r1.responder_nonce,
                     validator: r1.validator.as_slice().into(),
                     retries: 0,
+                    repeated: false,
                     sent: now,
                 });
             }
@@ -98,7 +99,12 @@ impl Endpoint {
     pub(super) fn handle_r2(&mut self, arrival: Arrival<'_>, r2: &R2) -> Result<(), Discard> {
         let context = self.initiator(arrival.on, r2.initiator_nonce)?;
         let (id, ulid) = (context.id, context.ulids.peer);
-        let peer = self.describe(arrival, ulid, r2.responder_context_tag, &r2.announcement)?;
+        let rtt = match context.exchange.as_deref().map(|exchange| &exchange.step) {
+            Some(Step::I2(reply) | Step::I2bis { reply, .. }) => reply.rtt(arrival.now),
+            Some(Step::I1) | None => None,
+        };
+        let mut peer = self.describe(arrival, ulid, r2.responder_context_tag, &r2.announcement)?;
+        peer.rtt = rtt;
         self.associate(arrival.now, arrival.on, id, peer);
         Ok(())
     }
@@ -159,9 +165,16 @@ impl Endpoint {
     /// 10.4, 12.2), within bounds.
     pub(super) fn repeat_exchange(&mut self, now: Instant, id: ContextId) {
         let Some(context) = self.contexts.get(id) else { return };
-        if context.repetition().is_some_and(|at| at <= now) {
-            self.send_initiation(now, id);
+        if context.repetition().is_none_or(|at| at > now) {
+            return;
         }
+        self.contexts.modify(id, |context| {
+            let step = context.exchange.as_deref_mut().map(|exchange| &mut exchange.step);
+            if let Some(Step::I2(reply) | Step::I2bis { reply, .. }) = step {
+                reply.repeated = true;
+            }
+        });
+        self.send_initiation(now, id);
     }
 
     /// The peer seems to have got our I2, and its R2 to have got lost: the I2 is sent again sooner, but no more often. Nobody has

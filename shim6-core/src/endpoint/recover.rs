@@ -91,6 +91,7 @@ impl Endpoint {
                     responder_nonce: r1bis.responder_nonce,
                     validator: r1bis.validator.as_slice().into(),
                     retries: 0,
+                    repeated: false,
                     sent: now,
                 },
                 packet_context_tag: r1bis.packet_context_tag,
@@ -122,6 +123,7 @@ impl Endpoint {
             is_new.then(|| {
                 reply.responder_nonce = r1bis.responder_nonce;
                 reply.validator = r1bis.validator.as_slice().into();
+                reply.repeated = true;
             })
         });
         is_new.flatten().ok_or(Discard::WrongState)?;

@@ -1,6 +1,8 @@
 //! The responder: I1, I2 and I2bis, and what answers them (RFC 5533 sections 7.9, 7.10, 7.13, 7.14, 7.20).
 
-use shim6_reap::LocatorPair;
+use core::time::Duration;
+
+use shim6_reap::{Instant, LocatorPair};
 
 use super::associate::PeerDescription;
 use super::verify::is_locator;
@@ -19,8 +21,13 @@ struct Subject {
     /// The initiator's tag for it.
     tag: ContextTag,
     nonce: u32,
-    /// This host's own, in an I2 or I2bis.
-    responder_nonce: u32,
+}
+
+/// When this host issued the validator of an I2 or I2bis, and how long it was under way.
+#[derive(Debug, Clone, Copy)]
+struct Issued {
+    at: Instant,
+    elapsed: Duration,
 }
 
 impl Endpoint {
@@ -32,7 +39,6 @@ impl Endpoint {
             forked_instance: i1.forked_instance.unwrap_or(0),
             tag: i1.initiator_context_tag,
             nonce: i1.initiator_nonce,
-            responder_nonce: 0,
         };
         let existing = self.subject(&subject)?;
         match existing.filter(|context| has_the_peer_at(context, on, i1)) {
@@ -52,7 +58,6 @@ impl Endpoint {
             forked_instance: i2.forked_instance.unwrap_or(0),
             tag: i2.initiator_context_tag,
             nonce: i2.initiator_nonce,
-            responder_nonce: i2.responder_nonce,
         };
         self.subject(&subject)?;
         let exchange = Exchange::Establishment {
@@ -61,9 +66,8 @@ impl Endpoint {
             locators: on,
             forked_instance: subject.forked_instance,
         };
-        self.validator
-            .check(arrival.now, i2.responder_nonce, &i2.validator, &exchange)?;
-        self.accept(arrival, &subject, &i2.announcement)
+        let issued = self.check_validator(arrival.now, i2.responder_nonce, &i2.validator, &exchange)?;
+        self.accept(arrival, (&subject, issued), &i2.announcement)
     }
 
     /// I2bis (section 7.20).
@@ -74,16 +78,28 @@ impl Endpoint {
             forked_instance: i2bis.forked_instance.unwrap_or(0),
             tag: i2bis.initiator_context_tag,
             nonce: i2bis.initiator_nonce,
-            responder_nonce: i2bis.responder_nonce,
         };
         self.subject(&subject)?;
         let exchange = Exchange::Recovery {
             packet_context_tag: i2bis.packet_context_tag,
             locators: on,
         };
-        self.validator
-            .check(arrival.now, i2bis.responder_nonce, &i2bis.validator, &exchange)?;
-        self.accept(arrival, &subject, &i2bis.announcement)
+        let issued = self.check_validator(arrival.now, i2bis.responder_nonce, &i2bis.validator, &exchange)?;
+        self.accept(arrival, (&subject, issued), &i2bis.announcement)
+    }
+
+    fn check_validator(
+        &mut self,
+        now: Instant,
+        nonce: u32,
+        validator: &[u8],
+        exchange: &Exchange,
+    ) -> Result<Issued, Discard> {
+        let elapsed = self.validator.check(now, nonce, validator, exchange)?;
+        Ok(Issued {
+            at: now - elapsed,
+            elapsed,
+        })
     }
 
     /// The context of an initiator's message, if there is one; an error if there could not be one.
@@ -104,12 +120,17 @@ impl Endpoint {
     /// repetition. Section 7.13 wants the locators taken from it; but what was said later in an Update Request must not be
     /// undone by an old message, which anybody on the path can send again. For the same reason one whose validator is older
     /// than that of the message before is not believed.
-    fn accept(&mut self, arrival: Arrival<'_>, subject: &Subject, announcement: &Announcement) -> Result<(), Discard> {
+    fn accept(
+        &mut self,
+        arrival: Arrival<'_>,
+        (subject, issued): (&Subject, Issued),
+        announcement: &Announcement,
+    ) -> Result<(), Discard> {
         let Arrival { now, on, .. } = arrival;
         let ulids = subject.ulids;
         let existing = self.contexts.by_ulids(ulids, subject.forked_instance);
-        let made_by = existing.and_then(|context| context.association.as_ref()?.responder_nonce);
-        if made_by.is_some_and(|nonce| (subject.responder_nonce.wrapping_sub(nonce) as i32) < 0) {
+        let made_by = existing.and_then(|context| context.association.as_ref()?.issued);
+        if made_by.is_some_and(|before| issued.at < before) {
             return Err(Discard::StaleValidator);
         }
         let existing = existing.map(|context| {
@@ -121,7 +142,7 @@ impl Endpoint {
         let id = match existing {
             Some((id, _, true)) => id,
             Some((id, state, false)) => {
-                let peer = self.describe_initiator(arrival, subject, announcement)?;
+                let peer = self.describe_initiator(arrival, (subject, issued), announcement)?;
                 match state {
                     ContextState::I2Sent | ContextState::I2bisSent => self.hear_from(now, on, id, peer),
                     _ => self.associate(now, on, id, peer),
@@ -129,7 +150,7 @@ impl Endpoint {
                 id
             }
             None => {
-                let peer = self.describe_initiator(arrival, subject, announcement)?;
+                let peer = self.describe_initiator(arrival, (subject, issued), announcement)?;
                 if !self.make_room(now, ulids.peer) {
                     return Err(Discard::ContextLimit);
                 }
@@ -144,11 +165,13 @@ impl Endpoint {
     fn describe_initiator(
         &mut self,
         arrival: Arrival<'_>,
-        subject: &Subject,
+        (subject, issued): (&Subject, Issued),
         announcement: &Announcement,
     ) -> Result<PeerDescription, Discard> {
         let mut peer = self.describe(arrival, subject.ulids.peer, subject.tag, announcement)?;
-        peer.responder_nonce = Some(subject.responder_nonce);
+        peer.issued = Some(issued.at);
+        // An initiator answers an R1 at once. What took longer than until its first repetition may have been sent again.
+        peer.rtt = Some(issued.elapsed).filter(|&elapsed| elapsed < self.config.establishment.i2_timeout / 2);
         Ok(peer)
     }
 

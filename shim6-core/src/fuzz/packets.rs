@@ -27,6 +27,7 @@ fn flows() -> [Flow; 3] {
         local_tag: ContextTag::from_random_bits(0x1000 + u64::from(number)),
         peer_tag: ContextTag::from_random_bits(0x7fff_0000_2000 + u64::from(number)),
         activity: Arc::default(),
+        holding: false,
     };
     [flow(1, 2, 0), flow(3, 3, 0), flow(1, 4, 7)]
 }

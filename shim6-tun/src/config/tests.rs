@@ -58,6 +58,7 @@ fn the_documented_defaults_have_every_key() {
         "[addresses]",
         "[trigger]",
         "[reap]",
+        "[hold]",
         "[steering]",
         "[icmp]",
         "[limits]",
@@ -463,5 +464,20 @@ fn identity_is_a_directory_or_none() {
         refused("[addresses]\nidentity = \"keys\"\n"),
         "shim6.toml:2: addresses.identity: \"keys\" is not an absolute path; \
          expected an absolute path such as \"/var/lib/shim6/identity\", or \"none\""
+    );
+}
+
+#[test]
+fn one_context_holds_no_more_than_all() {
+    let small = parse("[hold]\noctets = 4096\n").expect("a small total");
+    assert_eq!((small.hold.octets, small.hold.octets_per_context), (4096, 4096));
+    assert_eq!(
+        refused("[hold]\noctets_per_context = 8192\noctets = 4096\nmax_age = \"2m\"\n"),
+        "shim6.toml:2: hold.octets_per_context: 8192 is above the total; expected at most hold.octets, 4096\n\
+         shim6.toml:4: hold.max_age: \"2m\" is out of range; expected a duration from 10ms to 1m, such as \"10ms\""
+    );
+    assert_eq!(
+        refused("[hold]\noctets = 2047\n"),
+        "shim6.toml:2: hold.octets: 2047 is out of range; expected an integer from 2048 to 1073741824"
     );
 }

@@ -313,7 +313,7 @@ impl<'a> Engine<'a> {
             uplinks: uplinks.collect(),
             contexts,
             failures: report::failures(&self.endpoint, now),
-            counters: report::counters(&self.endpoint, self.shared.counters.report()),
+            counters: report::counters(&self.endpoint, self.shared.report()),
         }
     }
 

@@ -8,6 +8,7 @@ pub mod addresses;
 mod clock;
 mod engine;
 mod generation;
+mod hold;
 mod identity;
 mod inbound;
 pub mod ledger;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use rand::Rng as _;
+use shim6_core::wire::Preference;
 use shim6_core::{Endpoint, EndpointConfig, Identity, LimitsConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
@@ -117,6 +119,7 @@ async fn start(config: &Config, netlink: &Netlink, addresses: &mut Addresses) ->
         tracing::info!(interface = uplink.interface, %address, "locator");
     }
     let identity = host.identity(&uplinks)?;
+    let identity = identity.with_preferences(&preferences(config, host.on(&uplinks)));
     Ok(Start {
         monitor,
         uplinks,
@@ -141,7 +144,7 @@ async fn serve(
         identity,
     } = start;
     let clock = Clock::start();
-    let (shared, inputs) = Shared::new(clock, senders(config, identity.locators())?);
+    let (shared, inputs) = Shared::new(clock, senders(config, identity.locators())?, &config.hold);
     let shared = Arc::new(shared);
     let trigger = Trigger::new(config.trigger.clone(), config.limits.candidates);
     let mut observers = Observers::new(trigger, shared.clone());
@@ -170,7 +173,7 @@ async fn serve(
         addresses,
         observers,
     };
-    let mut engine = Engine::new(endpoint, shared, host, events, tun);
+    let mut engine = Engine::new(endpoint, shared.clone(), host, events, tun);
     let result = engine
         .run(Sources {
             inputs,
@@ -180,6 +183,10 @@ async fn serve(
             stop,
         })
         .await;
+    let held = shared.hold.end();
+    if held > 0 {
+        tracing::warn!(packets = held, "dropping what was held for contexts without a path");
+    }
     report_undo(steering.undo().await);
     result
 }
@@ -227,6 +234,25 @@ async fn assign(
     Ok(())
 }
 
+/// What the configuration says of the uplinks' addresses.
+fn preferences<'a>(
+    config: &Config,
+    addresses: impl Iterator<Item = (&'a Uplink, Ipv6Addr)>,
+) -> Vec<(Ipv6Addr, Preference)> {
+    let preference = |uplink: &Uplink| {
+        let mut configured = config.uplinks.iter();
+        let configured = configured.find(|configured| configured.interface == uplink.interface);
+        configured.map_or_else(Preference::default, |configured| Preference {
+            priority: configured.priority,
+            weight: configured.weight,
+            ..Preference::default()
+        })
+    };
+    addresses
+        .map(|(uplink, address)| (address, preference(uplink)))
+        .collect()
+}
+
 fn senders(config: &Config, locators: &[Ipv6Addr]) -> anyhow::Result<HashMap<Ipv6Addr, WireSender>> {
     let open = |&address: &Ipv6Addr| Ok((address, WireSender::open(address, config.steering.fwmark)?));
     locators.iter().map(open).collect()
@@ -239,22 +265,33 @@ fn endpoint(config: &Config, identity: Identity) -> Endpoint {
 }
 
 fn endpoint_config(config: &Config) -> EndpointConfig {
-    let reap = &config.reap;
+    let (reap, failback) = (&config.reap, &config.failback);
     EndpointConfig {
+        profile: reap.profile,
         reap: shim6_core::ReapConfig {
             send_timeout: reap.send_timeout,
+            follow_rtt: reap.follow_rtt,
             keepalive_interval: reap.keepalive_interval,
             initial_probe_timeout: reap.initial_probe_timeout,
             initial_probes: reap.initial_probes,
             max_probe_timeout: reap.max_probe_timeout,
             ..Default::default()
         },
+        failback: shim6_core::FailbackConfig {
+            enabled: failback.enabled,
+            interval: failback.interval,
+            stable: failback.stable,
+            max_stable: failback.max_stable,
+            rate: failback.rate,
+        },
+        hold: config.hold.enabled,
         deliver_all_icmp: config.icmp.deliver_all,
         quiescence: config.limits.quiescence,
         limits: LimitsConfig {
             contexts: config.limits.contexts,
             contexts_per_peer: config.limits.contexts_per_peer,
             contexts_per_prefix: config.limits.contexts_per_prefix,
+            probes: config.limits.probes,
             peer_key_sizes: config.limits.peer_key_sizes,
             ..Default::default()
         },

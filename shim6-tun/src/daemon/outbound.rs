@@ -4,7 +4,8 @@ use std::io;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use shim6_core::dataplane::{Outbound, PAYLOAD_HEADER_LEN, addresses};
+use shim6_core::dataplane::{HoldBuffer, Outbound, PAYLOAD_HEADER_LEN, addresses};
+use shim6_core::{Dataplane, Instant, LocatorPair};
 
 use super::shared::Shared;
 use crate::sys::tun::Tun;
@@ -37,14 +38,49 @@ pub(crate) async fn run(tun: Arc<Tun>, shared: Arc<Shared>) -> anyhow::Result<()
                 Err(_) => break, // Nothing left for now; a real failure shows again in `recv`.
             }
         }
-        let packets = buffers.iter().zip(&lengths);
-        let packets = packets.map(|(buffer, &length)| &buffer[PAYLOAD_HEADER_LEN..PAYLOAD_HEADER_LEN + length]);
-        shared.dataplane.load().warm_outbound(packets);
-        ready.clear();
-        for (index, (buffer, &length)) in buffers.iter_mut().zip(&lengths).enumerate() {
-            ready.extend(rewrite(&shared, buffer, index, length));
-        }
-        send(&shared, &buffers, &ready);
+        forward(&shared, &mut buffers, &lengths, &mut ready);
+    }
+}
+
+/// Sends the packets of the given lengths that are in the buffers, and holds those whose context looks for a path.
+fn forward(shared: &Shared, buffers: &mut [Vec<u8>], lengths: &[usize], ready: &mut Vec<Ready>) {
+    let mut held = shared.hold.enter();
+    let (dataplane, now) = (shared.dataplane.load(), shared.clock.now());
+    let packets = || {
+        let packets = buffers.iter().zip(lengths);
+        packets.map(|(buffer, &length)| &buffer[PAYLOAD_HEADER_LEN..PAYLOAD_HEADER_LEN + length])
+    };
+    dataplane.warm_outbound(packets());
+    if let Some(held) = &mut held {
+        packets().for_each(|packet| hold(&dataplane, held, packet, now));
+    }
+    ready.clear();
+    for (index, (buffer, &length)) in buffers.iter_mut().zip(lengths).enumerate() {
+        ready.extend(rewrite(shared, (&dataplane, now), buffer, index, length));
+    }
+    send(shared, buffers, ready);
+}
+
+fn hold(dataplane: &Dataplane, held: &mut HoldBuffer, packet: &[u8], now: Instant) {
+    let ulids = addresses(packet).map(|(local, peer)| LocatorPair { local, peer });
+    let flow = ulids.and_then(|ulids| dataplane.flow(ulids));
+    if let Some(flow) = flow.filter(|flow| flow.holding) {
+        held.hold(flow, packet, now);
+    }
+}
+
+/// Sends packets that were held, by a table in which their flow has found a path. They count as sent on it: the peer sees
+/// them arrive and answers, or is silent although they should have arrived.
+pub(crate) fn replay(shared: &Shared, dataplane: &Dataplane, packets: &[Box<[u8]>], now: Instant) {
+    for packets in packets.chunks(BATCH) {
+        let with_headroom = |packet: &Box<[u8]>| [&[0; PAYLOAD_HEADER_LEN], &packet[..]].concat();
+        let mut buffers: Vec<_> = packets.iter().map(with_headroom).collect();
+        let rewritten = buffers.iter_mut().enumerate().filter_map(|(index, buffer)| {
+            let length = buffer.len() - PAYLOAD_HEADER_LEN;
+            rewrite(shared, (dataplane, now), buffer, index, length)
+        });
+        let ready: Vec<_> = rewritten.collect();
+        send(shared, &buffers, &ready);
     }
 }
 
@@ -58,11 +94,16 @@ fn explain(tun: &Tun, error: io::Error) -> anyhow::Error {
     }
 }
 
-fn rewrite(shared: &Shared, buffer: &mut [u8], index: usize, length: usize) -> Option<Ready> {
+fn rewrite(
+    shared: &Shared,
+    (dataplane, now): (&Dataplane, Instant),
+    buffer: &mut [u8],
+    index: usize,
+    length: usize,
+) -> Option<Ready> {
     let end = PAYLOAD_HEADER_LEN + length;
-    let dataplane = shared.dataplane.load();
     let counters = &shared.counters;
-    let (start, flow, wake) = match dataplane.outbound(&mut buffer[..end], PAYLOAD_HEADER_LEN, shared.clock.now()) {
+    let (start, flow, wake) = match dataplane.outbound(&mut buffer[..end], PAYLOAD_HEADER_LEN, now) {
         Outbound::Rewritten { start, flow, wake } => {
             counters.out_rewritten.add(1);
             (start, flow, wake)

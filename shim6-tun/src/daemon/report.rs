@@ -24,6 +24,8 @@ pub(crate) fn cause(cause: Cause) -> &'static str {
         Cause::LocalHint => "the local link or address went away",
         Cause::IcmpError => "a router could not send packets on",
         Cause::Requested => "on request",
+        Cause::TransportHint => "the transport made no progress",
+        Cause::Preferred => "a preferred path works again",
     }
 }
 

@@ -10,6 +10,8 @@ use shim6_core::{ContextId, Dataplane, LocatorPair};
 use tokio::sync::mpsc;
 
 use super::clock::Clock;
+use super::hold::Hold;
+use crate::config::HoldConfig;
 use crate::sys::wire_socket::{SendOutcome, WireSender};
 
 /// A Shim6 control message, from its Next Header octet on.
@@ -60,6 +62,7 @@ pub(crate) struct Inputs {
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) dataplane: ArcSwap<Dataplane>,
+    pub(crate) hold: Hold,
     /// A socket per local locator, made at the start.
     pub(crate) senders: HashMap<Ipv6Addr, WireSender>,
     pub(crate) counters: PacketCounters,
@@ -71,7 +74,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(clock: Clock, senders: HashMap<Ipv6Addr, WireSender>) -> (Self, Inputs) {
+    pub(crate) fn new(clock: Clock, senders: HashMap<Ipv6Addr, WireSender>, hold: &HoldConfig) -> (Self, Inputs) {
         let dataplane = ArcSwap::from_pointee(Dataplane::default());
         let counters = PacketCounters::default();
         let (messages, to_messages) = mpsc::channel(MESSAGE_QUEUE);
@@ -90,6 +93,7 @@ impl Shared {
             Self {
                 clock,
                 dataplane,
+                hold: Hold::new(hold),
                 senders,
                 counters,
                 messages,
@@ -144,6 +148,13 @@ impl Shared {
         let _ = self.wakes.send(context);
     }
 
+    /// What the packet tasks did, by name.
+    pub(crate) fn report(&self) -> BTreeMap<String, u64> {
+        let mut report = self.counters.report();
+        report.append(&mut self.hold.report());
+        report
+    }
+
     /// Sends whole IPv6 packets from one of our locators.
     pub(crate) fn send(&self, source: Ipv6Addr, packets: &[&[u8]]) {
         match self.senders.get(&source).map(|sender| sender.send_batch(packets)) {
@@ -178,7 +189,7 @@ macro_rules! packet_counters {
 
         impl PacketCounters {
             /// All of them, by name.
-            pub(crate) fn report(&self) -> BTreeMap<String, u64> {
+            fn report(&self) -> BTreeMap<String, u64> {
                 [$((stringify!($name), self.$name.get()),)*].map(|(name, value)| (name.to_owned(), value)).into()
             }
         }
@@ -188,7 +199,8 @@ macro_rules! packet_counters {
 packet_counters! {
     /// Packets rewritten to locators.
     out_rewritten;
-    /// Packets that came into the TUN device although their context is not steered (any more); sent as they are.
+    /// Packets that came into the TUN device and were sent as they are: their context looks for a path while it still uses its
+    /// ULIDs, or is not steered any more.
     out_unchanged;
     /// Packets in the TUN device that belong to no context; dropped.
     out_no_context;
@@ -252,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_messages_is_bounded_and_crowds_out_no_candidate() {
-        let (shared, mut inputs) = Shared::new(Clock::start(), HashMap::new());
+        let (shared, mut inputs) = Shared::new(Clock::start(), HashMap::new(), &HoldConfig::default());
         let large = vec![0; 65_535];
         for _ in 0..MESSAGE_QUEUE + 10 {
             shared.hand_over(Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST, &large);

@@ -39,14 +39,20 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts `binary` in `host`, with its files in a directory of its own below `directory`, and waits until it answers and
-    /// has an address on each uplink. Its events go to `live`.
-    pub async fn start(binary: &Path, host: &Host, directory: &Path, live: &Arc<Live>) -> anyhow::Result<Self> {
+    /// has an address on each uplink. Its events go to `live`. `more` is added to its configuration.
+    pub async fn start(
+        binary: &Path,
+        host: &Host,
+        directory: &Path,
+        more: &str,
+        live: &Arc<Live>,
+    ) -> anyhow::Result<Self> {
         let name = host.name.clone();
         // A daemon that starts locks the directory of its socket: two in one would get in each other's way.
         let own = own_directory(directory, host);
         std::fs::create_dir_all(&own).with_context(|| format!("cannot make {}", own.display()))?;
         let [socket, config, log] = ["shim6.sock", "shim6.toml", "shim6.log"].map(|file| own.join(file));
-        std::fs::write(&config, configuration(&socket, host))
+        std::fs::write(&config, configuration(&socket, host) + more)
             .with_context(|| format!("cannot write {}", config.display()))?;
         let file = File::options()
             .create(true)

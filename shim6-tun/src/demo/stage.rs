@@ -29,6 +29,8 @@ pub struct Stage {
     topology: Topology,
     binary: PathBuf,
     directory: TempDir,
+    /// What is added to the daemons' configuration.
+    more: String,
     live: Arc<Live>,
     daemons: Option<Daemons>,
     /// What the hosts looked like before the first start since the last clean end.
@@ -75,6 +77,7 @@ impl Stage {
             topology,
             binary: binary.to_owned(),
             directory,
+            more: String::new(),
             live,
             daemons: None,
             before: None,
@@ -91,12 +94,17 @@ impl Stage {
         &self.live
     }
 
+    /// Adds tables to the configuration of daemons that are started later.
+    pub fn configure(&mut self, tables: &str) {
+        self.more.push_str(tables);
+    }
+
     /// Starts a daemon on each host and waits until both are ready.
     pub async fn start(&mut self) -> anyhow::Result<()> {
         if self.before.is_none() {
             self.before = Some(self.snapshots().await?);
         }
-        let start = |host| Daemon::start(&self.binary, host, self.directory.path(), &self.live);
+        let start = |host| Daemon::start(&self.binary, host, self.directory.path(), &self.more, &self.live);
         let (a, b) = tokio::try_join!(start(&self.topology.a), start(&self.topology.b))?;
         self.daemons = Some(Daemons { a, b });
         Ok(())
@@ -115,7 +123,14 @@ impl Stage {
     pub async fn restart_b(&mut self) -> anyhow::Result<()> {
         let Daemons { a, b } = self.daemons.take().context("the daemons do not run")?;
         b.kill().await?;
-        let b = Daemon::start(&self.binary, &self.topology.b, self.directory.path(), &self.live).await?;
+        let b = Daemon::start(
+            &self.binary,
+            &self.topology.b,
+            self.directory.path(),
+            &self.more,
+            &self.live,
+        )
+        .await?;
         self.daemons = Some(Daemons { a, b });
         Ok(())
     }

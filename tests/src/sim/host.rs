@@ -1,12 +1,15 @@
 //! A host: a real endpoint and a real packet path, or none, and what goes in and out of them.
 
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
-use shim6_core::dataplane::{Inbound, Observed, Outbound, PAYLOAD_HEADER_LEN, addresses, icmp};
+use shim6_core::dataplane::{
+    HoldBuffer, HoldCounters, Inbound, Observed, Outbound, PAYLOAD_HEADER_LEN, addresses, icmp,
+};
 use shim6_core::wire::{ContextTag, MAX_MESSAGE, MessageType, PROTOCOL};
 use shim6_core::{
-    ContextId, ContextInfo, ContextState, Dataplane, Endpoint, EndpointConfig, Event, Identity, Instant, LimitsConfig,
-    LocatorPair, ReapState,
+    ContextId, ContextInfo, ContextState, Dataplane, DataplaneUpdate, Endpoint, EndpointConfig, Event, Flow, Identity,
+    Instant, LimitsConfig, LocatorPair, ReapState,
 };
 
 use super::packet::{control_type, ipv6, shim6_offset, unrecognized_next_header};
@@ -20,6 +23,9 @@ pub struct Outputs {
     pub packets: Vec<Vec<u8>>,
     /// A packet of an application on its way out, under its locators.
     pub payload: Option<Vec<u8>>,
+    /// Applications' packets that were held until there was a path, under their locators, each with its ULIDs. They are sent
+    /// before anything else.
+    pub replayed: Vec<(LocatorPair, Vec<u8>)>,
     /// Packets for the host's upper layers.
     pub delivered: Vec<Vec<u8>>,
     /// What the endpoint said.
@@ -80,6 +86,7 @@ pub struct Host {
 struct Stack {
     endpoint: Endpoint,
     dataplane: Dataplane,
+    hold: HoldBuffer,
     icmp_delivered: usize,
 }
 
@@ -139,6 +146,11 @@ impl Host {
     /// Its packet path; none while it is crashed, and without Shim6.
     pub fn dataplane(&self) -> Option<&Dataplane> {
         Some(&self.stack.as_ref()?.dataplane)
+    }
+
+    /// What became of the packets that it held; none while it is crashed, and without Shim6.
+    pub fn hold_counters(&self) -> Option<HoldCounters> {
+        Some(self.stack.as_ref()?.hold.counters())
     }
 
     /// How many ICMPv6 errors its endpoint has delivered to its upper layers since it was started.
@@ -201,13 +213,14 @@ impl Host {
             Stack {
                 endpoint: Endpoint::new(self.effective_config(), identity, seed),
                 dataplane: Dataplane::default(),
+                hold: HoldBuffer::new(self.plan.hold),
                 icmp_delivered: 0,
             }
         });
         let down: Vec<_> = (0..self.locators.len())
             .filter(|&index| self.told_down[index])
             .collect();
-        self.command(|endpoint, locators| {
+        self.command(now, |endpoint, locators| {
             down.iter()
                 .for_each(|&index| endpoint.handle_locator(now, locators[index], false));
         })
@@ -222,7 +235,7 @@ impl Host {
         self.present.copy_from_slice(present);
         self.identities += 1;
         let identity = self.identity();
-        self.command(|endpoint, _| endpoint.set_identity(now, identity))
+        self.command(now, |endpoint, _| endpoint.set_identity(now, identity))
     }
 
     /// Whether it has each of its locators at present.
@@ -249,7 +262,7 @@ impl Host {
         if news {
             self.told_down[index] = !up;
         }
-        self.command(|endpoint, locators| {
+        self.command(now, |endpoint, locators| {
             if news {
                 endpoint.handle_locator(now, locators[index], up);
             }
@@ -257,18 +270,18 @@ impl Host {
     }
 
     /// Does something with the endpoint, if there is one, and with the host's locators.
-    pub fn command(&mut self, act: impl FnOnce(&mut Endpoint, &[Ipv6Addr])) -> Outputs {
+    pub fn command(&mut self, now: Instant, act: impl FnOnce(&mut Endpoint, &[Ipv6Addr])) -> Outputs {
         let mut outputs = Outputs::default();
         if let Some(stack) = &mut self.stack {
             act(&mut stack.endpoint, &self.locators);
-            stack.drain(&mut outputs);
+            stack.drain(now, &mut outputs);
         }
         outputs
     }
 
     /// The time that the endpoint asked for has come.
     pub fn timeout(&mut self, now: Instant) -> Outputs {
-        let mut outputs = self.command(|endpoint, _| endpoint.handle_timeout(now));
+        let mut outputs = self.command(now, |endpoint, _| endpoint.handle_timeout(now));
         if let (Some(Sabotage::Remember), Some(pair)) = (self.plan.sabotage, self.last_control) {
             outputs.packets.push(ipv6(pair.local, pair.peer, PROTOCOL, &[]));
         }
@@ -276,7 +289,8 @@ impl Host {
     }
 
     /// An application's packet for an instance of its ULID pair, as in a daemon: what is steered, or belongs to a forked
-    /// instance, passes through the packet path, other packets are only observed.
+    /// instance, passes through the packet path, other packets are only observed. It is sent in any case, and held as well
+    /// while its context looks for a path.
     pub fn send(&mut self, now: Instant, instance: u32, packet: &[u8]) -> Outputs {
         let mut outputs = Outputs::default();
         let pair = addresses(packet).map(|(local, peer)| LocatorPair { local, peer });
@@ -284,7 +298,11 @@ impl Host {
             outputs.payload = Some(packet.to_vec());
             return outputs;
         };
-        let steered = instance != 0 || stack.dataplane.flow(ulids).is_some_and(|flow| flow.is_steered());
+        let flow = stack.dataplane.flow_on(instance, ulids);
+        if let Some(flow) = flow.filter(|flow| flow.holding) {
+            stack.hold.hold(flow, packet, now);
+        }
+        let steered = instance != 0 || flow.is_some_and(|flow| flow.is_steered());
         let mut buffer = [&[0; PAYLOAD_HEADER_LEN], packet].concat();
         let outbound = steered.then(|| {
             stack
@@ -313,7 +331,7 @@ impl Host {
         }
         outputs.payload = Some(packet);
         stack.wake(now, wake);
-        stack.drain(&mut outputs);
+        stack.drain(now, &mut outputs);
         outputs
     }
 
@@ -351,7 +369,7 @@ impl Host {
                 self.last_control = Some(LocatorPair::new(destination, source));
                 let before = outputs.packets.len();
                 stack.endpoint.handle_packet(now, &packet);
-                stack.drain(&mut outputs);
+                stack.drain(now, &mut outputs);
                 if self.plan.sabotage == Some(Sabotage::Amplify) {
                     let replies = outputs.packets[before..].to_vec();
                     (0..9).for_each(|_| outputs.packets.extend(replies.clone()));
@@ -366,7 +384,7 @@ impl Host {
             }
             Inbound::Malformed(_) => outputs.dropped += 1,
         }
-        stack.drain(&mut outputs);
+        stack.drain(now, &mut outputs);
         outputs
     }
 
@@ -387,9 +405,17 @@ impl Host {
 
 impl Stack {
     /// In the order that `Endpoint` asks for.
-    fn drain(&mut self, outputs: &mut Outputs) {
-        while let Some(update) = self.endpoint.poll_dataplane() {
-            self.dataplane.apply(update);
+    fn drain(&mut self, now: Instant, outputs: &mut Outputs) {
+        let updates: Vec<_> = std::iter::from_fn(|| self.endpoint.poll_dataplane()).collect();
+        for update in &updates {
+            self.dataplane.apply(update.clone());
+        }
+        // Only when the table is as it shall be: a flow may have been replaced at once.
+        for update in updates {
+            match update {
+                DataplaneUpdate::Insert(flow) => self.replay(now, &flow, outputs),
+                DataplaneUpdate::Remove(flow) => self.hold.discard(flow.context),
+            }
         }
         let mut buffer = [0; MAX_MESSAGE];
         while let Some(transmit) = self.endpoint.poll_transmit(&mut buffer) {
@@ -405,6 +431,28 @@ impl Stack {
         }
         while let Some(event) = self.endpoint.poll_event() {
             outputs.events.push(event);
+        }
+    }
+
+    /// Sends what was held for a flow's context, unless that holds on.
+    fn replay(&mut self, now: Instant, flow: &Arc<Flow>, outputs: &mut Outputs) {
+        let current = self.dataplane.flow_by_tag(flow.local_tag);
+        if flow.holding || !current.is_some_and(|current| Arc::ptr_eq(current, flow)) {
+            return;
+        }
+        for packet in self.hold.release(flow, now) {
+            let mut buffer = [&[0; PAYLOAD_HEADER_LEN], &packet[..]].concat();
+            let outbound = (self.dataplane).outbound_on(flow.forked_instance, &mut buffer, PAYLOAD_HEADER_LEN, now);
+            let (start, wake) = match outbound {
+                Outbound::Rewritten { start, flow, wake } => (start, wake.then_some(flow.context)),
+                Outbound::Unchanged { flow, wake } => (PAYLOAD_HEADER_LEN, wake.then_some(flow.context)),
+                _ => {
+                    outputs.dropped += 1;
+                    continue;
+                }
+            };
+            outputs.replayed.push((flow.ulids, buffer.split_off(start)));
+            self.wake(now, wake);
         }
     }
 

@@ -33,7 +33,7 @@ mod traffic;
 mod world;
 
 pub use failure::Failure;
-pub use invariants::{Invariant, Violation};
+pub use invariants::{Invariant, SentDatagram, Violation};
 pub use link::{Link, Refusal};
 pub use network::Verdict;
 pub use pool::Locator;

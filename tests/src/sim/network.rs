@@ -91,6 +91,10 @@ impl World {
         trigger: Option<&InFlight>,
     ) -> Result<(), Violation> {
         self.check_replies(host, &outputs, trigger)?;
+        for (ulids, packet) in outputs.replayed {
+            self.last_payload.insert((host, ulids), self.now);
+            self.launch_payload(host, ulids, packet)?;
+        }
         for event in outputs.events {
             self.check_teardown(host, &event)?;
             self.trace.push(self.now, What::Said(host, event));
@@ -154,12 +158,17 @@ impl World {
         self.last_payload.insert((host, ulids), self.now);
         let mut outputs = self.hosts[host].send(self.now, instance, packet);
         if let Some(payload) = outputs.payload.take() {
-            let host_of = |address| self.owners.get(&address).map(|locator| locator.host);
-            let belongs = |one, other| host_of(one).is_some() && host_of(one) == host_of(other);
-            self.proofs.check(host, ulids, &payload, belongs)?;
-            self.launch(host, payload);
+            self.launch_payload(host, ulids, payload)?;
         }
         self.finish(host, outputs, None)
+    }
+
+    fn launch_payload(&mut self, host: usize, ulids: LocatorPair, packet: Vec<u8>) -> Result<(), Violation> {
+        let host_of = |address| self.owners.get(&address).map(|locator| locator.host);
+        let belongs = |one, other| host_of(one).is_some() && host_of(one) == host_of(other);
+        self.proofs.check(host, ulids, &packet, belongs)?;
+        self.launch(host, packet);
+        Ok(())
     }
 
     fn launch(&mut self, host: usize, packet: Vec<u8>) {
@@ -272,6 +281,7 @@ impl World {
             at: self.now,
             packet: packet.clone(),
             arrived: None,
+            arrivals: 0,
         });
         let instance = self.scenario.sessions[session].instance;
         self.send_payload(host, (ulids, instance), &packet)

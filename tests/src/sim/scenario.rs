@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use shim6_core::EndpointConfig;
+use shim6_core::dataplane::HoldConfig;
 use shim6_core::wire::Preference;
 
 use super::link::Link;
@@ -67,6 +68,8 @@ pub struct HostPlan {
     pub shim6: bool,
     /// Its endpoint's configuration.
     pub config: EndpointConfig,
+    /// What it holds while a path is looked for.
+    pub hold: HoldConfig,
     /// What is wrong with it, to see that it is noticed.
     pub sabotage: Option<Sabotage>,
 }
@@ -79,6 +82,7 @@ impl HostPlan {
             signed: 0,
             shim6: true,
             config: config.clone(),
+            hold: HoldConfig::default(),
             sabotage: None,
         }
     }

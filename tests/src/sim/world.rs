@@ -360,7 +360,7 @@ impl World {
             Action::Close { session, reverse } => {
                 let host = self.end_of(session, reverse);
                 if let Some(context) = self.context(session, reverse) {
-                    let outputs = self.hosts[host].command(|endpoint, _| endpoint.close(context.id));
+                    let outputs = self.hosts[host].command(self.now, |endpoint, _| endpoint.close(context.id));
                     return self.finish(host, outputs, None);
                 }
             }
@@ -370,7 +370,7 @@ impl World {
             }
             Action::SetPreferences { host, preferences } => {
                 let now = self.now;
-                let outputs = self.hosts[host].command(|endpoint, locators| {
+                let outputs = self.hosts[host].command(now, |endpoint, locators| {
                     let preferences: Vec<_> = locators.iter().copied().zip(preferences).collect();
                     endpoint.set_preferences(now, &preferences);
                 });
@@ -385,7 +385,7 @@ impl World {
     pub(super) fn establish(&mut self, session: usize, reverse: bool) -> Result<(), Violation> {
         let (host, ulids, now) = (self.end_of(session, reverse), self.ulids(session, reverse), self.now);
         let instance = NonZeroU32::new(self.scenario.sessions[session].instance);
-        let outputs = self.hosts[host].command(|endpoint, _| {
+        let outputs = self.hosts[host].command(self.now, |endpoint, _| {
             let _ = match instance {
                 None => endpoint.establish(now, ulids),
                 Some(instance) => endpoint.fork(now, ulids, instance),

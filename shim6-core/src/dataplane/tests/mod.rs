@@ -12,6 +12,7 @@ use super::*;
 
 mod chains;
 mod forks;
+mod hold;
 mod icmp;
 
 const NOW: Instant = Instant::from_micros(7_000_000);
@@ -55,6 +56,7 @@ fn sender_flow() -> Flow {
         local_tag: tag(0x1111),
         peer_tag: tag(0x7fff_2222_3333),
         activity: Arc::default(),
+        holding: false,
     }
 }
 

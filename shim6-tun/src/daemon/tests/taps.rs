@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
-use crate::config::{Config, TriggerConfig};
+use crate::config::{Config, HoldConfig, TriggerConfig};
 use crate::daemon::clock::Clock;
 use crate::daemon::observer::Observers;
 use crate::daemon::shared::Shared;
@@ -40,7 +40,7 @@ fn an_uplink_that_was_unplugged_is_watched_again_when_it_is_back() {
         let mut monitor = Netlink::monitor().unwrap();
         let provider = Provider::new();
         let before = provider.connect(&netlink, 1).await;
-        let (shared, _inputs) = Shared::new(Clock::start(), HashMap::new());
+        let (shared, _inputs) = Shared::new(Clock::start(), HashMap::new(), &HoldConfig::default());
         let shared = Arc::new(shared);
         let trigger: TriggerConfig = Config::default().trigger;
         let mut observers = Observers::new(Trigger::new(trigger, 10), shared.clone());

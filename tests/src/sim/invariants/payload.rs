@@ -26,6 +26,8 @@ pub struct SentDatagram {
     pub packet: Arc<[u8]>,
     /// When it arrived first.
     pub arrived: Option<Instant>,
+    /// How often it arrived.
+    pub arrivals: u32,
 }
 
 /// What became of a packet that was handed to a host's upper layers.
@@ -128,6 +130,7 @@ impl Ledger {
         }
         let first = sent.arrived.is_none();
         sent.arrived.get_or_insert(now);
+        sent.arrivals += 1;
         Ok(Delivery::Datagram {
             number: datagram.number,
             port: datagram.port,

@@ -1,0 +1,89 @@
+//! `[hold]`: packets that are sent while a path is looked for.
+
+use std::time::Duration;
+
+use shim6_core::dataplane::HoldConfig as CoreConfig;
+
+use super::read::Section;
+
+/// The least room: for one packet of an ordinary link.
+const LEAST_OCTETS: u64 = 2_048;
+/// The most room for one context.
+const MOST_PER_CONTEXT: u64 = 64 << 20;
+/// The most room for all.
+const MOST_OCTETS: u64 = 1 << 30;
+
+/// `[hold]`: packets that are sent while a context looks for a working path, and once more when it has found one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldConfig {
+    /// `enabled`: whether packets are held at all. Default true.
+    pub enabled: bool,
+    /// `octets_per_context`: octets held at most for one context, 2048 to 67108864 (64 MiB) and not above `octets`. Each packet
+    /// counts for 64 more than it has. Default 262144 (256 KiB).
+    pub octets_per_context: usize,
+    /// `octets`: octets held at most for all contexts, 2048 to 1073741824 (1 GiB). Default 16777216 (16 MiB).
+    pub octets: usize,
+    /// `max_age`: a packet that has been held for longer is not sent again, 10 ms to 60 s. Default 2 s.
+    pub max_age: Duration,
+    /// `datagrams`: whether UDP and all else that is not TCP or SCTP is held; such a packet may arrive twice. Default true.
+    pub datagrams: bool,
+}
+
+impl HoldConfig {
+    /// For the buffer that holds them.
+    pub(crate) fn core(&self) -> CoreConfig {
+        CoreConfig {
+            octets_per_context: self.octets_per_context,
+            octets: self.octets,
+            max_age: self.max_age,
+            datagrams: self.datagrams,
+        }
+    }
+}
+
+impl Default for HoldConfig {
+    fn default() -> Self {
+        let CoreConfig {
+            octets_per_context,
+            octets,
+            max_age,
+            datagrams,
+        } = CoreConfig::default();
+        Self {
+            enabled: true,
+            octets_per_context,
+            octets,
+            max_age,
+            datagrams,
+        }
+    }
+}
+
+/// Reads the section.
+pub(super) fn hold(section: Section<'_>) -> HoldConfig {
+    let defaults = HoldConfig::default();
+    let octets = section
+        .integer("octets", LEAST_OCTETS, MOST_OCTETS)
+        .unwrap_or(defaults.octets);
+    let hold = HoldConfig {
+        enabled: section.boolean("enabled").unwrap_or(defaults.enabled),
+        // A small total lowers the default share of one context, never a value that was written down.
+        octets_per_context: section
+            .integer("octets_per_context", LEAST_OCTETS, MOST_PER_CONTEXT)
+            .unwrap_or(defaults.octets_per_context.min(octets)),
+        octets,
+        max_age: section
+            .duration("max_age", Duration::from_millis(10), Duration::from_secs(60))
+            .unwrap_or(defaults.max_age),
+        datagrams: section.boolean("datagrams").unwrap_or(defaults.datagrams),
+    };
+    if hold.octets_per_context > hold.octets {
+        section.problem_at(
+            "octets_per_context",
+            &format!("{} is above the total", hold.octets_per_context),
+            &format!("expected at most hold.octets, {}", hold.octets),
+        );
+    }
+    section.finish();
+    hold
+}
