@@ -40,7 +40,7 @@ enum Command {
     /// first uplinks fails. Measured at the receiver: the length of the first stall, and the time from
     /// the failure until for a second and a half no message is late any more. A session that is lost,
     /// because its connection breaks or is not smooth within 15 s, counts as 15 s. The systems take turns,
-    /// each run in a network of its own.
+    /// each run in a network of its own. All of it takes a quarter of an hour.
     Failover(FailoverArgs),
 }
 
