@@ -199,6 +199,16 @@ impl Explorer {
         }
     }
 
+    /// The latest probe has left only now: the interval after it begins.
+    pub(crate) fn note_left(&mut self, now: Instant) {
+        if let Some(search) = &mut self.search
+            && let Some(next) = &mut search.next
+        {
+            *next = now + next.saturating_duration_since(search.probed);
+            search.probed = now;
+        }
+    }
+
     /// Exploration is over.
     pub(crate) fn end(&mut self) {
         self.search = None;

@@ -4,7 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::{Instant, LocatorPair, ProbeRecord, ProbeState};
+use crate::{Instant, LocatorPair, ProbeRecord, ProbeState, Rtt};
 
 /// How many probes of ours can still be recognised in a report.
 const REMEMBERED: usize = 32;
@@ -45,7 +45,7 @@ struct Sent {
     /// The peer said that it got it.
     reported: bool,
     /// How long that took, where it says something about the path.
-    round_trip: Option<Duration>,
+    rtt: Option<Rtt>,
 }
 
 /// What a message of the peer says about probes of ours. A record counts only if every field is as we sent it: a host
@@ -93,8 +93,15 @@ impl History {
             at,
             purpose,
             reported: false,
-            round_trip: None,
+            rtt: None,
         });
+    }
+
+    /// The latest probe has left only now.
+    pub(crate) fn note_left(&mut self, now: Instant) {
+        if let Some(sent) = self.sent.back_mut() {
+            sent.at = sent.at.max(now);
+        }
     }
 
     pub(crate) fn note_received(&mut self, record: ProbeRecord) {
@@ -127,7 +134,7 @@ impl History {
                 reported.confirmed.push(pair);
                 if is_latest && sent.purpose != Purpose::Conclusion {
                     let sample = now.saturating_duration_since(sent.at);
-                    sent.round_trip = Some(sample);
+                    sent.rtt = Some(Rtt::first(sample));
                     reported.sample = Some((pair, sample));
                 }
             }
@@ -144,11 +151,11 @@ impl History {
         sent.any(|sent| sent.reported && sent.purpose != Purpose::Test && sent.record.sender_pair() == pair)
     }
 
-    /// The latest round-trip time measured on `pair`.
-    pub(crate) fn round_trip(&self, pair: LocatorPair) -> Option<Duration> {
+    /// The round-trip time, by the latest sample on `pair`.
+    pub(crate) fn rtt(&self, pair: LocatorPair) -> Option<Rtt> {
         let latest = self.sent.iter().rev();
         let mut measured = latest.filter(|sent| sent.record.sender_pair() == pair);
-        measured.find_map(|sent| sent.round_trip)
+        measured.find_map(|sent| sent.rtt)
     }
 
     /// When the latest test was sent.

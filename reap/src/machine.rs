@@ -236,8 +236,7 @@ impl Reap {
     /// had been received, unless we send payload.
     pub fn probe_quietly(&mut self, now: Instant, pair: LocatorPair, rng: &mut dyn Rng) -> bool {
         let now = self.advance(now);
-        let pace = self.pace();
-        let pause = pace.send_timeout().max(pace.peers_send_timeout()).saturating_mul(2);
+        let pause = self.test_interval();
         let last = self.history.as_ref().and_then(|history| history.last_test());
         if self.state != State::Operational || !self.is_usable(pair) || last.is_some_and(|last| now < last + pause) {
             return false;
@@ -251,6 +250,22 @@ impl Reap {
         };
         self.transmit(Transmit::Probe { pair, probe });
         true
+    }
+
+    /// The least time between two tests by [`Reap::probe_quietly`].
+    pub fn test_interval(&self) -> Duration {
+        let pace = self.pace();
+        pace.send_timeout().max(pace.peers_send_timeout()).saturating_mul(2)
+    }
+
+    /// The probe that was given out last has left only now: the caller had to let others go first. Round-trip times and
+    /// the time to the next probe count from now.
+    pub fn note_probe_left(&mut self, now: Instant) {
+        let now = self.advance(now);
+        if let Some(history) = &mut self.history {
+            history.note_left(now);
+        }
+        self.explorer.note_left(now);
     }
 
     /// Makes `pair` the current one without an exploration. Gives false, and does nothing, unless the state is
@@ -426,8 +441,7 @@ impl Reap {
     /// Another pair is another path: the round-trip time of the old one says nothing about it.
     fn change_pair(&mut self, to: LocatorPair, cause: Cause) {
         let from = core::mem::replace(&mut self.current, to);
-        let sample = self.history.as_ref().and_then(|history| history.round_trip(to));
-        self.rtt = sample.map(Rtt::first);
+        self.rtt = self.history.as_ref().and_then(|history| history.rtt(to));
         self.announce(Event::PairChanged { from, to, cause });
     }
 

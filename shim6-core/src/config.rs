@@ -8,11 +8,18 @@ use shim6_reap::Config as ReapConfig;
 /// Configuration of an [`Endpoint`](crate::Endpoint).
 #[derive(Debug, Clone)]
 pub struct EndpointConfig {
-    /// REAP timing wished for with peers that announce that they know [`KeepaliveTimeoutMs`]. Towards any other peer a
-    /// Send Timeout below the RFC's 15 s is raised to it and the RFC's probe intervals apply.
+    /// Which timers are agreed upon with peers. Fast.
+    pub profile: Profile,
+    /// REAP timing wished for with peers that announce that they know [`KEEPALIVE_TIMEOUT_MS`], if the profile is fast.
+    /// Towards any other peer a Send Timeout below the RFC's 15 s is raised to it and the RFC's probe intervals apply.
     ///
-    /// [`KeepaliveTimeoutMs`]: crate::wire::OptionType::KEEPALIVE_TIMEOUT_MS
+    /// [`KEEPALIVE_TIMEOUT_MS`]: crate::wire::OptionType::KEEPALIVE_TIMEOUT_MS
     pub reap: ReapConfig,
+    /// The way back to a preferred pair that works again.
+    pub failback: FailbackConfig,
+    /// Whether flows ask for copies of their packets while their path is in doubt, see
+    /// [`HoldBuffer`](crate::dataplane::HoldBuffer). True.
+    pub hold: bool,
     /// Timers of the exchanges that make and recover contexts.
     pub establishment: EstablishmentConfig,
     /// Timers of Update Requests.
@@ -32,12 +39,55 @@ pub struct EndpointConfig {
 impl Default for EndpointConfig {
     fn default() -> Self {
         Self {
-            reap: ReapConfig::default(),
+            profile: Profile::default(),
+            reap: ReapConfig::fast(),
+            failback: FailbackConfig::default(),
+            hold: true,
             establishment: EstablishmentConfig::default(),
             update: UpdateConfig::default(),
             quiescence: Duration::from_secs(7_440),
             deliver_all_icmp: false,
             limits: LimitsConfig::default(),
+        }
+    }
+}
+
+/// Which timers two hosts use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Profile {
+    /// Timeouts in milliseconds with peers that announce that they can, those of RFC 5534 with all others.
+    #[default]
+    Fast,
+    /// The timers of RFC 5534 with all peers. Nothing is announced that the RFC does not know.
+    Rfc,
+}
+
+/// The way back to a pair that is preferred to the one in use, once it works again.
+///
+/// While a context has traffic, the pairs that it would rather use are probed quietly. One that has answered without a gap
+/// for `stable` is taken back. What is found out counts for all contexts between the same hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailbackConfig {
+    /// Whether there is one. True.
+    pub enabled: bool,
+    /// Time between two probes of one pair. 1 s.
+    pub interval: Duration,
+    /// How long a pair has to have answered. 10 s.
+    pub stable: Duration,
+    /// The most that `stable` grows to: it doubles each time that a pair fails soon after it was taken back. 10 min.
+    pub max_stable: Duration,
+    /// Such probes in a second, of all contexts together. 100.
+    pub rate: u32,
+}
+
+impl Default for FailbackConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            interval: Duration::from_secs(1),
+            stable: Duration::from_secs(10),
+            max_stable: Duration::from_secs(600),
+            rate: 100,
         }
     }
 }
@@ -141,6 +191,9 @@ pub struct LimitsConfig {
     pub transmit_queue: usize,
     /// Prefixes that are counted apart for each of the rates below. 1,024; 16 octets each and rate.
     pub counted_prefixes: usize,
+    /// Probes in a second, of all contexts together: what is more waits for its turn. Never more than a fiftieth of it at
+    /// once. 5,000.
+    pub probes: u32,
     /// R1 messages. 10,000, of which 1,000 to one prefix.
     pub r1: Rate,
     /// R2 messages. 10,000, of which 1,000 to one prefix.
@@ -168,6 +221,7 @@ impl Default for LimitsConfig {
             holddowns: 4_096,
             transmit_queue: 4_096,
             counted_prefixes: 1_024,
+            probes: 5_000,
             r1: Rate::new(10_000, 1_000),
             r2: Rate::new(10_000, 1_000),
             r1bis: Rate::new(1_000, 100),

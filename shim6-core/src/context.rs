@@ -10,6 +10,7 @@ use core::time::Duration;
 use shim6_reap::{Cause, Instant, LocatorPair, Reap, State as ReapState};
 
 use crate::dataplane::{Activity, Flow};
+use crate::endpoint::Waiting;
 use crate::id::ContextId;
 use crate::identity::Identity;
 use crate::wire::{ContextTag, Preference};
@@ -72,6 +73,12 @@ pub struct ContextInfo {
     pub reap: ReapState,
     /// The locator pair that packets to the peer use.
     pub locators: LocatorPair,
+    /// The pair that both ends prefer, of those that can be used as far as this host knows by itself.
+    pub preferred: LocatorPair,
+    /// The round-trip time on the pair in use, smoothed, if it was measured.
+    pub rtt: Option<Duration>,
+    /// How long a packet may stay unanswered before another pair is looked for.
+    pub send_timeout: Duration,
     /// The peer's verified locators, Ls(peer); empty before the context is established.
     pub peer_locators: Vec<Ipv6Addr>,
     /// What the peer thinks of each of them.
@@ -126,6 +133,9 @@ pub(crate) struct Context {
     /// Where it stands among the contexts that eviction draws from.
     pub(crate) place: u32,
 }
+
+/// A context is busy if payload passed this recently.
+const BUSY: Duration = Duration::from_secs(10);
 
 /// How much time at least is between an I2 or I2bis and its repetition because of what the peer sends.
 const SHORTEST_REPETITION: Duration = Duration::from_millis(500);
@@ -202,8 +212,21 @@ pub(crate) struct Association {
     pub(crate) told_again: Option<Instant>,
     /// How often another pair than the current one is still to be looked for, since the current one is not wanted.
     pub(crate) unwanted: u8,
+    /// A probe that waits for its turn.
+    pub(crate) waiting: Option<Box<Waiting>>,
+    /// Where the context would rather be; `None` if it is there.
+    pub(crate) away: Option<Box<Away>>,
     pub(crate) failovers: u64,
     pub(crate) last_failover: Option<Box<Failover>>,
+}
+
+/// Of a context that a failure has moved away from where it was.
+#[derive(Debug, Clone)]
+pub(crate) struct Away {
+    /// The pairs that it would rather use, the most preferred first.
+    pub(crate) better: Vec<LocatorPair>,
+    /// When to see to them again; `None` while nothing passes.
+    pub(crate) next: Option<Instant>,
 }
 
 /// Ls(peer), verified.
@@ -316,6 +339,9 @@ impl Context {
             peer_tag: self.peer_tag(),
             reap: association.map_or(ReapState::Operational, |a| a.reap.state()),
             locators: association.map_or(self.ulids, |a| a.flow.locators),
+            preferred: association.map_or(self.ulids, Association::preferred),
+            rtt: association.and_then(|a| a.reap.rtt()).map(|rtt| rtt.smoothed()),
+            send_timeout: association.map_or(Duration::ZERO, |a| a.reap.send_timeout()),
             peer_locators: association.map_or_else(Vec::new, |a| a.peer.distinct()),
             peer_preferences: association.map_or_else(Vec::new, |a| {
                 let locators = a.peer.distinct().into_iter();
@@ -331,15 +357,32 @@ impl Context {
 }
 
 impl Association {
+    fn preferred(&self) -> LocatorPair {
+        let current = self.reap.current_pair();
+        let better = self.away.as_ref().map_or(&[][..], |away| &away.better);
+        *better
+            .iter()
+            .find(|&&pair| self.reap.is_usable(pair))
+            .unwrap_or(&current)
+    }
+
     fn deadline(&self) -> Option<Instant> {
         let update = self.update.as_ref().map(|update| update.deadline);
+        // REAP goes on when the probe that waits has been sent.
+        let reap = self.reap.poll_timeout().filter(|_| self.waiting.is_none());
         let deadlines = [
-            self.reap.poll_timeout(),
+            reap,
             self.next_look,
+            self.away.as_ref().and_then(|away| away.next),
             update,
             Some(self.quiescence_check),
         ];
         deadlines.into_iter().flatten().min()
+    }
+
+    /// Whether payload has passed lately.
+    pub(crate) fn is_busy(&self, now: Instant) -> bool {
+        self.last_payload().is_some_and(|last| now - last < BUSY)
     }
 
     /// When payload last passed, in either direction.
@@ -393,6 +436,8 @@ impl Clone for Association {
             acknowledged: self.acknowledged,
             told_again: self.told_again,
             unwanted: self.unwanted,
+            waiting: self.waiting.clone(),
+            away: self.away.clone(),
             failovers: self.failovers,
             last_failover: self.last_failover.clone(),
         }

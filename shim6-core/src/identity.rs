@@ -152,7 +152,8 @@ impl Identity {
     }
 
     /// The same locators with other preferences; those that are not named have none.
-    pub(crate) fn with_preferences(&self, preferences: &[(Ipv6Addr, Preference)]) -> Self {
+    #[must_use]
+    pub fn with_preferences(&self, preferences: &[(Ipv6Addr, Preference)]) -> Self {
         let of = |locator: &Ipv6Addr| {
             let named = preferences.iter().find(|(named, _)| named == locator);
             named.map_or_else(Preference::default, |&(_, preference)| preference)

@@ -33,11 +33,11 @@ mod tag;
 mod validator;
 pub mod wire;
 
-pub use config::{EndpointConfig, EstablishmentConfig, LimitsConfig, Rate, UpdateConfig};
+pub use config::{EndpointConfig, EstablishmentConfig, FailbackConfig, LimitsConfig, Profile, Rate, UpdateConfig};
 pub use context::{ContextInfo, ContextState, Failover};
 pub use counters::Counters;
 pub use dataplane::{Activity, Dataplane, DataplaneUpdate, Flow};
-pub use endpoint::{Endpoint, EstablishError, Transmit};
+pub use endpoint::{Endpoint, EstablishError, Hint, Transmit};
 pub use event::{CloseReason, Event};
 pub use id::ContextId;
 pub use identity::{Identity, IdentityError};

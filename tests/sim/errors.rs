@@ -30,7 +30,8 @@ fn unreachable_makes_the_sender_look_for_another_path_at_once() {
             .expect("it finds another path")
     };
     let (told, silent) = (time_to_recover(Some(Refusal::Unreachable)), time_to_recover(None));
-    assert!(told < ms(300) && silent > ms(400), "{told:?}, {silent:?}");
+    // The error is no more than a hint: the pair in use is probed first, and only then another one.
+    assert!(told + ms(200) < silent && silent > ms(400), "{told:?}, {silent:?}");
 }
 
 #[test]

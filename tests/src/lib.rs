@@ -6,6 +6,7 @@ pub mod compare;
 mod conformance;
 #[cfg(test)]
 mod explore;
+pub mod failover;
 pub mod sim;
 
 /// Runs the body of a test in namespaces of its own, see [`shim6_tun::lab::isolated`], with the

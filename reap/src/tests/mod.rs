@@ -2,10 +2,14 @@
 
 mod examples;
 mod exploration;
+mod hints;
 mod properties;
+mod quiet;
 mod reports;
+mod rtt;
 mod table;
 mod timing;
+mod working;
 mod world;
 mod worlds;
 

@@ -1,13 +1,16 @@
 //! What holds for any inputs whatever.
 
 use std::time::Duration;
+use std::vec;
 use std::vec::Vec;
 
 use proptest::prelude::*;
 
 use super::{events, pair, pairs, rng, transmits};
 use crate::timers::Running;
-use crate::{Cause, Config, Event, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, Reap, State, Transmit};
+use crate::{
+    Advice, Cause, Config, Event, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, Reap, State, Transmit,
+};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -29,6 +32,10 @@ enum Step {
     Usable(usize, bool),
     Pairs(usize, usize),
     KeepaliveTimeout(u64),
+    Rtt(u64),
+    Advise([Vec<usize>; 2]),
+    Test(usize),
+    Switch(usize),
 }
 
 /// What a probe claims to have received.
@@ -48,7 +55,12 @@ fn probe_state() -> impl Strategy<Value = ProbeState> {
 }
 
 fn cause() -> impl Strategy<Value = Cause> {
-    prop::sample::select(Vec::from([Cause::LocalHint, Cause::Requested]))
+    prop::sample::select(Vec::from([
+        Cause::LocalHint,
+        Cause::Requested,
+        Cause::IcmpError,
+        Cause::TransportHint,
+    ]))
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -65,22 +77,35 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0usize..3, any::<bool>()).prop_map(|(local, usable)| Step::Usable(local, usable)),
         1 => (0usize..=3, 0usize..=3).prop_map(|(locals, peers)| Step::Pairs(locals, peers)),
         1 => (0u64..20_000_000).prop_map(Step::KeepaliveTimeout),
+        1 => prop_oneof![0u64..100_000, 0u64..20_000_000].prop_map(Step::Rtt),
+        1 => [prop::collection::vec(0usize..10, 0..4), prop::collection::vec(0usize..10, 0..4)].prop_map(Step::Advise),
+        2 => (0usize..10).prop_map(Step::Test),
+        1 => (0usize..10).prop_map(Step::Switch),
     ]
 }
 
 fn config() -> impl Strategy<Value = Config> {
     let time = || prop_oneof![Just(0), 0u64..100_000, 0u64..60_000_000].prop_map(Duration::from_micros);
-    (time(), time(), prop::option::of(time()), time(), 0u32..6, time()).prop_map(
-        |(send_timeout, keepalive_timeout, keepalive_interval, initial_probe_timeout, initial_probes, max)| Config {
+    let times = (time(), time(), prop::option::of(time()), time(), 0u32..6, time());
+    (times, any::<bool>()).prop_map(
+        |(
+            (send_timeout, keepalive_timeout, keepalive_interval, initial_probe_timeout, initial_probes, max),
+            follow_rtt,
+        )| Config {
             send_timeout,
             keepalive_timeout,
             keepalive_interval,
             initial_probe_timeout,
             initial_probes,
             max_probe_timeout: max,
-            follow_rtt: false,
+            follow_rtt,
         },
     )
+}
+
+/// One of the nine pairs, or another one.
+fn nth_pair(index: usize) -> LocatorPair {
+    pair(index / 3, index % 3)
 }
 
 /// Gives one step to the machine.
@@ -127,6 +152,19 @@ fn feed(reap: &mut Reap, step: &Step, now: Instant, ours: &[ProbeRecord]) {
         Step::Explore(cause) => reap.explore(now, *cause, rng),
         Step::Usable(local, usable) => reap.set_usable(pair(*local, 0).local, *usable),
         Step::Pairs(locals, peers) => reap.set_pairs(pairs(*locals, *peers)),
+        Step::Rtt(micros) => reap.note_rtt(Duration::from_micros(*micros)),
+        Step::Advise(lists) => {
+            let [works, fails] = lists
+                .each_ref()
+                .map(|list| list.iter().map(|&index| nth_pair(index)).collect());
+            reap.advise(now, Advice { works, fails });
+        }
+        Step::Test(index) => {
+            reap.probe_quietly(now, nth_pair(*index), rng);
+        }
+        Step::Switch(index) => {
+            reap.switch_to(now, nth_pair(*index), Cause::Preferred);
+        }
         Step::KeepaliveTimeout(micros) => reap.set_keepalive_timeout(Duration::from_micros(*micros)),
     }
 }
@@ -156,14 +194,21 @@ proptest! {
                 if let Transmit::Probe { pair, probe } = transmit {
                     prop_assert!((1..=15).contains(&probe.sent.len()) && probe.received.len() <= 15);
                     prop_assert_eq!(probe.sent[0].sender_pair(), pair);
-                    prop_assert_eq!(probe.state, reap.state().into());
+                    let is_test = matches!(step, Step::Test(_));
+                    let state = if is_test { ProbeState::InboundOk } else { reap.state().into() };
+                    prop_assert_eq!(probe.state, state);
+                    prop_assert!(!is_test || before.0 == State::Operational);
                     ours.push(probe.sent[0]);
                     probed.push(pair);
                 }
             }
             // However late the caller is, what is due is never made up for in a burst.
             prop_assert!(sent <= 1, "{sent} packets from {step:?}");
+            if matches!(step, Step::Switch(_)) {
+                probed.push(reap.current_pair());
+            }
             prop_assert!(probed.contains(&reap.current_pair()), "a pair that was never probed");
+            prop_assert!(reap.send_timeout() >= reap.config().send_timeout);
             match reap.state() {
                 State::Operational => {}
                 State::Exploring => prop_assert_eq!(reap.running(), Running::Neither),
@@ -183,8 +228,9 @@ proptest! {
     #[test]
     fn time_alone_sends_no_more_than_the_timers_allow(
         steps in prop::collection::vec((step(), 0u64..5_000_000), 1..30),
+        fast in any::<bool>(),
     ) {
-        let config = Config::default();
+        let config = if fast { Config::fast() } else { Config::rfc() };
         let mut reap = Reap::new(config, pairs(3, 3), pair(0, 0));
         let mut now = Instant::from_micros(100_000_000);
         for (step, gap) in steps {
@@ -202,11 +248,14 @@ proptest! {
             times.extend(transmits(&mut reap).iter().map(|_| now));
             now = reap.poll_timeout().unwrap_or(end);
         }
-        // Two sequences of growing intervals at most: 11 probes in the first 155 s, then one in 51 s.
-        prop_assert!(times.len() <= 40, "{} packets in 1000 s", times.len());
+        // Two sequences of growing intervals at most: 11 probes in the first 155 s, then one in 51 s; or 11 in the first
+        // 8 s, then one in 4.25 s.
+        let most = if fast { 270 } else { 40 };
+        prop_assert!(times.len() <= most, "{} packets in 1000 s", times.len());
         // The one probe of a Send Timeout may come at any time between the others.
+        let least = if fast { Duration::from_millis(80) } else { Duration::from_millis(800) };
         for window in times.windows(4) {
-            prop_assert!(window[3] - window[0] >= Duration::from_millis(800), "{window:?}");
+            prop_assert!(window[3] - window[0] >= least, "{window:?}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Two machines over a virtual network that drops directed pairs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv6Addr;
 use std::time::Duration;
 use std::vec::Vec;
@@ -36,18 +36,40 @@ struct Host {
     rng: ChaCha8Rng,
     /// How often payload is sent, and when next.
     flow: Option<(Duration, Instant)>,
+    /// When payload is sent besides.
+    agenda: VecDeque<Instant>,
+}
+
+impl Host {
+    fn next_payload(&self) -> Option<Instant> {
+        let flow = self.flow.map(|(_, next)| next);
+        flow.into_iter().chain(self.agenda.front().copied()).min()
+    }
+
+    /// The next payload packet is on its way.
+    fn sent_payload(&mut self, now: Instant) {
+        if self.agenda.front().is_some_and(|&next| next <= now) {
+            self.agenda.pop_front();
+        } else if let Some((period, next)) = &mut self.flow {
+            *next += *period;
+        }
+    }
 }
 
 pub(super) struct World {
     pub(super) now: Instant,
     pub(super) log: Vec<Packet>,
     pub(super) events: Vec<(Instant, usize, Event)>,
+    /// How long packets take, where it is not said otherwise.
     pub(super) delay: Duration,
+    /// By how much that varies to either side, in thousandths.
+    pub(super) jitter_per_mille: u32,
     /// Out of a thousand packets, how many get lost on pairs that work.
     pub(super) loss_per_mille: u32,
     hosts: [Host; 2],
     network_rng: ChaCha8Rng,
     dead: BTreeSet<(Ipv6Addr, Ipv6Addr)>,
+    delays: BTreeMap<(Ipv6Addr, Ipv6Addr), Duration>,
     in_flight: BTreeMap<(Instant, u64), Packet>,
     packets: u64,
 }
@@ -66,6 +88,7 @@ impl World {
                 reap: Reap::new(config, pairs, current),
                 rng: rng(seed ^ index as u64),
                 flow: None,
+                agenda: VecDeque::new(),
             }
         };
         Self {
@@ -73,10 +96,12 @@ impl World {
             log: Vec::new(),
             events: Vec::new(),
             delay: secs(0.01),
+            jitter_per_mille: 0,
             loss_per_mille: 0,
             hosts: [host(0), host(1)],
             network_rng: rng(!seed),
             dead: BTreeSet::new(),
+            delays: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             packets: 0,
         }
@@ -89,6 +114,23 @@ impl World {
     /// From now on, `host` sends payload every `period`, the first packet `offset` from now.
     pub(super) fn flow(&mut self, host: usize, period: f64, offset: f64) {
         self.hosts[host].flow = Some((secs(period), self.now + secs(offset)));
+    }
+
+    /// `host` sends one payload packet at each of these times, which are in order.
+    pub(super) fn agenda(&mut self, host: usize, times: impl IntoIterator<Item = Instant>) {
+        self.hosts[host].agenda.extend(times);
+    }
+
+    /// Both hosts know the round-trip time, as from a handshake.
+    pub(super) fn know_rtt(&mut self, rtt: Duration) {
+        for host in 0..2 {
+            self.with_reap(host, |reap, _, _| reap.note_rtt(rtt));
+        }
+    }
+
+    /// Packets from `host`'s locator `from` to the other's locator `to` take that long.
+    pub(super) fn delay(&mut self, host: usize, from: usize, to: usize, delay: Duration) {
+        self.delays.insert((locator(host, from), locator(1 - host, to)), delay);
     }
 
     /// Packets from `host`'s locator `from` to the other's locator `to` are lost, from now on.
@@ -157,7 +199,7 @@ impl World {
         let arrival = self.in_flight.keys().next().map(|key| key.0);
         let hosts = self.hosts.iter();
         hosts
-            .flat_map(|host| [host.reap.poll_timeout(), host.flow.map(|(_, next)| next)])
+            .flat_map(|host| [host.reap.poll_timeout(), host.next_payload()])
             .chain([arrival])
             .flatten()
             .min()
@@ -174,10 +216,8 @@ impl World {
         }
         for index in 0..2 {
             let host = &mut self.hosts[index];
-            if let Some((period, next)) = &mut host.flow
-                && *next <= now
-            {
-                *next += *period;
+            if host.next_payload().is_some_and(|next| next <= now) {
+                host.sent_payload(now);
                 host.reap.handle_payload_sent(now);
                 let pair = host.reap.current_pair();
                 self.transmit(index, pair, Body::Payload);
@@ -242,8 +282,17 @@ impl World {
         };
         self.log.push(packet.clone());
         if !lost {
-            self.in_flight.insert((self.now + self.delay, self.packets), packet);
+            let delay = self.delays.get(&(pair.local, pair.peer)).copied();
+            let delay = self.jittered(delay.unwrap_or(self.delay));
+            self.in_flight.insert((self.now + delay, self.packets), packet);
             self.packets += 1;
+        }
+    }
+
+    fn jittered(&mut self, delay: Duration) -> Duration {
+        match self.jitter_per_mille {
+            0 => delay,
+            jitter => delay * (1000 - jitter + self.network_rng.next_u32() % (2 * jitter + 1)) / 1000,
         }
     }
 }

@@ -22,12 +22,14 @@ struct Plan {
     /// How often each host sends payload, in milliseconds; `None` for not at all.
     flows: [Option<u16>; 2],
     seed: u64,
+    /// Whether the hosts know the round-trip time; it matters only where the timers follow it.
+    rtt_known: bool,
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
     let flow = || prop::option::weighted(0.8, 20..=SLOWEST_FLOW.as_millis() as u16);
-    (1usize..=3, 1usize..=3, flow(), flow(), any::<u64>())
-        .prop_flat_map(|(ours, theirs, first, second, seed)| {
+    (1usize..=3, 1usize..=3, flow(), flow(), any::<u64>(), any::<bool>())
+        .prop_flat_map(|(ours, theirs, first, second, seed, rtt_known)| {
             let n = ours * theirs;
             let dead = || {
                 (prop::collection::vec(prop::bool::weighted(0.7), n), 0..n).prop_map(|(mut dead, spared)| {
@@ -41,13 +43,21 @@ fn plan() -> impl Strategy<Value = Plan> {
             } else {
                 [first, second]
             };
-            (Just([ours, theirs]), dead(), dead(), Just(flows), Just(seed))
+            (
+                Just([ours, theirs]),
+                dead(),
+                dead(),
+                Just(flows),
+                Just(seed),
+                Just(rtt_known),
+            )
         })
-        .prop_map(|(locators, there, back, flows, seed)| Plan {
+        .prop_map(|(locators, there, back, flows, seed, rtt_known)| Plan {
             locators,
             dead: [there, back],
             flows,
             seed,
+            rtt_known,
         })
 }
 
@@ -57,6 +67,9 @@ fn pairs_of(plan: &Plan) -> u32 {
 
 fn build(plan: &Plan, config: Config) -> World {
     let mut world = World::new(config, plan.locators, plan.seed);
+    if plan.rtt_known {
+        world.know_rtt(world.delay * 2);
+    }
     for (host, flow) in plan.flows.into_iter().enumerate() {
         if let Some(millis) = flow {
             world.flow(host, f64::from(millis) / 1000.0, f64::from(millis) / 2000.0);
@@ -98,6 +111,10 @@ fn quick() -> Config {
     }
 }
 
+fn config() -> impl Strategy<Value = Config> {
+    prop::sample::select(Vec::from([Config::rfc(), Config::fast(), quick()]))
+}
+
 /// Lets `plan`'s failures happen and gives whether all is well within `bounds` times the bound.
 fn recovers(plan: &Plan, config: Config, loss_per_mille: u32, bounds: u32) -> World {
     let mut world = build(plan, config);
@@ -117,8 +134,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn every_world_recovers_in_time_and_then_stays(plan in plan(), rfc in any::<bool>()) {
-        let config = if rfc { Config::default() } else { quick() };
+    fn every_world_recovers_in_time_and_then_stays(plan in plan(), config in config()) {
         let mut world = recovers(&plan, config, 0, 1);
         // Probes that were on their way may still cause some to and fro.
         world.run_for(2.0);
@@ -132,6 +148,7 @@ proptest! {
     #[test]
     fn every_world_recovers_although_packets_get_lost(plan in plan()) {
         recovers(&plan, quick(), 100, 20);
+        recovers(&plan, Config::fast(), 100, 20);
     }
 
     #[test]
@@ -140,6 +157,7 @@ proptest! {
         plan.dead = [alive.0, alive.1].map(|alive| (0..4).map(|index| index != alive).collect());
         recovers(&plan, Config::default(), 0, 1);
         recovers(&plan, quick(), 0, 1);
+        recovers(&plan, Config::fast(), 0, 1);
     }
 
     #[test]
@@ -151,6 +169,7 @@ proptest! {
         plan.dead = [alive.0, alive.1].map(|alive| (0..9).map(|index| index != alive).collect());
         recovers(&plan, Config::default(), 0, 1);
         recovers(&plan, quick(), 0, 1);
+        recovers(&plan, Config::fast(), 0, 1);
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Endpoint {
     }
 
     fn announcement(&self, identity: &Identity, ulid: Ipv6Addr, extent: Extent) -> Announcement {
-        let ours = monitor::Announced::ours(&self.config.reap);
+        let ours = monitor::Announced::ours(self.config.profile, &self.config.reap);
         Announcement {
             keepalive_timeout: ours.seconds,
             keepalive_timeout_ms: ours.milliseconds,

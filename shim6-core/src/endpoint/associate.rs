@@ -124,6 +124,9 @@ impl Endpoint {
             &mut self.rng,
         );
         let mut reap = Reap::new(config, pairs, on);
+        if let Some(rtt) = peer.rtt {
+            reap.note_rtt(rtt);
+        }
         for &locator in &self.unusable {
             reap.set_usable(locator, false);
         }
@@ -156,6 +159,8 @@ impl Endpoint {
             acknowledged: None,
             told_again: None,
             unwanted: 0,
+            waiting: None,
+            away: None,
             failovers,
             last_failover,
         };
@@ -174,6 +179,7 @@ impl Endpoint {
                 reap.explore(now, Cause::LocalHint, rng);
             }
         });
+        self.plan_failback(now, id);
         self.update_if_behind(now, id);
     }
 

@@ -27,6 +27,10 @@ impl Endpoint {
             unusable,
             limits: _,
             reap_configs: _,
+            experience,
+            // Rates, and names of contexts whose probes are in what is written of them.
+            probes: _,
+            trials: _,
             transmits,
             deliveries,
             updates,
@@ -42,7 +46,7 @@ impl Endpoint {
         }
         let mut failures: Vec<_> = failures.iter().collect();
         failures.sort_unstable();
-        write!(out, "{failures:?}")
+        write!(out, "{failures:?} {:?}", experience.findings())
     }
 }
 
@@ -100,6 +104,8 @@ fn write_association(association: &Association, out: &mut dyn Write) -> fmt::Res
         acknowledged,
         told_again: _,
         unwanted,
+        waiting,
+        away,
         failovers: _,
         last_failover: _,
     } = association;
@@ -118,7 +124,7 @@ fn write_association(association: &Association, out: &mut dyn Write) -> fmt::Res
         parameters: _,
     } = peer;
     write!(out, "{locators:?} {listed} generation: {generation:?} {preferences:?}")?;
-    write!(out, "generation: {announced:?} {unwanted}")?;
+    write!(out, "generation: {announced:?} {unwanted} {waiting:?} {away:?}")?;
     // Which one it is says when that was, and time goes on.
     write!(out, " {} {}", issued.is_some(), acknowledged.is_some())?;
     if let Some(update) = update {

@@ -5,6 +5,8 @@ mod associate;
 #[cfg(any(test, fuzzing))]
 mod consistency;
 mod evict;
+mod experience;
+mod failback;
 mod failures;
 mod icmp;
 mod initiate;
@@ -12,6 +14,7 @@ mod initiate;
 mod inspect;
 mod monitor;
 mod output;
+mod pace;
 mod packet;
 mod paths;
 mod recover;
@@ -46,9 +49,14 @@ use crate::tag::TagSequence;
 use crate::validator::Validator;
 use crate::wire::{ContextTag, Discard, Message, Preference, check_addresses};
 
+use experience::Experience;
 use failures::Failures;
 pub use output::Transmit;
+pub(crate) use pace::Waiting;
 use table::Contexts;
+
+/// Pairs of which something is remembered, for each context that there may be.
+const PAIRS_REMEMBERED: usize = 4;
 
 /// All Shim6 contexts of a host.
 ///
@@ -84,6 +92,11 @@ pub struct Endpoint {
     unusable: Vec<Ipv6Addr>,
     limits: RateLimits,
     reap_configs: monitor::ReapConfigs,
+    experience: Experience,
+    /// The probes that wait for their turn.
+    probes: pace::Queue,
+    /// How fast preferred pairs are tried.
+    trials: pace::Pace,
     transmits: VecDeque<output::Outgoing>,
     deliveries: VecDeque<Vec<u8>>,
     updates: VecDeque<DataplaneUpdate>,
@@ -111,6 +124,15 @@ struct Arrival<'a> {
     headers: &'a [u8],
     /// The message from its Next Header octet on.
     octets: &'a [u8],
+}
+
+/// What an upper layer knows of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// The peer has acknowledged something: the pair in use works both ways.
+    Progress,
+    /// The peer has not acknowledged what it should have. The pair in use is probed, and others if it does not answer.
+    Stalled,
 }
 
 /// Why [`Endpoint::establish`] or [`Endpoint::fork`] did not start an exchange.
@@ -152,6 +174,11 @@ impl Endpoint {
             verifications: limit(limits.verifications),
             signatures: limit(limits.signatures),
         };
+        let experience = Experience::new(config.limits.contexts.saturating_mul(PAIRS_REMEMBERED));
+        let (probes, trials) = (
+            pace::Queue::new(config.limits.probes),
+            pace::Pace::new(config.failback.rate),
+        );
         Self {
             config,
             identity: Arc::new(identity),
@@ -165,6 +192,9 @@ impl Endpoint {
             unusable: Vec::new(),
             limits,
             reap_configs: monitor::ReapConfigs::default(),
+            experience,
+            probes,
+            trials,
             transmits: VecDeque::new(),
             deliveries: VecDeque::new(),
             updates: VecDeque::new(),
@@ -293,6 +323,12 @@ impl Endpoint {
         self.repeat_exchange(now, id);
     }
 
+    /// Input: an upper layer's opinion of the path of a context (RFC 5534 section 4.1).
+    pub fn handle_hint(&mut self, now: Instant, id: ContextId, hint: Hint) {
+        let now = self.advance(now);
+        self.heed_hint(now, id, hint);
+    }
+
     /// Input: something local is known of one of this host's locators: its address or link went away, or it is back
     /// (RFC 5534 section 3.2). Contexts that send from a lost one look for another pair at once.
     pub fn handle_locator(&mut self, now: Instant, locator: Ipv6Addr, usable: bool) {
@@ -315,6 +351,7 @@ impl Endpoint {
             self.look(now, id);
             self.tear_down_if_quiescent(now, id);
         }
+        self.release_probes(now);
     }
 
     /// Output: the next change for the [`Dataplane`](crate::Dataplane).
@@ -342,7 +379,8 @@ impl Endpoint {
 
     /// Output: when [`handle_timeout`](Self::handle_timeout) is to be called at the latest.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.contexts.deadline()
+        let deadlines = [self.contexts.deadline(), self.probes.deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Time, which stands still where the caller's goes back.

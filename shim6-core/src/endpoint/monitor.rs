@@ -10,7 +10,8 @@ use alloc::vec::Vec;
 
 use shim6_reap::{Cause, Config as ReapConfig, Event as ReapEvent, Instant, LocatorPair, State as ReapState, Transmit};
 
-use super::{Arrival, Endpoint};
+use super::{Arrival, Endpoint, Hint};
+use crate::config::Profile;
 use crate::context::{Association, Failover};
 use crate::dataplane::{DataplaneUpdate, Flow, WAKE_ON_RECEIVED, WAKE_ON_SENT};
 use crate::event::Event;
@@ -42,22 +43,26 @@ impl Announced {
     }
 
     /// What this host announces. A peer that knows only seconds is told the Send Timeout that applies towards it, if that
-    /// is not the default.
-    pub(super) fn ours(config: &ReapConfig) -> Self {
-        let default = ReapConfig::default().send_timeout;
+    /// is not the default. One that knows milliseconds is told the least that it ever is: it grows with the round-trip time,
+    /// but an answer that comes in time for the least comes in time for the rest.
+    pub(super) fn ours(profile: Profile, config: &ReapConfig) -> Self {
+        let default = ReapConfig::rfc().send_timeout;
         let towards_others = config.send_timeout.max(default);
         let seconds = towards_others.as_secs() + u64::from(towards_others.subsec_nanos() > 0);
         Self {
             seconds: (towards_others != default).then(|| u16::try_from(seconds).unwrap_or(u16::MAX)),
-            milliseconds: Some(u32::try_from(config.send_timeout.as_millis()).unwrap_or(u32::MAX)),
+            milliseconds: match profile {
+                Profile::Fast => Some(u32::try_from(config.send_timeout.as_millis()).unwrap_or(u32::MAX)),
+                Profile::Rfc => None,
+            },
         }
     }
 
     /// The timers towards a peer that announced this: ours where it knows milliseconds, else no faster than the RFC's.
-    fn reap_config(self, ours: &ReapConfig) -> ReapConfig {
-        let default = ReapConfig::default();
+    fn reap_config(self, profile: Profile, ours: &ReapConfig) -> ReapConfig {
+        let default = ReapConfig::rfc();
         let clamp = |timeout: Duration| timeout.clamp(*ANNOUNCED_RANGE.start(), *ANNOUNCED_RANGE.end());
-        if let Some(milliseconds) = self.milliseconds {
+        if let (Profile::Fast, Some(milliseconds)) = (profile, self.milliseconds) {
             let keepalive_timeout = clamp(Duration::from_millis(u64::from(milliseconds)));
             return ReapConfig {
                 keepalive_timeout,
@@ -73,7 +78,7 @@ impl Announced {
             keepalive_interval: None,
             initial_probe_timeout: ours.initial_probe_timeout.max(default.initial_probe_timeout),
             initial_probes: ours.initial_probes.min(default.initial_probes),
-            max_probe_timeout: ours.max_probe_timeout,
+            max_probe_timeout: ours.max_probe_timeout.max(default.max_probe_timeout),
             follow_rtt: false,
         }
     }
@@ -101,7 +106,8 @@ impl ReapConfigs {
 impl Endpoint {
     /// The timers towards a peer.
     pub(super) fn reap_config(&mut self, announced: Announced) -> Arc<ReapConfig> {
-        self.reap_configs.share(announced.reap_config(&self.config.reap))
+        let config = announced.reap_config(self.config.profile, &self.config.reap);
+        self.reap_configs.share(config)
     }
 
     /// Keepalive (RFC 5534 section 6.6).
@@ -132,9 +138,20 @@ impl Endpoint {
         self.with_reap(now, id, |reap, rng| reap.handle_control_received(now, now, rng));
     }
 
+    /// What a transport thinks of the context's path.
+    pub(super) fn heed_hint(&mut self, now: Instant, id: ContextId, hint: Hint) {
+        self.with_reap(now, id, |reap, rng| match hint {
+            Hint::Progress => reap.handle_payload_received(now, now, rng),
+            Hint::Stalled => reap.explore(now, Cause::TransportHint, rng),
+        });
+    }
+
     /// A local locator came or went.
     pub(super) fn report_locator(&mut self, now: Instant, locator: Ipv6Addr, usable: bool) {
         for id in self.contexts.ids() {
+            if !usable {
+                self.advise(now, id);
+            }
             self.with_reap(now, id, |reap, rng| {
                 reap.set_usable(locator, usable);
                 if !usable && reap.current_pair().local == locator && reap.state() == ReapState::Operational {
@@ -146,11 +163,49 @@ impl Endpoint {
 
     /// Looks at what passed and whether a timer has run out.
     pub(super) fn look(&mut self, now: Instant, id: ContextId) {
+        let Some(association) = self.contexts.get(id).and_then(|context| context.association.as_deref()) else {
+            return;
+        };
+        // Whose probe waits for its turn is not asked for another one.
+        let may_act = association.waiting.is_none();
+        if may_act && association.reap.poll_timeout().is_some_and(|at| at <= now) {
+            self.advise(now, id);
+        }
         self.with_reap(now, id, |reap, rng| {
-            if reap.poll_timeout().is_some_and(|at| at <= now) {
+            if may_act && reap.poll_timeout().is_some_and(|at| at <= now) {
                 reap.handle_timeout(now, rng);
             }
         });
+        self.try_failback(now, id);
+    }
+
+    /// Tells a context what others have found out about its pairs.
+    fn advise(&mut self, now: Instant, id: ContextId) {
+        let experience = &self.experience;
+        self.contexts.modify(id, |context| {
+            if let Some(association) = context.association.as_deref_mut() {
+                let advice = experience.advice(now, association.reap.pairs());
+                association.reap.advise(now, advice);
+            }
+        });
+    }
+
+    /// Tells all contexts that look for a pair that this one works.
+    fn spread(&mut self, now: Instant, pair: LocatorPair) {
+        for id in self.contexts.ids() {
+            let association = self.contexts.get(id).and_then(|context| context.association.as_deref());
+            let seeks = |association: &Association| {
+                association.reap.state() != ReapState::Operational && association.reap.is_usable(pair)
+            };
+            if association.is_some_and(seeks) {
+                self.advise(now, id);
+                self.with_reap(now, id, |reap, rng| {
+                    if reap.poll_timeout().is_some_and(|at| at <= now) {
+                        reap.handle_timeout(now, rng);
+                    }
+                });
+            }
+        }
     }
 
     /// Tells REAP what passed, does something with it, and carries out what it wants.
@@ -160,10 +215,11 @@ impl Endpoint {
         id: ContextId,
         act: impl FnOnce(&mut shim6_reap::Reap, &mut dyn rand_core::Rng),
     ) {
-        let rng = &mut self.rng;
+        let (rng, holds) = (&mut self.rng, self.config.hold);
         let wanted = self.contexts.modify(id, |context| {
             let repetition = context.repetition();
             let association = context.association.as_deref_mut()?;
+            let before = association.flow.clone();
             let mut active = report_activity(association, now, rng);
             act(&mut association.reap, rng);
             let mut wanted = Vec::new();
@@ -176,26 +232,29 @@ impl Endpoint {
                 association.next_look = missed.then_some(now).or(association.next_look);
             }
             association.collect(now, &mut wanted);
-            Some(wanted)
+            association.hold(now, holds);
+            let is_changed = !Arc::ptr_eq(&before, &association.flow);
+            Some((is_changed.then(|| association.flow.clone()), wanted))
         });
-        for wanted in wanted.flatten().unwrap_or_default() {
-            self.carry_out(id, wanted);
+        let Some((flow, wanted)) = wanted.flatten() else { return };
+        self.updates.extend(flow.map(DataplaneUpdate::Insert));
+        for wanted in wanted {
+            self.carry_out(now, id, wanted);
         }
     }
 
-    fn carry_out(&mut self, id: ContextId, wanted: Wanted) {
+    fn carry_out(&mut self, now: Instant, id: ContextId, wanted: Wanted) {
         match wanted {
             Wanted::Transmit(receiver_context_tag, Transmit::Keepalive { pair }) => {
                 self.send(pair, Message::Keepalive(Keepalive { receiver_context_tag }));
             }
-            Wanted::Transmit(receiver_context_tag, Transmit::Probe { pair, probe }) => {
-                let probe = Probe {
-                    receiver_context_tag,
-                    report: probe,
-                };
-                self.send(pair, Message::Probe(probe));
+            Wanted::Transmit(_, Transmit::Probe { pair, probe }) => self.send_probe(now, id, pair, probe),
+            Wanted::Event(ReapEvent::PairConfirmed { pair }) => {
+                if self.experience.note_confirmed(now, pair) {
+                    self.spread(now, pair);
+                }
             }
-            Wanted::Event(ReapEvent::StateChanged { from, to, cause }, _) => {
+            Wanted::Event(ReapEvent::StateChanged { from, to, cause }) => {
                 self.events.push_back(Event::Reachability {
                     context: id,
                     from,
@@ -203,9 +262,13 @@ impl Endpoint {
                     cause,
                 });
             }
-            Wanted::Event(ReapEvent::PairConfirmed { .. }, _) => {}
-            Wanted::Event(ReapEvent::PairChanged { from, to, cause }, flow) => {
-                self.updates.push_back(DataplaneUpdate::Insert(flow));
+            Wanted::Event(ReapEvent::PairChanged { from, to, cause }) => {
+                match cause {
+                    Cause::Preferred => self.experience.note_taken(now, to),
+                    Cause::Requested => {}
+                    _ => self.experience.note_failed(now, from, &self.config.failback),
+                }
+                self.plan_failback(now, id);
                 self.events.push_back(Event::PathChanged {
                     context: id,
                     from,
@@ -221,8 +284,8 @@ impl Endpoint {
 enum Wanted {
     /// A message to the peer, whose tag for the context this is.
     Transmit(ContextTag, Transmit),
-    /// News, and the flow that goes with them.
-    Event(ReapEvent, Arc<Flow>),
+    /// News.
+    Event(ReapEvent),
 }
 
 impl Association {
@@ -232,10 +295,28 @@ impl Association {
             wanted.push(Wanted::Transmit(self.peer_tag, transmit));
         }
         while let Some(event) = self.reap.poll_event() {
-            if let ReapEvent::PairChanged { from, to, cause } = event {
-                self.change_pair(now, from, to, cause);
+            match event {
+                ReapEvent::PairChanged { from, to, cause } => self.change_pair(now, from, to, cause),
+                // What the probe that waits would say is over.
+                ReapEvent::StateChanged { to, .. } if to == ReapState::Operational => self.waiting = None,
+                ReapEvent::StateChanged { .. } | ReapEvent::PairConfirmed { .. } => {}
             }
-            wanted.push(Wanted::Event(event, self.flow.clone()));
+            wanted.push(Wanted::Event(event));
+        }
+    }
+
+    /// Has copies of the packets kept while their path is in doubt, if there are any to be expected.
+    fn hold(&mut self, now: Instant, holds: bool) {
+        let holding = match self.reap.state() {
+            ReapState::Operational => false,
+            ReapState::Exploring | ReapState::InboundOk => self.flow.holding || (holds && self.is_busy(now)),
+        };
+        if self.flow.holding != holding {
+            self.flow = Arc::new(Flow {
+                holding,
+                activity: self.activity.clone(),
+                ..*self.flow
+            });
         }
     }
 

@@ -9,13 +9,11 @@ use rand_core::Rng;
 use shim6_reap::{Cause, Instant, LocatorPair, State as ReapState};
 
 use super::Endpoint;
-use crate::context::{Association, PeerLocators};
+use crate::context::{Association, Context, PeerLocators};
 use crate::id::ContextId;
 use crate::identity::Identity;
 
-pub(super) use order::exploration_order;
-#[expect(unused_imports, reason = "fail-back will ask")]
-pub(super) use order::is_better;
+pub(super) use order::{exploration_order, is_better};
 
 /// The locators of both ends of a context.
 pub(super) struct Ends<'a> {
@@ -27,7 +25,16 @@ pub(super) struct Ends<'a> {
     pub(super) peer: &'a PeerLocators,
 }
 
-impl Ends<'_> {
+impl<'a> Ends<'a> {
+    pub(super) fn of(context: &'a Context, association: &'a Association) -> Self {
+        Self {
+            ulids: context.ulids,
+            ours: &context.identity,
+            known: association.announced.as_deref(),
+            peer: &association.peer,
+        }
+    }
+
     /// Whether the peer accepts packets from this address.
     fn is_known(&self, local: Ipv6Addr) -> bool {
         self.known
@@ -47,12 +54,7 @@ impl Endpoint {
         let Some(association) = context.association.as_deref() else {
             return;
         };
-        let ends = Ends {
-            ulids: context.ulids,
-            ours: &context.identity,
-            known: association.announced.as_deref(),
-            peer: &association.peer,
-        };
+        let ends = Ends::of(context, association);
         let pairs = exploration_order(&ends, &mut self.rng);
         let is_broken = |pair: &LocatorPair| order::is_broken(&ends, *pair);
         let current = association.reap.current_pair();
@@ -63,6 +65,7 @@ impl Endpoint {
             }
         });
         self.with_reap(now, id, |reap, _| reap.set_pairs(pairs));
+        self.plan_failback(now, id);
     }
 }
 

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use shim6_cga::KeySizes;
+use shim6_core::Profile;
 
 pub use error::{ConfigError, Problem};
 pub use hold::HoldConfig;
@@ -50,6 +51,8 @@ pub struct Config {
     pub trigger: TriggerConfig,
     /// `[reap]`: failure detection and exploration (RFC 5534).
     pub reap: ReapConfig,
+    /// `[failback]`: the way back to a preferred path that works again.
+    pub failback: FailbackConfig,
     /// `[hold]`: packets that are sent while a path is looked for.
     pub hold: HoldConfig,
     /// `[steering]`: the routing table, rule and mark that steering uses.
@@ -78,6 +81,11 @@ pub struct UplinkConfig {
     pub prefix: Option<Prefix64>,
     /// `gateway`: the router's unicast address on this uplink. Default: taken from the routing table.
     pub gateway: Option<Ipv6Addr>,
+    /// `priority`: of the uplinks that work, those with the lowest number are used. Peers are told, too. 0 to 255, default 0.
+    pub priority: u8,
+    /// `weight`: which share of the contexts that can choose among uplinks of one priority this one gets, in proportion to
+    /// the weights of the others. 0 to 255, default 0.
+    pub weight: u8,
 }
 
 /// `[addresses]`: how our own addresses are made.
@@ -105,22 +113,43 @@ pub struct TriggerConfig {
     pub initiate: bool,
 }
 
-/// `[reap]`: failure detection and exploration (RFC 5534).
+/// `[reap]`: failure detection and exploration (RFC 5534). The profile gives the defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReapConfig {
+    /// `profile`: `"fast"` for timeouts in milliseconds with peers that can, `"rfc"` for those of RFC 5534 with all. Default
+    /// fast.
+    pub profile: Profile,
     /// `send_timeout`: how long we send without hearing anything before we explore (RFC 5534 section 7),
-    /// 50 ms to 100 s. Default 15 s.
+    /// 50 ms to 100 s. Default 150 ms (fast), 15 s (rfc).
     pub send_timeout: Duration,
+    /// `follow_rtt`: whether `send_timeout` and `initial_probe_timeout` are the least, and grow with the measured round-trip
+    /// time. Default true (fast), false (rfc).
+    pub follow_rtt: bool,
     /// `keepalive_interval`: time between the keepalives of a receiver that has nothing to send, from 10 ms to less
     /// than `send_timeout`. Default: a third of `send_timeout`; see [`ReapConfig::keepalive_interval`].
     pub keepalive_interval: Option<Duration>,
     /// `initial_probe_timeout`: time between the first probes (RFC 5534 section 7), 10 ms to 60 s, and at most
-    /// `max_probe_timeout`. Default 500 ms.
+    /// `max_probe_timeout`. Default 50 ms (fast), 500 ms (rfc).
     pub initial_probe_timeout: Duration,
     /// `initial_probes`: probes sent before the time between them starts to double, 1 to 64. Default 4.
     pub initial_probes: u32,
-    /// `max_probe_timeout`: where that doubling ends, 10 ms to 10 min. Default 60 s.
+    /// `max_probe_timeout`: where that doubling ends, 10 ms to 10 min. Default 5 s (fast), 60 s (rfc).
     pub max_probe_timeout: Duration,
+}
+
+/// `[failback]`: the way back to a preferred path that works again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailbackConfig {
+    /// `enabled`: whether there is one. Default true.
+    pub enabled: bool,
+    /// `interval`: time between two probes of a path that would be preferred, 100 ms to 60 s. Default 1 s.
+    pub interval: Duration,
+    /// `stable`: how long they have to be answered before it is taken back, from `interval` to 1 h. Default 10 s.
+    pub stable: Duration,
+    /// `max_stable`: the most that `stable` grows to for a path that keeps failing, from `stable` to 24 h. Default 10 min.
+    pub max_stable: Duration,
+    /// `rate`: such probes in a second, of all contexts together, 1 to 10000. Default 100.
+    pub rate: u32,
 }
 
 /// `[steering]`: the routing table, rule and mark that steering uses. All are ours alone: the daemon empties them.
@@ -154,6 +183,8 @@ pub struct LimitsConfig {
     /// `contexts_per_prefix`: contexts with peers that share the first 48 bits of their addresses, 1 to 1000000. Default a
     /// quarter of `contexts`, 2500.
     pub contexts_per_prefix: usize,
+    /// `probes`: probes in a second, of all contexts together, 10 to 1000000. Default 5000.
+    pub probes: u32,
     /// `quiescence`: how long nothing has to pass before a context is forgotten, 5 min to 30 days. Default 2 h 4 min.
     pub quiescence: Duration,
     /// `candidates`: pairs of addresses watched before they have a context, 1 to 1000000. Default 4096.
@@ -206,6 +237,7 @@ impl Default for Config {
             addresses: AddressConfig::default(),
             trigger: TriggerConfig::default(),
             reap: ReapConfig::default(),
+            failback: FailbackConfig::default(),
             hold: HoldConfig::default(),
             steering: SteeringConfig::default(),
             icmp: IcmpConfig::default(),
@@ -243,14 +275,41 @@ impl Default for TriggerConfig {
     }
 }
 
+impl ReapConfig {
+    /// The defaults of a profile.
+    #[must_use]
+    pub fn of(profile: Profile) -> Self {
+        let reap = match profile {
+            Profile::Fast => shim6_core::ReapConfig::fast(),
+            Profile::Rfc => shim6_core::ReapConfig::rfc(),
+        };
+        Self {
+            profile,
+            send_timeout: reap.send_timeout,
+            follow_rtt: reap.follow_rtt,
+            keepalive_interval: reap.keepalive_interval,
+            initial_probe_timeout: reap.initial_probe_timeout,
+            initial_probes: reap.initial_probes,
+            max_probe_timeout: reap.max_probe_timeout,
+        }
+    }
+}
+
 impl Default for ReapConfig {
     fn default() -> Self {
+        Self::of(Profile::default())
+    }
+}
+
+impl Default for FailbackConfig {
+    fn default() -> Self {
+        let failback = shim6_core::FailbackConfig::default();
         Self {
-            send_timeout: Duration::from_secs(15),
-            keepalive_interval: None,
-            initial_probe_timeout: Duration::from_millis(500),
-            initial_probes: 4,
-            max_probe_timeout: Duration::from_secs(60),
+            enabled: failback.enabled,
+            interval: failback.interval,
+            stable: failback.stable,
+            max_stable: failback.max_stable,
+            rate: failback.rate,
         }
     }
 }
@@ -271,6 +330,7 @@ impl Default for LimitsConfig {
             contexts: 10_000,
             contexts_per_peer: 16,
             contexts_per_prefix: 2_500,
+            probes: shim6_core::LimitsConfig::default().probes,
             quiescence: shim6_core::EndpointConfig::default().quiescence,
             candidates: 4096,
             peer_key_sizes: KeySizes::default(),

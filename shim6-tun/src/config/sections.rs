@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use shim6_cga::KeySizes;
+use shim6_core::Profile;
 
 use super::hold::hold;
 use super::read::{self, Section};
 use super::{
-    AddressConfig, Config, IcmpConfig, LimitsConfig, Prefix64, PrefixError, ReapConfig, SteeringConfig, TriggerConfig,
-    TunConfig, UplinkConfig, prefix as prefix64,
+    AddressConfig, Config, FailbackConfig, IcmpConfig, LimitsConfig, Prefix64, PrefixError, ReapConfig, SteeringConfig,
+    TriggerConfig, TunConfig, UplinkConfig, prefix as prefix64,
 };
 
 /// Most uplinks one host may have: an HBA set hashes over the prefixes of all of them.
@@ -20,6 +21,7 @@ const MAX_UPLINKS: usize = 16;
 /// Longest path of a Unix socket, in octets (`sun_path` less its final zero).
 const MAX_SOCKET_PATH: usize = 107;
 
+const PROFILE_EXPECTED: &str = "expected \"fast\" or \"rfc\"";
 const SOCKET_EXPECTED: &str = "expected an absolute path of at most 107 octets, such as \"/run/shim6/shim6.sock\"";
 const IDENTITY_EXPECTED: &str = "expected an absolute path such as \"/var/lib/shim6/identity\", or \"none\"";
 const INTERFACE_EXPECTED: &str = "expected the name of a network interface, 1 to 15 octets, such as \"eth0\"";
@@ -38,6 +40,7 @@ pub(super) fn root(root: &Section<'_>) -> Config {
         addresses: addresses(root.section("addresses")),
         trigger: trigger(root.section("trigger")),
         reap: reap(root.section("reap")),
+        failback: failback(root.section("failback")),
         hold: hold(root.section("hold")),
         steering: steering(root.section("steering")),
         icmp: icmp(root.section("icmp")),
@@ -84,11 +87,15 @@ fn uplinks(root: &Section<'_>, tun_name: &str) -> Vec<UplinkConfig> {
         if let Some(prefix) = prefix {
             section.unique("prefix", &mut prefixes, prefix.to_string());
         }
+        let priority = section.integer("priority", 0, u8::MAX.into()).unwrap_or(0);
+        let weight = section.integer("weight", 0, u8::MAX.into()).unwrap_or(0);
         section.finish();
         uplinks.extend(interface.map(|interface| UplinkConfig {
             interface,
             prefix,
             gateway,
+            priority,
+            weight,
         }));
     }
     uplinks
@@ -129,11 +136,14 @@ fn trigger(section: Section<'_>) -> TriggerConfig {
 fn reap(section: Section<'_>) -> ReapConfig {
     const MILLISECOND: Duration = Duration::from_millis(1);
     const SECOND: Duration = Duration::from_secs(1);
-    let defaults = ReapConfig::default();
+    let profile = section.parsed("profile", PROFILE_EXPECTED, profile).unwrap_or_default();
+    let defaults = ReapConfig::of(profile);
     let reap = ReapConfig {
+        profile,
         send_timeout: section
             .duration("send_timeout", 50 * MILLISECOND, 100 * SECOND)
             .unwrap_or(defaults.send_timeout),
+        follow_rtt: section.boolean("follow_rtt").unwrap_or(defaults.follow_rtt),
         keepalive_interval: section.duration("keepalive_interval", 10 * MILLISECOND, 100 * SECOND),
         initial_probe_timeout: section
             .duration("initial_probe_timeout", 10 * MILLISECOND, 60 * SECOND)
@@ -173,6 +183,43 @@ fn reap(section: Section<'_>) -> ReapConfig {
     }
     section.finish();
     reap
+}
+
+fn failback(section: Section<'_>) -> FailbackConfig {
+    const SECOND: Duration = Duration::from_secs(1);
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let defaults = FailbackConfig::default();
+    let interval = section
+        .duration("interval", SECOND / 10, 60 * SECOND)
+        .unwrap_or(defaults.interval);
+    // A value that was written down takes the defaults of the others with it.
+    let stable = section
+        .duration("stable", SECOND / 10, HOUR)
+        .unwrap_or(defaults.stable.max(interval));
+    let failback = FailbackConfig {
+        enabled: section.boolean("enabled").unwrap_or(defaults.enabled),
+        interval,
+        stable,
+        max_stable: section
+            .duration("max_stable", SECOND / 10, 24 * HOUR)
+            .unwrap_or(defaults.max_stable.max(stable)),
+        rate: section.integer("rate", 1, 10_000).unwrap_or(defaults.rate),
+    };
+    let bounds = [
+        ("stable", failback.stable, "interval", failback.interval),
+        ("max_stable", failback.max_stable, "stable", failback.stable),
+    ];
+    for (key, value, least_key, least) in bounds {
+        if value < least {
+            section.problem_at(
+                key,
+                &format!("{} is below the {least_key}", read::show(value)),
+                &format!("expected at least failback.{least_key}, {}", read::show(least)),
+            );
+        }
+    }
+    section.finish();
+    failback
 }
 
 fn steering(section: Section<'_>) -> SteeringConfig {
@@ -217,6 +264,7 @@ fn limits(section: Section<'_>) -> LimitsConfig {
         contexts_per_prefix: section
             .integer("contexts_per_prefix", 1, 1_000_000)
             .unwrap_or(contexts.div_ceil(4)),
+        probes: section.integer("probes", 10, 1_000_000).unwrap_or(defaults.probes),
         quiescence: section
             .duration("quiescence", Duration::from_secs(300), Duration::from_secs(30 * 86_400))
             .unwrap_or(defaults.quiescence),
@@ -250,6 +298,14 @@ fn key_sizes(section: &Section<'_>, default: KeySizes) -> KeySizes {
         );
         default
     })
+}
+
+fn profile(text: &str) -> Result<Profile, String> {
+    match text {
+        "fast" => Ok(Profile::Fast),
+        "rfc" => Ok(Profile::Rfc),
+        other => Err(format!("{other:?} is no profile")),
+    }
 }
 
 fn socket_path(text: &str) -> Result<PathBuf, String> {

@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use rand::Rng as _;
+use shim6_core::wire::Preference;
 use shim6_core::{Endpoint, EndpointConfig, Identity, LimitsConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
@@ -118,6 +119,7 @@ async fn start(config: &Config, netlink: &Netlink, addresses: &mut Addresses) ->
         tracing::info!(interface = uplink.interface, %address, "locator");
     }
     let identity = host.identity(&uplinks)?;
+    let identity = identity.with_preferences(&preferences(config, host.on(&uplinks)));
     Ok(Start {
         monitor,
         uplinks,
@@ -232,6 +234,25 @@ async fn assign(
     Ok(())
 }
 
+/// What the configuration says of the uplinks' addresses.
+fn preferences<'a>(
+    config: &Config,
+    addresses: impl Iterator<Item = (&'a Uplink, Ipv6Addr)>,
+) -> Vec<(Ipv6Addr, Preference)> {
+    let preference = |uplink: &Uplink| {
+        let mut configured = config.uplinks.iter();
+        let configured = configured.find(|configured| configured.interface == uplink.interface);
+        configured.map_or_else(Preference::default, |configured| Preference {
+            priority: configured.priority,
+            weight: configured.weight,
+            ..Preference::default()
+        })
+    };
+    addresses
+        .map(|(uplink, address)| (address, preference(uplink)))
+        .collect()
+}
+
 fn senders(config: &Config, locators: &[Ipv6Addr]) -> anyhow::Result<HashMap<Ipv6Addr, WireSender>> {
     let open = |&address: &Ipv6Addr| Ok((address, WireSender::open(address, config.steering.fwmark)?));
     locators.iter().map(open).collect()
@@ -244,22 +265,33 @@ fn endpoint(config: &Config, identity: Identity) -> Endpoint {
 }
 
 fn endpoint_config(config: &Config) -> EndpointConfig {
-    let reap = &config.reap;
+    let (reap, failback) = (&config.reap, &config.failback);
     EndpointConfig {
+        profile: reap.profile,
         reap: shim6_core::ReapConfig {
             send_timeout: reap.send_timeout,
+            follow_rtt: reap.follow_rtt,
             keepalive_interval: reap.keepalive_interval,
             initial_probe_timeout: reap.initial_probe_timeout,
             initial_probes: reap.initial_probes,
             max_probe_timeout: reap.max_probe_timeout,
             ..Default::default()
         },
+        failback: shim6_core::FailbackConfig {
+            enabled: failback.enabled,
+            interval: failback.interval,
+            stable: failback.stable,
+            max_stable: failback.max_stable,
+            rate: failback.rate,
+        },
+        hold: config.hold.enabled,
         deliver_all_icmp: config.icmp.deliver_all,
         quiescence: config.limits.quiescence,
         limits: LimitsConfig {
             contexts: config.limits.contexts,
             contexts_per_peer: config.limits.contexts_per_peer,
             contexts_per_prefix: config.limits.contexts_per_prefix,
+            probes: config.limits.probes,
             peer_key_sizes: config.limits.peer_key_sizes,
             ..Default::default()
         },

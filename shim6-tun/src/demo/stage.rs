@@ -64,6 +64,11 @@ impl Stage {
     /// Builds the lab. Events of daemons started later go to `live`.
     pub async fn build(binary: &Path, live: Arc<Live>) -> anyhow::Result<Self> {
         let topology = Topology::two_by_two().await.context("cannot build the lab")?;
+        Self::on(topology, binary, live)
+    }
+
+    /// As [`Stage::build`], on a lab that is there already.
+    pub fn on(topology: Topology, binary: &Path, live: Arc<Live>) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("shim6-")
             .tempdir()

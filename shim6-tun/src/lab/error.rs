@@ -68,6 +68,9 @@ pub enum LabError {
         /// The uplink asked for.
         uplink: usize,
     },
+    /// The topology has no emulated links.
+    #[error("the links of this topology are plain: build it with `Topology::emulated`")]
+    NotEmulated,
     /// A program could not be started or waited for.
     #[error("cannot run {program}: {source}")]
     Run {

@@ -3,12 +3,14 @@
 //!
 //! [`enter_user_namespace`] first of all in `main`, then [`Topology::two_by_two`] on a tokio
 //! runtime; programs run on a host with [`Namespace::command`], sockets are opened there with
-//! [`Namespace::run`], and [`Topology::cut`] breaks an uplink. Tests use [`isolated`]. With the
+//! [`Namespace::run`], and [`Topology::cut`] breaks an uplink. [`Topology::with_rtt`] is the same with
+//! links that take time. Tests use [`isolated`]. With the
 //! last process and file descriptor, everything is gone.
 
 mod error;
 mod failure;
 mod isolation;
+mod link;
 mod namespace;
 mod node;
 mod testing;
@@ -19,6 +21,7 @@ mod topology;
 pub use error::LabError;
 pub use failure::{Failure, UnknownFailure};
 pub use isolation::{enter_user_namespace, reexec, support};
+pub use link::{Direction, Impairment, Link, LinkCounters};
 pub use namespace::Namespace;
 pub use testing::{isolated, skip};
 pub use topology::{Host, Topology, Uplink};

@@ -1,8 +1,10 @@
 //! Multihomed hosts, their ISPs and what lies between.
 
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use super::failure::{Access, GATEWAY};
+use super::link::{Direction, Impairment, Link};
 use super::node::{Node, connect};
 use super::{Failure, LabError, Namespace};
 
@@ -16,6 +18,8 @@ const CORE_GATEWAY: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xc);
 /// The core router's own address, from which it would send ICMP errors.
 const CORE_ADDRESS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 1);
 const EVERYWHERE: (Ipv6Addr, u8) = (Ipv6Addr::UNSPECIFIED, 0);
+/// How often a round trip from host to host crosses a link between an ISP and the core router.
+const CROSSINGS: u32 = 4;
 
 /// One of a host's connections to the Internet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +65,15 @@ pub struct Topology {
     core: Node,
     /// Per host, one per uplink.
     accesses: [Vec<Access>; 2],
+    /// As `accesses`, between the ISP and the core router; empty where those are plain.
+    links: [Vec<Link>; 2],
+}
+
+/// What connects the ISPs with the core router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Backbone {
+    Plain,
+    Emulated,
 }
 
 impl Topology {
@@ -71,16 +84,46 @@ impl Topology {
     /// The kernel refused something: the caller has to be root in a user namespace
     /// ([`enter_user_namespace`](super::enter_user_namespace)).
     pub async fn two_by_two() -> Result<Self, LabError> {
+        Self::build(Backbone::Plain).await
+    }
+
+    /// As [`Topology::two_by_two`], but each ISP reaches the core router over an emulated [`Link`],
+    /// which does nothing to the packets until it is told to.
+    ///
+    /// # Errors
+    /// As for [`Topology::two_by_two`].
+    pub async fn emulated() -> Result<Self, LabError> {
+        Self::build(Backbone::Emulated).await
+    }
+
+    /// [`Topology::emulated`] with a round-trip time of `rtt` between the hosts on every path, to
+    /// which comes the time that this machine takes for the packets.
+    ///
+    /// # Errors
+    /// As for [`Topology::two_by_two`].
+    pub async fn with_rtt(rtt: Duration) -> Result<Self, LabError> {
+        let topology = Self::emulated().await?;
+        let impairment = Impairment::delay(rtt / CROSSINGS);
+        for link in topology.links.iter().flatten() {
+            for direction in Direction::ALL {
+                link.impair(direction, impairment);
+            }
+        }
+        Ok(topology)
+    }
+
+    async fn build(backbone: Backbone) -> Result<Self, LabError> {
         let core = Node::router("core")?;
         let lo = 1;
         core.add_address(lo, CORE_ADDRESS, 128).await?;
-        let (a, a_accesses) = add_host(&core, "a", &[prefix(0xa1), prefix(0xa2)]).await?;
-        let (b, b_accesses) = add_host(&core, "b", &[prefix(0xb1), prefix(0xb2)]).await?;
+        let (a, a_accesses, a_links) = add_host(&core, "a", &[prefix(0xa1), prefix(0xa2)], backbone).await?;
+        let (b, b_accesses, b_links) = add_host(&core, "b", &[prefix(0xb1), prefix(0xb2)], backbone).await?;
         Ok(Self {
             a,
             b,
             core,
             accesses: [a_accesses, b_accesses],
+            links: [a_links, b_links],
         })
     }
 
@@ -112,6 +155,16 @@ impl Topology {
         Ok(&self.access(host, uplink)?.isp.namespace)
     }
 
+    /// The emulated link behind one uplink of a host, counted from 0: between its ISP and the core
+    /// router.
+    ///
+    /// # Errors
+    /// [`LabError::NoSuchUplink`]; [`LabError::NotEmulated`] in a plain [`Topology::two_by_two`].
+    pub fn link(&self, host: &Host, uplink: usize) -> Result<&Link, LabError> {
+        let side = self.side(host, uplink)?;
+        self.links[side].get(uplink).ok_or(LabError::NotEmulated)
+    }
+
     /// The router in which all ISPs meet.
     #[must_use]
     pub fn core(&self) -> &Namespace {
@@ -119,11 +172,16 @@ impl Topology {
     }
 
     fn access(&self, host: &Host, uplink: usize) -> Result<&Access, LabError> {
+        Ok(&self.accesses[self.side(host, uplink)?][uplink])
+    }
+
+    /// Which of the two hosts it is, if it has this uplink.
+    fn side(&self, host: &Host, uplink: usize) -> Result<usize, LabError> {
         let hosts = [&self.a, &self.b];
-        let mut sides = hosts.iter().zip(&self.accesses);
-        sides
-            .find(|(own, _)| own.namespace.is(&host.namespace))
-            .and_then(|(_, accesses)| accesses.get(uplink))
+        hosts
+            .iter()
+            .zip(&self.accesses)
+            .position(|(own, accesses)| own.namespace.is(&host.namespace) && uplink < accesses.len())
             .ok_or_else(|| LabError::NoSuchUplink {
                 host: host.name.clone(),
                 uplink,
@@ -132,12 +190,19 @@ impl Topology {
 }
 
 /// Adds a host with an ISP for each of `prefixes`, all connected to `core`.
-async fn add_host(core: &Node, name: &str, prefixes: &[Ipv6Addr]) -> Result<(Host, Vec<Access>), LabError> {
+async fn add_host(
+    core: &Node,
+    name: &str,
+    prefixes: &[Ipv6Addr],
+    backbone: Backbone,
+) -> Result<(Host, Vec<Access>, Vec<Link>), LabError> {
     let host = Node::host(name)?;
     let mut uplinks = Vec::new();
     let mut accesses = Vec::new();
+    let mut links = Vec::new();
     for (number, &prefix) in (0_u32..).zip(prefixes) {
-        let isp = add_isp(core, &format!("isp-{name}{}", number + 1), prefix).await?;
+        let (isp, link) = add_isp(core, &format!("isp-{name}{}", number + 1), prefix, backbone).await?;
+        links.extend(link);
         let interface = format!("eth{number}");
         let (at_host, at_isp) = connect((&host, &interface), (&isp, "access")).await?;
         accesses.push(Access::new(isp, at_isp, prefix).await?);
@@ -158,13 +223,27 @@ async fn add_host(core: &Node, name: &str, prefixes: &[Ipv6Addr]) -> Result<(Hos
         namespace: host.namespace,
         uplinks,
     };
-    Ok((host, accesses))
+    Ok((host, accesses, links))
 }
 
 /// Adds a router behind `core` that serves a customer's prefix.
-async fn add_isp(core: &Node, name: &str, prefix: Ipv6Addr) -> Result<Node, LabError> {
+async fn add_isp(
+    core: &Node,
+    name: &str,
+    prefix: Ipv6Addr,
+    backbone: Backbone,
+) -> Result<(Node, Option<Link>), LabError> {
     let isp = Node::router(name)?;
-    let (at_isp, at_core) = connect((&isp, "core"), (core, name)).await?;
+    let (link, at_isp, at_core) = match backbone {
+        Backbone::Plain => {
+            let (at_isp, at_core) = connect((&isp, "core"), (core, name)).await?;
+            (None, at_isp, at_core)
+        }
+        Backbone::Emulated => {
+            let (link, at_isp, at_core) = Link::between((&isp, "core"), (core, name))?;
+            (Some(link), at_isp, at_core)
+        }
+    };
     isp.add_address(at_isp, GATEWAY, 64).await?;
     core.add_address(at_core, CORE_GATEWAY, 64).await?;
     core.add_route((prefix, 64), GATEWAY, at_core, DEFAULT_ROUTE_METRIC)
@@ -174,7 +253,7 @@ async fn add_isp(core: &Node, name: &str, prefix: Ipv6Addr) -> Result<Node, LabE
     // While the access link is down, packets to the customer would else follow the default route
     // back to the core, and circle until their hop limit ends.
     isp.add_blackhole((prefix, 64), AGGREGATE_METRIC).await?;
-    Ok(isp)
+    Ok((isp, link))
 }
 
 /// 2001:db8:`third`::

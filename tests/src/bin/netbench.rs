@@ -10,6 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use shim6_tests::binary;
 use shim6_tests::compare::Samples;
+use shim6_tests::failover::report::{self, Record};
+use shim6_tests::failover::{self, FailureKind, Outcome, Plan, System};
 use shim6_tun::demo::live::Live;
 use shim6_tun::demo::stage::{self, Locators, Stage};
 use shim6_tun::demo::traffic::bulk;
@@ -32,6 +34,34 @@ struct Cli {
 enum Command {
     /// One TCP stream as fast as it goes: without a daemon, with one, after a failure
     Throughput(ThroughputArgs),
+    /// How long a TCP flow stalls when its path fails: over our daemons and over kernel MPTCP
+    ///
+    /// Host a sends 200 messages a second to host b over one TCP connection; then the path between their
+    /// first uplinks fails. Measured at the receiver: the length of the first stall, and the time from
+    /// the failure until for a second and a half no message is late any more. A session that is lost,
+    /// because its connection breaks or is not smooth within 15 s, counts as 15 s. The systems take turns,
+    /// each run in a network of its own.
+    Failover(FailoverArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+struct FailoverArgs {
+    /// Print a JSON array with an object for each failure, round-trip time and system
+    #[arg(long)]
+    json: bool,
+    /// A failure to try; may be repeated [default: all]
+    #[arg(long, value_name = "F", value_enum)]
+    failure: Vec<FailureKind>,
+    /// An emulated round-trip time, in milliseconds; may be repeated [default: 1, 20 and 100]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    rtt: Vec<u64>,
+    /// A system to try; may be repeated [default: shim6 and tcp]
+    #[arg(long, value_name = "S", value_enum)]
+    system: Vec<System>,
+    /// How often each is tried
+    #[arg(long, value_name = "N", default_value_t = 5,
+          value_parser = clap::value_parser!(u64).range(1..=1000))]
+    runs: u64,
 }
 
 #[derive(Debug, Clone, Copy, Args)]
@@ -65,9 +95,7 @@ struct Throughput {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    let Cli {
-        command: Command::Throughput(args),
-    } = Cli::parse();
+    let Cli { command } = Cli::parse();
     // Outside of the namespaces, where Cargo may need the network.
     let shim6 = binary::build()?;
     lab::enter_user_namespace()?;
@@ -75,13 +103,75 @@ fn main() -> anyhow::Result<ExitCode> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    let result = runtime.block_on(throughput(&shim6, args))?;
-    if args.json {
-        println!("{}", serde_json::to_string(&result)?);
-    } else {
-        print!("{}", table(&result, args));
+    match command {
+        Command::Throughput(args) => {
+            let result = runtime.block_on(throughput(&shim6, args))?;
+            show(args.json, &result, |result| table(result, args))?;
+        }
+        Command::Failover(args) => {
+            let records = runtime.block_on(compare(&shim6, &args))?;
+            show(args.json, &records, |records| report::table(records))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn show<T: Serialize>(json: bool, result: &T, table: impl Fn(&T) -> String) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(result)?);
+    } else {
+        print!("{}", table(result));
+    }
+    Ok(())
+}
+
+/// What was asked for, each once, or else the default.
+fn chosen<T: Copy + PartialEq>(asked: &[T], default: &[T]) -> Vec<T> {
+    let mut chosen = Vec::new();
+    for &item in if asked.is_empty() { default } else { asked } {
+        if !chosen.contains(&item) {
+            chosen.push(item);
+        }
+    }
+    chosen
+}
+
+async fn compare(shim6: &Path, args: &FailoverArgs) -> anyhow::Result<Vec<Record>> {
+    let systems = chosen(&args.system, &System::COMPARED);
+    let mut records = Vec::new();
+    for failure in chosen(&args.failure, &FailureKind::ALL) {
+        for rtt in chosen(&args.rtt, &[1, 20, 100]).into_iter().map(Duration::from_millis) {
+            let mut outcomes = vec![Vec::new(); systems.len()];
+            for run in 0..args.runs {
+                for turn in 0..systems.len() {
+                    // Who goes first changes, so that a machine that slows down is unfair to nobody.
+                    let which = (turn + run as usize) % systems.len();
+                    let system = systems[which];
+                    let plan = Plan {
+                        shim6,
+                        system,
+                        failure,
+                        rtt,
+                    };
+                    let place = format!("{failure}, RTT {} ms, run {}, {system}", rtt.as_millis(), run + 1);
+                    let outcome = failover::run(&plan).await.with_context(|| place.clone())?;
+                    eprintln!("{place}: {}", in_words(&outcome));
+                    outcomes[which].push(outcome);
+                }
+            }
+            let each = systems.iter().zip(&outcomes);
+            records.extend(each.filter_map(|(&system, outcomes)| Record::of(system, failure, rtt, outcomes)));
+        }
+    }
+    Ok(records)
+}
+
+fn in_words(outcome: &Outcome) -> String {
+    let stall = outcome.first_stall.as_millis();
+    match &outcome.until_smooth {
+        Ok(time) => format!("first stall {stall} ms, smooth after {} ms", time.as_millis()),
+        Err(why) => format!("first stall {stall} ms, session lost: {why}"),
+    }
 }
 
 async fn throughput(shim6: &Path, args: ThroughputArgs) -> anyhow::Result<Throughput> {

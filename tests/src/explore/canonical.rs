@@ -30,8 +30,8 @@ const RANDOM_FIELDS: [&str; 6] = [
     "validator",
 ];
 
-/// The field of REAP that counts probes: it lengthens the time to the next one, and that is all.
-const IGNORED_FIELD: &str = "count";
+/// The fields of REAP that count probes and estimate round-trip times: they say how long to wait, and that is all.
+const IGNORED_FIELDS: [&str; 3] = ["count", "smoothed", "variance"];
 
 impl Description {
     pub(super) fn of(text: &str) -> Self {
@@ -72,7 +72,7 @@ fn next_atom(text: &str) -> Option<(&str, Atom, &str)> {
             "Instant" if !is_field => |value| Atom::Instant(value.parse().unwrap_or(u64::MAX)),
             "ContextTag" if !is_field => random,
             name if is_field && RANDOM_FIELDS.contains(&name) => random,
-            IGNORED_FIELD if is_field => |_| Atom::Literal(0),
+            name if is_field && IGNORED_FIELDS.contains(&name) => |_| Atom::Literal(0),
             _ => {
                 at += 1;
                 continue;

@@ -12,8 +12,8 @@ use shim6_cga::{HbaSet, Sec, SubnetPrefix};
 use shim6_core::dataplane::{Inbound, Observed, addresses};
 use shim6_core::wire::{MAX_MESSAGE, Message, MessageType, PROTOCOL, R1, R1bis, payload};
 use shim6_core::{
-    ContextId, ContextState, Dataplane, DataplaneUpdate, Endpoint, EndpointConfig, EstablishmentConfig, Flow, Identity,
-    Instant, LimitsConfig, LocatorPair, Rate,
+    ContextId, ContextState, Dataplane, DataplaneUpdate, Endpoint, EndpointConfig, EstablishmentConfig, FailbackConfig,
+    Flow, Identity, Instant, LimitsConfig, LocatorPair, Profile, Rate, ReapConfig,
 };
 
 use super::canonical::{Description, fingerprint, name_of};
@@ -98,6 +98,14 @@ static IDENTITIES: LazyLock<[[Identity; 2]; 2]> = LazyLock::new(|| {
 
 fn config() -> EndpointConfig {
     EndpointConfig {
+        // The state machine of the RFC, and nothing beside it.
+        profile: Profile::Rfc,
+        reap: ReapConfig::rfc(),
+        failback: FailbackConfig {
+            enabled: false,
+            ..FailbackConfig::default()
+        },
+        hold: false,
         establishment: EstablishmentConfig {
             // Each kind of retransmission, and the end of them, but not all again and again.
             i1_retries_max: 1,
@@ -111,6 +119,7 @@ fn config() -> EndpointConfig {
         quiescence: HORIZON * 10,
         limits: LimitsConfig {
             counted_prefixes: 1,
+            probes: u32::MAX,
             r1: Rate::UNLIMITED,
             r2: Rate::UNLIMITED,
             r1bis: Rate::UNLIMITED,

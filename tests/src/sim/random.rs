@@ -4,7 +4,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use shim6_core::wire::{Preference, PreferenceFlags};
-use shim6_core::{EndpointConfig, EstablishmentConfig, LimitsConfig, Rate, ReapConfig, UpdateConfig};
+use shim6_core::{
+    EndpointConfig, EstablishmentConfig, FailbackConfig, LimitsConfig, Profile, Rate, ReapConfig, UpdateConfig,
+};
 
 use super::dice::{Dice, Stream};
 use super::link::{Link, Refusal};
@@ -59,8 +61,17 @@ fn config(dice: &mut Dice) -> EndpointConfig {
             keepalive_timeout: timeout,
             initial_probe_timeout: dice.millis(50..=500),
             max_probe_timeout: dice.millis(1_000..=4_000),
+            follow_rtt: dice.chance(500),
             ..ReapConfig::default()
         },
+        profile: Profile::Fast,
+        failback: FailbackConfig {
+            enabled: dice.chance(700),
+            interval: dice.millis(100..=1_000),
+            stable: dice.millis(500..=5_000),
+            ..FailbackConfig::default()
+        },
+        hold: dice.chance(700),
         establishment: EstablishmentConfig {
             i1_timeout: dice.millis(200..=1_000),
             i1_retries_max: dice.between(1..=3) as u32,
@@ -118,6 +129,8 @@ fn hosts(dice: &mut Dice, pace: Pace) -> Vec<HostPlan> {
     let config = |dice: &mut Dice| match pace {
         Pace::Fast => config(dice),
         Pace::Rfc => EndpointConfig {
+            profile: Profile::Rfc,
+            reap: ReapConfig::rfc(),
             limits: limits(dice),
             ..EndpointConfig::default()
         },

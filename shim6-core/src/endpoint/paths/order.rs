@@ -37,7 +37,6 @@ pub(in crate::endpoint) fn exploration_order(ends: &Ends<'_>, rng: &mut dyn Rng)
 /// Whether `pair`, one of that order, is wanted more than `than`, so much that it is worth changing to it while both work: because somebody said so,
 /// or because it is the ULIDs, whose packets need no header. Neither chance nor a better guess where failures are is reason
 /// enough.
-#[cfg_attr(not(test), expect(dead_code, reason = "fail-back will ask"))]
 pub(in crate::endpoint) fn is_better(ends: &Ends<'_>, pair: LocatorPair, than: LocatorPair) -> bool {
     let wish = |pair| (rank(ends, pair), pair != ends.ulids);
     wish(pair) < wish(than)

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::world::{A, B, Sent, World, fast, ms, secs};
+use super::world::{A, B, Sent, World, fast, ms, rfc, secs};
 use crate::wire::MessageType;
 use crate::{Cause, EndpointConfig, Event, LocatorPair, ReapState};
 
@@ -57,7 +57,7 @@ fn stall(world: &World, host: usize, since: crate::Instant) -> Duration {
 
 #[test]
 fn silent_blackhole_moves_both_ends_to_a_working_pair() {
-    for config in [EndpointConfig::default(), fast()] {
+    for config in [rfc(), fast()] {
         let reap = config.reap;
         let mut world = busy(&config);
         let ulids = world.pair(A, B);
@@ -115,13 +115,8 @@ fn payload_stays_on_the_old_pair_until_another_is_confirmed() {
         .collect();
     assert!(payload.len() > 900);
     assert!(payload.iter().all(|sent| sent.destination == ulids.peer));
-    assert!(
-        !world.hosts[A]
-            .dataplane
-            .flow(ulids)
-            .expect("there is a flow")
-            .is_steered()
-    );
+    let flow = world.hosts[A].dataplane.flow(ulids).expect("there is a flow");
+    assert_eq!((flow.locators, flow.holding), (ulids, true));
 }
 
 #[test]
@@ -142,7 +137,7 @@ fn failure_of_one_direction_moves_that_direction() {
 
 #[test]
 fn failure_under_a_one_directional_flow_is_noticed_in_either_direction() {
-    for (config, warm_up) in [(EndpointConfig::default(), secs(100)), (fast(), secs(10))] {
+    for (config, warm_up) in [(rfc(), secs(100)), (fast(), secs(10))] {
         let reap = config.reap;
         for (sender, receiver) in [(A, B), (B, A)] {
             let mut world = World::established(&config);
@@ -166,7 +161,7 @@ fn failure_under_a_one_directional_flow_is_noticed_in_either_direction() {
 
 #[test]
 fn local_hint_moves_at_once() {
-    let mut world = busy(&EndpointConfig::default());
+    let mut world = busy(&rfc());
     let ulids = world.pair(A, B);
     world.cut_both_ways(ulids);
     world.cut_both_ways(world.pair_of(A, 0, B, 1));

@@ -3,6 +3,7 @@
 mod errors;
 mod eviction;
 mod exchange;
+mod failback;
 mod failover;
 mod forgery;
 mod forks;

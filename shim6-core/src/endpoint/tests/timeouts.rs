@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::stranger::Stranger;
-use super::world::{A, B, World, fast, ms, secs};
+use super::world::{A, B, World, fast, ms, rfc, secs};
 use crate::wire::{Message, MessageType};
 use crate::{EndpointConfig, ReapConfig};
 
@@ -11,7 +11,7 @@ fn with_send_timeout(send_timeout: Duration) -> EndpointConfig {
     EndpointConfig {
         reap: ReapConfig {
             send_timeout,
-            ..ReapConfig::default()
+            ..ReapConfig::rfc()
         },
         ..EndpointConfig::default()
     }
@@ -113,7 +113,8 @@ fn absurd_announcements_are_brought_into_range() {
 
 #[test]
 fn seconds_are_announced_only_when_not_the_default() {
-    assert_eq!(announced(&EndpointConfig::default()), (None, Some(15_000)));
+    assert_eq!(announced(&with_send_timeout(secs(15))), (None, Some(15_000)));
+    assert_eq!(announced(&EndpointConfig::default()), (None, Some(150)));
     // Towards a peer that knows only seconds we use 15 s, so there is nothing to tell.
     assert_eq!(announced(&fast()), (None, Some(500)));
     assert_eq!(announced(&with_send_timeout(secs(20))), (Some(20), Some(20_000)));
@@ -125,8 +126,26 @@ fn seconds_are_announced_only_when_not_the_default() {
 }
 
 #[test]
+fn the_profile_of_the_rfc_announces_no_milliseconds_and_heeds_none() {
+    assert_eq!(announced(&rfc()), (None, None));
+    assert_eq!(told(&rfc(), None, Some(150)), ReapConfig::rfc());
+    assert_eq!(told(&EndpointConfig::default(), None, Some(150)), ReapConfig::fast());
+    for configs in [[rfc(), EndpointConfig::default()], [EndpointConfig::default(), rfc()]] {
+        let mut world = World::with(&configs, 1);
+        world.establish(A, B);
+        world.run(secs(1));
+        for host in [A, B] {
+            assert_eq!(reap_config(&world, host), ReapConfig::rfc());
+        }
+    }
+}
+
+#[test]
 fn hosts_with_different_timeouts_are_content_with_each_other() {
-    for configs in [[EndpointConfig::default(), fast()], [fast(), EndpointConfig::default()]] {
+    for configs in [
+        [with_send_timeout(secs(15)), fast()],
+        [fast(), EndpointConfig::default()],
+    ] {
         for sender in [A, B] {
             let mut world = World::with(&configs, 1);
             world.establish(A, B);

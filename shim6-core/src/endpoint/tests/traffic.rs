@@ -2,12 +2,12 @@
 
 use alloc::vec::Vec;
 
-use super::world::{A, B, DELAY, World, fast, ms, secs};
+use super::world::{A, B, DELAY, World, fast, ms, rfc, secs};
 use crate::wire::MessageType;
 use crate::{EndpointConfig, ReapState};
 
-fn configs() -> [EndpointConfig; 2] {
-    [EndpointConfig::default(), fast()]
+fn configs() -> [EndpointConfig; 3] {
+    [rfc(), fast(), EndpointConfig::default()]
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn traffic_in_both_directions_adds_no_control_message() {
         world.stream(A, world.pair(A, B), ms(20), true);
         world.run(secs(90));
         world.stop_streams();
-        world.run(ms(50));
+        world.run(ms(30));
         assert_eq!(world.control(), Vec::<&super::world::Sent>::new());
         assert_eq!(
             world.received_since(B, world.now - secs(80)),
@@ -73,7 +73,8 @@ fn sparse_requests_with_quick_replies_need_no_control_message() {
 
 #[test]
 fn one_directional_flow_gets_keepalives_and_no_exploration() {
-    for (config, interval, seconds) in [(configs()[0].clone(), ms(100), 300), (fast(), ms(20), 30)] {
+    let [rfc, fast, default] = configs();
+    for (config, interval, seconds) in [(rfc, ms(100), 300), (fast, ms(20), 30), (default, ms(5), 10)] {
         let keepalive_interval = config.reap.keepalive_timeout / 3;
         let mut world = World::established(&config);
         world.stream(A, world.pair(A, B), interval, false);

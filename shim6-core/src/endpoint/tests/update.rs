@@ -7,7 +7,7 @@ use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
 use shim6_cga::{HbaSet, Sec, SubnetPrefix};
 
-use super::world::{A, B, World, fast, ms, secs};
+use super::world::{A, B, World, fast, ms, rfc, secs};
 use crate::wire::{Message, MessageType, Preference, PreferenceFlags, UpdateRequest};
 use crate::{ContextState, EndpointConfig, Event, Identity, Instant, LocatorPair, ReapState};
 
@@ -58,7 +58,7 @@ const NONE: PreferenceFlags = PreferenceFlags(0);
 
 #[test]
 fn new_locator_is_told_to_the_peer_and_acknowledged() {
-    let (mut world, set) = world(&EndpointConfig::default());
+    let (mut world, set) = world(&rfc());
     world.set_identity(A, of(&set, &[0, 1, 2], 3));
     assert!(world.hosts[A].context().updating);
     world.run(ms(100));

@@ -18,8 +18,8 @@ use super::packets::{UDP_HEADER_LEN, datagram, ipv6};
 use crate::dataplane::{IPV6_HEADER_LEN, Inbound, Observed, Outbound, PAYLOAD_HEADER_LEN, addresses};
 use crate::wire::{Discard, MAX_MESSAGE, Message, MessageType, PROTOCOL, Preference, checksum};
 use crate::{
-    ContextId, ContextInfo, ContextState, Dataplane, Endpoint, EndpointConfig, Event, Identity, Instant, LocatorPair,
-    ReapConfig,
+    ContextId, ContextInfo, ContextState, Dataplane, Endpoint, EndpointConfig, Event, FailbackConfig, Identity,
+    Instant, LocatorPair, Profile, ReapConfig,
 };
 
 /// The first host, mostly the initiator.
@@ -46,17 +46,30 @@ pub(super) fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// REAP at fractions of a second, as two of our hosts may agree on.
-pub(super) fn fast() -> EndpointConfig {
-    let reap = ReapConfig {
-        send_timeout: ms(500),
-        keepalive_timeout: ms(500),
-        initial_probe_timeout: ms(100),
-        ..ReapConfig::default()
-    };
+/// The timers of RFC 5534, and no way back to a pair that works again.
+pub(super) fn rfc() -> EndpointConfig {
     EndpointConfig {
-        reap,
+        profile: Profile::Rfc,
+        reap: ReapConfig::rfc(),
+        failback: FailbackConfig {
+            enabled: false,
+            ..FailbackConfig::default()
+        },
         ..EndpointConfig::default()
+    }
+}
+
+/// REAP at fractions of a second that stay as they are, and no way back to a pair that works again.
+pub(super) fn fast() -> EndpointConfig {
+    EndpointConfig {
+        profile: Profile::Fast,
+        reap: ReapConfig {
+            send_timeout: ms(500),
+            keepalive_timeout: ms(500),
+            initial_probe_timeout: ms(100),
+            ..ReapConfig::rfc()
+        },
+        ..rfc()
     }
 }
 
@@ -450,6 +463,10 @@ impl World {
         let (start, wake) = if steered {
             match host.dataplane.outbound(&mut buffer, PAYLOAD_HEADER_LEN, self.now) {
                 Outbound::Rewritten { start, flow, wake } => (start, wake.then_some(flow.context)),
+                // Its path is in doubt: it would be held as well.
+                Outbound::Unchanged { flow, wake } if flow.holding => {
+                    (PAYLOAD_HEADER_LEN, wake.then_some(flow.context))
+                }
                 other => panic!("a steered flow's packet became {other:?}"),
             }
         } else {

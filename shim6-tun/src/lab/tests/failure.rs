@@ -132,7 +132,11 @@ fn a_cut_replaces_another_and_healing_restores_every_route() {
 
 /// Cuts an uplink of each host in turn and then both at once; `rest` gives the directions that
 /// are left when the uplink of the given label is cut.
-async fn cuts_exactly(topology: &Topology, failure: Failure, rest: fn(&BTreeSet<Path>, &str) -> BTreeSet<Path>) {
+pub(super) async fn cuts_exactly(
+    topology: &Topology,
+    failure: Failure,
+    rest: fn(&BTreeSet<Path>, &str) -> BTreeSet<Path>,
+) {
     let mut mesh = Mesh::new(topology).await;
     let all = mesh.all();
     let cut = async |host: &Host, uplink| topology.cut(failure, host, uplink).await.unwrap();

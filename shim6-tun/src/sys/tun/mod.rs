@@ -3,6 +3,7 @@
 //! A thin layer over the `tun-rs` crate, used without its address management: it opens the device
 //! and moves packets, and assigns no address, adds no route and changes no setting of the system.
 
+mod polled;
 #[cfg(test)]
 mod tests;
 
@@ -11,7 +12,9 @@ use std::io;
 use std::path::Path;
 
 use nix::net::if_::if_nametoindex;
-use tun_rs::{AsyncDevice, DeviceBuilder};
+use tun_rs::{AsyncDevice, DeviceBuilder, SyncDevice};
+
+pub use polled::PolledTun;
 
 use super::while_doing;
 
@@ -48,50 +51,8 @@ impl Tun {
     ///
     /// All say what to do about it.
     pub fn create(name: &str, mtu: u32) -> io::Result<Self> {
-        check_name(name)?;
-        let mtu = u16::try_from(mtu)
-            .ok()
-            .filter(|&mtu| u32::from(mtu) >= MIN_MTU)
-            .ok_or_else(|| {
-                io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    format!("an MTU of {mtu} is out of range for {name}: expected 1280 to 65535"),
-                )
-            })?;
-        // tun-rs would make the device node itself, which is not for us to do.
-        if !Path::new(DEVICE_NODE).exists() {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                format!(
-                    "cannot create {name}: there is no {DEVICE_NODE} (load the module with \
-                     `modprobe tun`; in a container, pass the device through, as \
-                     with `--device {DEVICE_NODE}`)"
-                ),
-            ));
-        }
-        // Without this check a TUN device that someone else has left behind would be taken over.
-        if if_nametoindex(name).is_ok() {
-            return Err(in_use(name));
-        }
-        let device = DeviceBuilder::new()
-            .name(name)
-            .mtu(mtu)
-            .enable(false)
-            .build_async()
-            .map_err(|error| explain(name, error))?;
-        // With a link-local address the kernel would send router solicitations and multicast
-        // reports into the device. Not fatal: where the setting cannot be written, those packets
-        // are read and ignored.
-        let setting = format!("/proc/sys/net/ipv6/conf/{name}/addr_gen_mode");
-        if let Err(error) = fs::write(&setting, "1") {
-            tracing::debug!(%setting, %error, "the TUN device keeps its link-local address");
-        }
-        device
-            .enabled(true)
-            .map_err(|error| while_doing(format_args!("setting {name} up"), error))?;
-        let index = device
-            .if_index()
-            .map_err(|error| while_doing(format_args!("looking up {name}"), error))?;
+        let (device, index) = open(name, mtu)?;
+        let device = AsyncDevice::new(device).map_err(|error| explain(name, error))?;
         Ok(Self {
             device,
             name: name.to_owned(),
@@ -161,6 +122,55 @@ impl std::fmt::Debug for Tun {
             .field("index", &self.index)
             .finish_non_exhaustive()
     }
+}
+
+/// Creates a device, up, as [`Tun::create`] says; also gives its interface index.
+fn open(name: &str, mtu: u32) -> io::Result<(SyncDevice, u32)> {
+    check_name(name)?;
+    let mtu = u16::try_from(mtu)
+        .ok()
+        .filter(|&mtu| u32::from(mtu) >= MIN_MTU)
+        .ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("an MTU of {mtu} is out of range for {name}: expected 1280 to 65535"),
+            )
+        })?;
+    // tun-rs would make the device node itself, which is not for us to do.
+    if !Path::new(DEVICE_NODE).exists() {
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!(
+                "cannot create {name}: there is no {DEVICE_NODE} (load the module with \
+                 `modprobe tun`; in a container, pass the device through, as \
+                 with `--device {DEVICE_NODE}`)"
+            ),
+        ));
+    }
+    // Without this check a TUN device that someone else has left behind would be taken over.
+    if if_nametoindex(name).is_ok() {
+        return Err(in_use(name));
+    }
+    let device = DeviceBuilder::new()
+        .name(name)
+        .mtu(mtu)
+        .enable(false)
+        .build_sync()
+        .map_err(|error| explain(name, error))?;
+    // With a link-local address the kernel would send router solicitations and multicast
+    // reports into the device. Not fatal: where the setting cannot be written, those packets
+    // are read and ignored.
+    let setting = format!("/proc/sys/net/ipv6/conf/{name}/addr_gen_mode");
+    if let Err(error) = fs::write(&setting, "1") {
+        tracing::debug!(%setting, %error, "the TUN device keeps its link-local address");
+    }
+    device
+        .enabled(true)
+        .map_err(|error| while_doing(format_args!("setting {name} up"), error))?;
+    let index = device
+        .if_index()
+        .map_err(|error| while_doing(format_args!("looking up {name}"), error))?;
+    Ok((device, index))
 }
 
 /// A packet is written whole or not at all, but the number is the kernel's.

@@ -1,0 +1,212 @@
+//! Measuring the round-trip time, and timers that follow it.
+
+use std::time::Duration;
+use std::vec::Vec;
+
+use super::{at, only_probe, pair, pairs, probe_from_peer, rng, secs, transmits};
+use crate::{Cause, Config, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, Reap, State};
+
+fn reap(config: Config) -> Reap {
+    Reap::new(config, pairs(2, 2), pair(0, 0))
+}
+
+/// The smoothed time and the variance in milliseconds.
+fn rtt(reap: &Reap) -> Option<(f64, f64)> {
+    let millis = |duration: Duration| duration.as_secs_f64() * 1000.0;
+    reap.rtt().map(|rtt| (millis(rtt.smoothed()), millis(rtt.variance())))
+}
+
+/// A machine that explores since 1 s, and what it sent 300 ms apart: on (0,1), (1,0), (1,1).
+fn after_probes(count: u32) -> (Reap, Vec<ProbeRecord>) {
+    let rng = &mut rng(1);
+    let mut reap = reap(Config::fast());
+    reap.explore(at(1.0), Cause::LocalHint, rng);
+    let mut records = Vec::from([only_probe(&mut reap).1.sent[0]]);
+    for index in 1..count {
+        reap.handle_timeout(at(1.0 + 0.3 * f64::from(index)), rng);
+        records.push(only_probe(&mut reap).1.sent[0]);
+    }
+    (reap, records)
+}
+
+fn report(reap: &mut Reap, now: Instant, state: ProbeState, records: &[ProbeRecord]) {
+    let probe = probe_from_peer(state, pair(0, 1), now.as_micros() as u32, records.to_vec());
+    reap.handle_probe(now, pair(0, 1), &probe, &mut rng(9));
+}
+
+#[test]
+fn the_handshakes_time_sets_the_send_timeout_and_moves_the_deadline_that_runs() {
+    let mut reap = reap(Config::fast());
+    reap.handle_payload_sent(at(1.0));
+    assert_eq!((reap.rtt(), reap.poll_timeout()), (None, Some(at(1.15))));
+    reap.note_rtt(secs(0.3));
+    assert_eq!(reap.send_timeout(), secs(0.975), "300 + 4 * 150 + 75 ms");
+    assert_eq!(reap.poll_timeout(), Some(at(1.975)));
+    reap.handle_timeout(at(1.974999), &mut rng(1));
+    assert_eq!(reap.state(), State::Operational);
+    reap.handle_timeout(at(1.975), &mut rng(1));
+    assert_eq!(reap.state(), State::Exploring);
+}
+
+#[test]
+fn the_rfcs_profile_measures_and_follows_nothing() {
+    let mut reap = reap(Config::rfc());
+    reap.handle_payload_sent(at(1.0));
+    reap.note_rtt(secs(9.0));
+    assert_eq!(rtt(&reap), Some((9000.0, 4500.0)));
+    assert_eq!((reap.send_timeout(), reap.poll_timeout()), (secs(15.0), Some(at(16.0))));
+}
+
+#[test]
+fn keepalives_do_not_follow_the_round_trip() {
+    let mut reap = reap(Config::fast());
+    reap.note_rtt(secs(2.0));
+    reap.handle_payload_received(at(1.0), at(1.0), &mut rng(1));
+    let mut times = Vec::new();
+    while let Some(now) = reap.poll_timeout() {
+        reap.handle_timeout(now, &mut rng(1));
+        times.extend(transmits(&mut reap).iter().map(|_| now));
+    }
+    assert_eq!(times, [at(1.05), at(1.1), at(1.15)]);
+}
+
+#[test]
+fn probes_are_a_round_trip_apart_within_their_jitter() {
+    for (millis, nominal) in [
+        (20, 0.05),
+        (49, 0.05),
+        (51, 0.051),
+        (300, 0.3),
+        (499, 0.499),
+        (2000, 0.5),
+    ] {
+        let mut reap = reap(Config::fast());
+        reap.note_rtt(Duration::from_millis(millis));
+        reap.explore(at(1.0), Cause::LocalHint, &mut rng(millis));
+        let gap = (reap.poll_timeout().unwrap() - at(1.0)).as_secs_f64();
+        assert!(
+            gap >= nominal * 0.85 - 1e-6 && gap <= nominal * 1.15 + 1e-6,
+            "{gap} for {nominal}"
+        );
+    }
+}
+
+#[test]
+fn the_probe_that_finds_a_pair_measures_it() {
+    let (mut reap, sent) = after_probes(2);
+    report(&mut reap, at(1.42), ProbeState::InboundOk, &sent[..2]);
+    assert_eq!(reap.current_pair(), pair(1, 0));
+    assert_eq!(rtt(&reap), Some((120.0, 60.0)), "since 1.3 s, when it was sent");
+    assert_eq!(reap.send_timeout(), secs(0.435), "120 + 4 * 60 + 75 ms");
+}
+
+#[test]
+fn a_new_pair_starts_the_estimate_anew() {
+    let (mut reap, sent) = after_probes(2);
+    reap.note_rtt(secs(0.002));
+    report(&mut reap, at(1.42), ProbeState::InboundOk, &sent[..2]);
+    assert_eq!(rtt(&reap), Some((120.0, 60.0)));
+}
+
+#[test]
+fn a_new_pair_without_a_sample_leaves_nothing_known() {
+    let (mut reap, sent) = after_probes(2);
+    reap.note_rtt(secs(0.002));
+    // The latest of the reported probes cannot be used, the one before may have been reported in a lost message.
+    reap.set_usable(pair(1, 0).local, false);
+    report(&mut reap, at(1.42), ProbeState::InboundOk, &sent[..2]);
+    assert_eq!((reap.current_pair(), reap.rtt()), (pair(0, 1), None));
+    assert_eq!(reap.send_timeout(), secs(0.15));
+}
+
+#[test]
+fn only_the_first_report_of_the_latest_probe_is_a_sample() {
+    let (mut reap, sent) = after_probes(3);
+    report(&mut reap, at(1.7), ProbeState::InboundOk, &sent[2..]);
+    assert_eq!(rtt(&reap), Some((100.0, 50.0)));
+    report(&mut reap, at(1.9), ProbeState::InboundOk, &sent[2..]);
+    assert_eq!(rtt(&reap), Some((100.0, 50.0)), "the same once more");
+    report(&mut reap, at(1.9), ProbeState::InboundOk, &sent);
+    assert_eq!(rtt(&reap), Some((100.0, 50.0)), "older ones");
+}
+
+#[test]
+fn samples_of_other_pairs_do_not_count_for_the_current_one() {
+    let (mut reap, sent) = after_probes(2);
+    report(&mut reap, at(1.35), ProbeState::InboundOk, &sent[..1]);
+    assert_eq!((reap.current_pair(), rtt(&reap)), (pair(0, 1), Some((350.0, 175.0))));
+    report(&mut reap, at(1.7), ProbeState::InboundOk, &sent[1..]);
+    assert_eq!((reap.current_pair(), rtt(&reap)), (pair(0, 1), Some((350.0, 175.0))));
+}
+
+#[test]
+fn a_probe_that_nobody_has_to_answer_is_no_sample() {
+    let (mut reap, sent) = after_probes(3);
+    report(&mut reap, at(1.7), ProbeState::InboundOk, &sent[2..]);
+    let conclusion = only_probe(&mut reap).1;
+    assert_eq!(conclusion.state, ProbeState::Operational);
+    report(&mut reap, at(9.0), ProbeState::InboundOk, &conclusion.sent[..1]);
+    assert_eq!(rtt(&reap), Some((100.0, 50.0)));
+}
+
+#[test]
+fn a_test_of_the_current_pair_adds_a_sample() {
+    let mut reap = reap(Config::fast());
+    reap.note_rtt(secs(0.1));
+    assert!(reap.probe_quietly(at(1.0), pair(0, 0), &mut rng(1)));
+    let test = only_probe(&mut reap).1;
+    report(&mut reap, at(1.18), ProbeState::Operational, &test.sent);
+    assert_eq!(rtt(&reap), Some((110.0, 57.5)));
+}
+
+#[test]
+fn a_test_of_another_pair_counts_once_that_is_taken_into_use() {
+    let mut reap = reap(Config::fast());
+    reap.note_rtt(secs(0.1));
+    for (start, time) in [(1.0, 0.3), (4.0, 0.2)] {
+        assert!(reap.probe_quietly(at(start), pair(1, 1), &mut rng(1)));
+        let test = only_probe(&mut reap).1;
+        report(&mut reap, at(start + time), ProbeState::Operational, &test.sent);
+    }
+    assert_eq!(rtt(&reap), Some((100.0, 50.0)));
+    assert!(reap.switch_to(at(5.0), pair(1, 1), Cause::Preferred));
+    assert_eq!(rtt(&reap), Some((200.0, 100.0)), "the latest");
+    assert!(reap.switch_to(at(6.0), pair(0, 1), Cause::Preferred));
+    assert_eq!(reap.rtt(), None);
+}
+
+/// Without a sample the Send Timeout may be too short for the path, so that nothing has failed at all.
+#[test]
+fn a_send_timeout_that_knows_no_round_trip_tries_the_current_pair_first() {
+    let order = |config: Config, known: bool| -> Vec<LocatorPair> {
+        let rng = &mut rng(1);
+        let mut reap = reap(config);
+        if known {
+            reap.note_rtt(secs(0.02));
+        }
+        reap.handle_payload_sent(at(1.0));
+        let mut order = Vec::new();
+        for _ in 0..4 {
+            reap.handle_timeout(reap.poll_timeout().unwrap(), rng);
+            order.push(only_probe(&mut reap).0);
+        }
+        order
+    };
+    let last = [pair(0, 1), pair(1, 0), pair(1, 1), pair(0, 0)];
+    let first = [pair(0, 0), pair(0, 1), pair(1, 0), pair(1, 1)];
+    assert_eq!(order(Config::fast(), false), first);
+    assert_eq!(order(Config::fast(), true), last);
+    assert_eq!(order(Config::rfc(), false), last);
+}
+
+#[test]
+fn a_probe_from_the_future_is_survived() {
+    let (mut reap, sent) = after_probes(3);
+    let probe = Probe {
+        state: ProbeState::InboundOk,
+        ..probe_from_peer(ProbeState::InboundOk, pair(0, 1), 1, sent)
+    };
+    reap.handle_probe(at(0.5), pair(0, 1), &probe, &mut rng(1));
+    assert_eq!(reap.state(), State::Operational);
+    assert!(reap.rtt().is_some());
+}
