@@ -1,6 +1,6 @@
 //! One run: a fresh lab, a flow, a cut, and what became of the flow.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::analysis::{WINDOW, judge};
 use super::flow::{Ends, Finished, Flow};
-use super::{FailureKind, System};
+use super::{FailureKind, System, mptcp};
 
 /// A flow that is not smooth this long after the cut is lost.
 pub const PATIENCE: Duration = Duration::from_secs(15);
@@ -56,8 +56,10 @@ pub struct Outcome {
 enum Scene {
     /// A daemon on each host.
     Shim6(Box<Stage>),
-    /// The kernel alone.
-    Kernel(Box<Topology>),
+    /// Kernel MPTCP on each host.
+    Mptcp(Box<Topology>),
+    /// Nothing but the kernel's TCP.
+    Tcp(Box<Topology>),
 }
 
 impl Scene {
@@ -69,15 +71,18 @@ impl Scene {
                 stage.start().await?;
                 Ok(Self::Shim6(Box::new(stage)))
             }
-            System::Tcp => Ok(Self::Kernel(Box::new(topology))),
-            System::Mptcp | System::MptcpBackup => bail!("kernel MPTCP cannot be set up by this version"),
+            System::Tcp => Ok(Self::Tcp(Box::new(topology))),
+            System::Mptcp | System::MptcpBackup => {
+                mptcp::configure(&topology, plan.system == System::MptcpBackup).await?;
+                Ok(Self::Mptcp(Box::new(topology)))
+            }
         }
     }
 
     fn topology(&self) -> &Topology {
         match self {
             Self::Shim6(stage) => stage.topology(),
-            Self::Kernel(topology) => topology,
+            Self::Mptcp(topology) | Self::Tcp(topology) => topology,
         }
     }
 
@@ -85,15 +90,19 @@ impl Scene {
     async fn addresses(&self) -> anyhow::Result<Locators> {
         match self {
             Self::Shim6(stage) => stage.ulids().await,
-            Self::Kernel(topology) => Ok([&topology.a, &topology.b].map(|host| host.uplinks[0].address)),
+            Self::Mptcp(topology) | Self::Tcp(topology) => {
+                Ok([&topology.a, &topology.b].map(|host| host.uplinks[0].address))
+            }
         }
     }
 
     /// Waits until the system could survive a failure.
     async fn ready(&self, addresses: Locators) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY;
         match self {
-            Self::Shim6(stage) => stage.wait_established(addresses, Instant::now() + READY).await,
-            Self::Kernel(_) => Ok(()),
+            Self::Shim6(stage) => stage.wait_established(addresses, deadline).await,
+            Self::Mptcp(topology) => mptcp::wait_for_subflows(&topology.b, deadline).await,
+            Self::Tcp(_) => Ok(()),
         }
     }
 
@@ -167,24 +176,26 @@ async fn watch(flow: &Flow, cut: Duration) -> (Duration, Result<Duration, String
 
 /// The sockets of a flow from host a to host b.
 fn ends(Topology { a, b, .. }: &Topology, [from, to]: Locators, system: System) -> anyhow::Result<Ends> {
-    let protocol = match system.is_mptcp() {
-        true => Protocol::MPTCP,
-        false => Protocol::TCP,
+    let (protocol, listened) = match system.is_mptcp() {
+        // Subflows arrive at the receiver's other addresses, too.
+        true => (Protocol::MPTCP, Ipv6Addr::UNSPECIFIED),
+        false => (Protocol::TCP, to),
     };
-    let receiver = bound(b, to, protocol)?;
-    receiver.listen(1).context("cannot listen")?;
-    let local = receiver.local_addr()?.as_socket_ipv6();
+    let listener = bound(b, listened, protocol)?;
+    listener.listen(1).context("cannot listen")?;
+    let local = listener.local_addr()?.as_socket_ipv6();
+    let port = local.context("an IPv6 socket has another address")?.port();
     Ok(Ends {
         sender: bound(a, from, protocol)?,
-        receiver,
-        destination: local.context("an IPv6 socket has another address")?,
+        listener,
+        destination: SocketAddrV6::new(to, port, 0, 0),
     })
 }
 
 fn bound(host: &Host, address: Ipv6Addr, protocol: Protocol) -> anyhow::Result<Socket> {
     let bind = || {
         let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(protocol))?;
-        socket.bind(&std::net::SocketAddrV6::new(address, 0, 0, 0).into())?;
+        socket.bind(&SocketAddrV6::new(address, 0, 0, 0).into())?;
         std::io::Result::Ok(socket)
     };
     let bound = host.namespace.run(bind)?;
