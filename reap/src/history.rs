@@ -9,6 +9,9 @@ use crate::{Instant, LocatorPair, ProbeRecord, ProbeState, Rtt};
 /// How many probes of ours can still be recognised in a report.
 const REMEMBERED: usize = 32;
 
+/// How many of them are tests: there may be tests for as long as a context lives.
+const TESTS_REMEMBERED: usize = 8;
+
 /// How many records of each kind a probe of ours carries.
 ///
 /// Fifteen of each kind would fit: 40 octets of IPv6 header, 16 of message header and 30 times 40 are 1256 of the 1280
@@ -87,7 +90,11 @@ impl History {
     }
 
     pub(crate) fn note_sent(&mut self, record: ProbeRecord, purpose: Purpose, at: Instant) {
-        if self.sent.len() == REMEMBERED {
+        let is_test = |sent: &Sent| sent.purpose == Purpose::Test;
+        if purpose == Purpose::Test && self.sent.iter().filter(|sent| is_test(sent)).count() == TESTS_REMEMBERED {
+            let oldest = self.sent.iter().position(is_test);
+            oldest.and_then(|oldest| self.sent.remove(oldest));
+        } else if self.sent.len() == REMEMBERED {
             self.sent.pop_front();
         }
         self.sent.push_back(Sent {
