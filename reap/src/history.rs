@@ -68,6 +68,8 @@ pub(crate) struct History {
     sent: VecDeque<Sent>,
     /// The latest last.
     received: VecDeque<ProbeRecord>,
+    /// When the latest one came.
+    received_at: Instant,
 }
 
 impl History {
@@ -104,7 +106,8 @@ impl History {
         }
     }
 
-    pub(crate) fn note_received(&mut self, record: ProbeRecord) {
+    pub(crate) fn note_received(&mut self, record: ProbeRecord, at: Instant) {
+        self.received_at = at;
         // A duplicate moves to the front of the list rather than pushing out another one.
         self.received.retain(|known| *known != record);
         if self.received.len() == CARRIED {
@@ -113,11 +116,19 @@ impl History {
         self.received.push_back(record);
     }
 
-    /// Marks what the peer reports at `now`.
+    /// How long the latest probe that was received has been waiting to be reported.
+    pub(crate) fn waited(&self, now: Instant) -> Duration {
+        let since = self.received.back().map(|_| self.received_at);
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    /// Marks what the peer reports at `now`. `waited`: how long the first of the reports had waited at the peer, if it
+    /// says so.
     ///
-    /// Only the latest of the reported probes gives a round-trip time, and only if the peer had to answer it at once
-    /// and this is the first that we hear of it: any other may have waited at the peer for the occasion.
-    pub(crate) fn acknowledge(&mut self, reports: &[ProbeRecord], now: Instant) -> Reported {
+    /// Only one of them gives a round-trip time, and only if this is the first that we hear of it: that for which we
+    /// know how long it waited, else the latest, if the peer had to answer it at once. Any other may have waited for the
+    /// occasion, or have been reported in an answer that was lost.
+    pub(crate) fn acknowledge(&mut self, reports: &[ProbeRecord], now: Instant, waited: Option<Duration>) -> Reported {
         let mut reported = Reported::default();
         let mut is_latest = true;
         for sent in self.sent.iter_mut().rev() {
@@ -132,8 +143,12 @@ impl History {
             }
             if !sent.reported {
                 reported.confirmed.push(pair);
-                if is_latest && sent.purpose != Purpose::Conclusion {
-                    let sample = now.saturating_duration_since(sent.at);
+                let waited = match waited {
+                    Some(waited) => (reports.first() == Some(&sent.record)).then_some(waited),
+                    None => (is_latest && sent.purpose != Purpose::Conclusion).then_some(Duration::ZERO),
+                };
+                let elapsed = now.saturating_duration_since(sent.at);
+                if let Some(sample) = waited.and_then(|waited| elapsed.checked_sub(waited)) {
                     sent.rtt = Some(Rtt::first(sample));
                     reported.sample = Some((pair, sample));
                 }

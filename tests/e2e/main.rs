@@ -11,6 +11,7 @@ mod decode;
 mod demo;
 mod downloads;
 mod failover;
+mod hold;
 mod path_mtu;
 mod plans;
 mod requests;

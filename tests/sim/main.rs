@@ -5,6 +5,7 @@ mod determinism;
 mod errors;
 mod figures;
 mod forks;
+mod hold;
 mod locators;
 mod recovery;
 mod sabotage;

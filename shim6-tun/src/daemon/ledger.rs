@@ -3,6 +3,8 @@
 use core::net::Ipv6Addr;
 use std::collections::{BTreeMap, HashMap};
 
+use futures_util::future::join_all;
+
 use crate::netlink::{AddressSpec, Netlink, NetlinkError, RouteSpec, RuleSpec, unless_missing};
 
 /// Marks our addresses, routes and rules in the kernel (`proto 140` in the output of `ip`, after
@@ -81,6 +83,20 @@ impl Ledger {
         self.add(Entry::Rule(*spec), netlink.add_rule(spec)).await
     }
 
+    /// Adds routes, all of them asked for before the first answer: what they cost is then mostly the kernel's work. For each,
+    /// as [`add_route`](Self::add_route).
+    pub async fn add_routes(&mut self, specs: &[RouteSpec]) -> Vec<Result<bool, NetlinkError>> {
+        let netlink = self.netlink.clone();
+        let entries = specs.iter().map(|spec| (Entry::Route(*spec), netlink.add_route(spec)));
+        let (entries, requests): (Vec<_>, Vec<_>) = entries.unzip();
+        let were_ours: Vec<_> = entries.iter().map(|entry| self.begin(*entry)).collect();
+        let answers = join_all(requests).await;
+        let begun = entries.into_iter().zip(were_ours).zip(answers);
+        begun
+            .map(|((entry, was_ours), added)| self.added(entry, was_ours, added))
+            .collect()
+    }
+
     /// Deletes an address if it is ours. `false` if it is not, or was gone.
     pub async fn remove_address(&mut self, spec: &AddressSpec) -> Result<bool, NetlinkError> {
         self.remove(Entry::address(spec)).await
@@ -89,6 +105,18 @@ impl Ledger {
     /// Deletes a route if it is ours. `false` if it is not, or was gone.
     pub async fn remove_route(&mut self, spec: &RouteSpec) -> Result<bool, NetlinkError> {
         self.remove(Entry::Route(*spec)).await
+    }
+
+    /// Deletes those of the routes that are ours, as [`add_routes`](Self::add_routes) adds them.
+    pub async fn remove_routes(&mut self, specs: &[RouteSpec]) -> Vec<Result<bool, NetlinkError>> {
+        let netlink = self.netlink.clone();
+        let ours = |spec: &&RouteSpec| self.numbers.contains_key(&Entry::Route(**spec));
+        let ours: Vec<_> = specs.iter().filter(ours).collect();
+        let answers = join_all(ours.iter().map(|spec| netlink.delete_route(spec))).await;
+        let answers = ours.into_iter().zip(answers);
+        answers
+            .map(|(spec, deleted)| self.deleted(&Entry::Route(*spec), deleted))
+            .collect()
     }
 
     /// Deletes everything recorded, last added first. What is gone already is fine; what cannot
@@ -112,11 +140,22 @@ impl Ledger {
         entry: Entry,
         request: impl Future<Output = Result<(), NetlinkError>>,
     ) -> Result<bool, NetlinkError> {
+        let was_ours = self.begin(entry);
+        let added = request.await;
+        self.added(entry, was_ours, added)
+    }
+
+    /// Something is about to be added. Returns whether it was before.
+    fn begin(&mut self, entry: Entry) -> bool {
         let was_ours = self.numbers.contains_key(&entry);
         if !was_ours {
             self.record(entry);
         }
-        let added = request.await;
+        was_ours
+    }
+
+    /// The kernel's answer is there.
+    fn added(&mut self, entry: Entry, was_ours: bool, added: Result<(), NetlinkError>) -> Result<bool, NetlinkError> {
         if added.is_ok() {
             // The kernel may have removed it meanwhile, and we added it again: it is the latest now.
             self.record(entry);
@@ -148,9 +187,13 @@ impl Ledger {
             Entry::Route(spec) => self.netlink.delete_route(spec).await,
             Entry::Rule(spec) => self.netlink.delete_rule(spec).await,
         };
+        self.deleted(&entry, deleted)
+    }
+
+    fn deleted(&mut self, entry: &Entry, deleted: Result<(), NetlinkError>) -> Result<bool, NetlinkError> {
         let was_there = deleted.is_ok();
         unless_missing(deleted)?;
-        self.forget(&entry);
+        self.forget(entry);
         Ok(was_there)
     }
 

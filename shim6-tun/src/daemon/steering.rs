@@ -99,16 +99,14 @@ impl Steering {
     /// # Errors
     /// The first refusal of the kernel. The other pairs of the batch are done all the same.
     pub async fn apply(&mut self, steer: &[LocatorPair], unsteer: &[LocatorPair]) -> Result<(), SteeringError> {
+        let routes = |pairs: &[LocatorPair]| pairs.iter().map(|pair| self.route(pair)).collect::<Vec<_>>();
+        let (unsteer, steer) = (routes(unsteer), routes(steer));
+        let mut answers = self.ledger.remove_routes(&unsteer).await;
+        answers.append(&mut self.ledger.add_routes(&steer).await);
         let mut first_error = None;
-        for pair in unsteer {
-            match self.ledger.remove_route(&self.route(pair)).await {
-                Ok(removed) => self.stale |= removed,
-                Err(error) => first_error = first_error.or(Some(error)),
-            }
-        }
-        for pair in steer {
-            match self.ledger.add_route(&self.route(pair)).await {
-                Ok(added) => self.stale |= added,
+        for answer in answers {
+            match answer {
+                Ok(changed) => self.stale |= changed,
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
