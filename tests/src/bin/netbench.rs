@@ -49,6 +49,9 @@ struct FailoverArgs {
     /// Print a JSON array with an object for each failure, round-trip time and system
     #[arg(long)]
     json: bool,
+    /// Tell on standard error what happened after each failure: stalls, and events of the daemons
+    #[arg(long)]
+    story: bool,
     /// A failure to try; may be repeated [default: all]
     #[arg(long, value_name = "F", value_enum)]
     failure: Vec<FailureKind>,
@@ -160,6 +163,11 @@ async fn compare(shim6: &Path, args: &FailoverArgs) -> anyhow::Result<Vec<Record
                     let place = format!("{failure}, RTT {} ms, run {}, {system}", rtt.as_millis(), run + 1);
                     let outcome = failover::run(&plan).await.with_context(|| place.clone())?;
                     eprintln!("{place}: {}", in_words(&outcome));
+                    if args.story {
+                        for (at, what) in outcome.story() {
+                            eprintln!("  {:+8.1} ms  {what}", at.as_secs_f64() * 1e3);
+                        }
+                    }
                     outcomes[which].push(outcome);
                 }
             }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use shim6_tun::demo::live::Live;
+use shim6_tun::demo::live::{Live, Note};
 use shim6_tun::demo::stage::{Locators, Stage};
 use shim6_tun::lab::{Host, Topology};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
-use super::analysis::{WINDOW, judge};
+use super::analysis::{WINDOW, judge, stalls};
 use super::flow::{Ends, Finished, Flow};
 use super::{FailureKind, System, mptcp};
 
@@ -48,8 +48,33 @@ pub struct Outcome {
     pub first_stall: Duration,
     /// From the cut until the flow was smooth, or why the session is lost.
     pub until_smooth: Result<Duration, String>,
+    /// When the cut began, on the flow's clock.
+    pub cut: Duration,
+    /// What the daemons told after the cut, and when, counted from it.
+    pub notes: Vec<Note>,
     /// Everything that was sent and received.
     pub flow: Finished,
+}
+
+impl Outcome {
+    /// What happened after the cut, in order: the daemons' events and the stalls, each with its time since
+    /// the cut.
+    #[must_use]
+    pub fn story(&self) -> Vec<(Duration, String)> {
+        let told = self.notes.iter().map(|note| {
+            let host = note.host.as_deref().unwrap_or("-");
+            (note.at, format!("host {host}: {}", note.text))
+        });
+        let stalls = stalls(&self.flow.arrivals, self.cut);
+        let stalls = stalls.map(|(from, until)| {
+            let length = (until - from).as_millis();
+            let at = until.saturating_sub(self.cut);
+            (at, format!("messages arrive again, after {length} ms without"))
+        });
+        let mut story: Vec<_> = told.chain(stalls).collect();
+        story.sort_by_key(|&(at, _)| at);
+        story
+    }
 }
 
 /// Where the flow runs.
@@ -106,6 +131,24 @@ impl Scene {
         }
     }
 
+    /// Counts the time of notes from now on.
+    fn begin(&self) {
+        if let Self::Shim6(stage) = self {
+            stage.live().begin();
+        }
+    }
+
+    /// What the daemons have told since then.
+    fn notes(&self) -> Vec<Note> {
+        let mut notes = match self {
+            Self::Shim6(stage) => stage.live().notes(0),
+            Self::Mptcp(_) | Self::Tcp(_) => Vec::new(),
+        };
+        // Earlier ones have no time.
+        notes.retain(|note| !note.at.is_zero());
+        notes
+    }
+
     /// Takes everything down, and says what is wrong with it.
     async fn end(self) -> anyhow::Result<()> {
         if let Self::Shim6(mut stage) = self {
@@ -142,6 +185,7 @@ async fn observe(scene: &Scene, plan: &Plan<'_>) -> anyhow::Result<Outcome> {
         bail!("the flow broke before the failure: {error}");
     }
     let cut = flow.now();
+    scene.begin();
     plan.failure.cut(scene.topology()).await?;
     let (first_stall, until_smooth) = watch(&flow, cut).await;
     let drain = if until_smooth.is_ok() { DRAIN } else { Duration::ZERO };
@@ -149,6 +193,8 @@ async fn observe(scene: &Scene, plan: &Plan<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome {
         first_stall,
         until_smooth,
+        cut,
+        notes: scene.notes(),
         flow,
     })
 }
@@ -200,4 +246,36 @@ fn bound(host: &Host, address: Ipv6Addr, protocol: Protocol) -> anyhow::Result<S
     };
     let bound = host.namespace.run(bind)?;
     bound.with_context(|| format!("cannot bind to {address} on host {}", host.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn story_tells_events_and_stalls_after_the_cut_in_order() {
+        let ms = Duration::from_millis;
+        let note = |at, text: &str| Note {
+            at,
+            host: Some("a".to_owned()),
+            text: text.to_owned(),
+        };
+        let outcome = Outcome {
+            first_stall: Duration::ZERO,
+            until_smooth: Ok(Duration::ZERO),
+            cut: ms(100),
+            notes: vec![note(ms(50), "noticed"), note(ms(90), "moved")],
+            flow: Finished {
+                sent: 4,
+                arrivals: [10, 95, 180, 185].map(ms).to_vec(),
+                error: None,
+            },
+        };
+        let expected = [
+            (50, "host a: noticed"),
+            (80, "messages arrive again, after 85 ms without"),
+            (90, "host a: moved"),
+        ];
+        assert_eq!(outcome.story(), expected.map(|(at, what)| (ms(at), what.to_owned())));
+    }
 }
