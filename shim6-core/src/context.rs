@@ -148,6 +148,8 @@ pub(crate) struct Exchange {
     /// The addresses that our messages of the exchange bear.
     pub(crate) on: LocatorPair,
     pub(crate) step: Step,
+    /// When the first I1 was sent.
+    pub(crate) started: Instant,
     /// I1 messages sent again so far.
     pub(crate) i1_retries: u32,
     /// When the last message is sent again.
@@ -256,14 +258,16 @@ pub(crate) struct Update {
     pub(crate) deadline: Instant,
 }
 
-impl Reply {
-    /// The round-trip time, if an R2 comes now: unknown if it may answer an earlier message (RFC 6298 section 3).
-    pub(crate) fn rtt(&self, now: Instant) -> Option<Duration> {
-        (self.retries == 0 && !self.repeated).then(|| now - self.sent)
-    }
-}
-
 impl Exchange {
+    /// The round-trip time, if an R2 comes now: unknown if it may answer one of several messages (RFC 6298 section 3).
+    pub(crate) fn rtt(&self, now: Instant) -> Option<Duration> {
+        let (is_only_one, sent) = match &self.step {
+            Step::I1 => (self.i1_retries == 0, self.started),
+            Step::I2(reply) | Step::I2bis { reply, .. } => (reply.retries == 0 && !reply.repeated, reply.sent),
+        };
+        is_only_one.then(|| now - sent)
+    }
+
     /// A message has told the peer of this host's locators; `None`: not of all.
     pub(crate) fn tell(&mut self, announced: Option<Arc<Identity>>) {
         let is_same = match (&self.announced, &announced) {

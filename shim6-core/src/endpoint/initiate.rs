@@ -42,6 +42,7 @@ impl Endpoint {
             nonce: self.allocate_nonce(),
             on: ulids,
             step: Step::I1,
+            started: now,
             i1_retries: 0,
             deadline: self.backoff(now, self.config.establishment.i1_timeout, 0),
             has_told: false,
@@ -99,10 +100,10 @@ impl Endpoint {
     pub(super) fn handle_r2(&mut self, arrival: Arrival<'_>, r2: &R2) -> Result<(), Discard> {
         let context = self.initiator(arrival.on, r2.initiator_nonce)?;
         let (id, ulid) = (context.id, context.ulids.peer);
-        let rtt = match context.exchange.as_deref().map(|exchange| &exchange.step) {
-            Some(Step::I2(reply) | Step::I2bis { reply, .. }) => reply.rtt(arrival.now),
-            Some(Step::I1) | None => None,
-        };
+        let rtt = context
+            .exchange
+            .as_deref()
+            .and_then(|exchange| exchange.rtt(arrival.now));
         let mut peer = self.describe(arrival, ulid, r2.responder_context_tag, &r2.announcement)?;
         peer.rtt = rtt;
         self.associate(arrival.now, arrival.on, id, peer);

@@ -72,6 +72,8 @@ fn write_context(context: &Context, out: &mut dyn Write) -> fmt::Result {
             nonce,
             on,
             step,
+            // Only a round-trip time follows from it.
+            started: _,
             i1_retries,
             deadline,
             has_told,

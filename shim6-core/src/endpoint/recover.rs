@@ -96,6 +96,7 @@ impl Endpoint {
                 },
                 packet_context_tag: r1bis.packet_context_tag,
             },
+            started: now,
             i1_retries: 0,
             deadline: self.backoff(now, self.config.establishment.i2bis_timeout, 0),
             has_told: false,

@@ -181,7 +181,7 @@ fn own_directory(directory: &Path, host: &Host) -> PathBuf {
     directory.join(&host.name)
 }
 
-/// The configuration of the daemon on `host`, with timeouts for a laboratory.
+/// The configuration of the daemon on `host`: what it has to be told in a laboratory, and the defaults.
 pub fn configuration(socket: &Path, host: &Host) -> String {
     let uplinks: String = host
         .uplinks
@@ -192,8 +192,7 @@ pub fn configuration(socket: &Path, host: &Host) -> String {
         "control_socket = {socket:?}\n\n\
          {uplinks}\
          [addresses]\ndad = false\nidentity = {identity:?}\n\n\
-         [trigger]\npackets = 10\n\n\
-         [reap]\nsend_timeout = \"300ms\"\ninitial_probe_timeout = \"100ms\"\n",
+         [trigger]\npackets = 10\n",
         socket = socket.display().to_string(),
         identity = socket.with_file_name("identity").display().to_string()
     )

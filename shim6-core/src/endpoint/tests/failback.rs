@@ -254,6 +254,14 @@ fn both_ends_know_the_round_trip_time_from_the_exchange_alone() {
     for host in [A, B] {
         assert_eq!(world.hosts[host].context().rtt, Some(ms(20)));
     }
+    let mut world = World::new(&EndpointConfig::default());
+    world.establish(A, B);
+    world.establish(B, A);
+    world.run(secs(1));
+    assert_eq!(world.sent(MessageType::I2).len(), 0, "the I1 messages have crossed");
+    for host in [A, B] {
+        assert_eq!(world.hosts[host].context().rtt, Some(ms(20)));
+    }
 }
 
 #[test]
