@@ -9,6 +9,9 @@ use crate::{Instant, LocatorPair, ProbeRecord, ProbeState, Rtt};
 /// How many probes of ours can still be recognised in a report.
 const REMEMBERED: usize = 32;
 
+/// How many of them are tests: there may be tests for as long as a context lives.
+const TESTS_REMEMBERED: usize = 8;
+
 /// How many records of each kind a probe of ours carries.
 ///
 /// Fifteen of each kind would fit: 40 octets of IPv6 header, 16 of message header and 30 times 40 are 1256 of the 1280
@@ -68,6 +71,8 @@ pub(crate) struct History {
     sent: VecDeque<Sent>,
     /// The latest last.
     received: VecDeque<ProbeRecord>,
+    /// When the latest one came.
+    received_at: Instant,
 }
 
 impl History {
@@ -85,7 +90,11 @@ impl History {
     }
 
     pub(crate) fn note_sent(&mut self, record: ProbeRecord, purpose: Purpose, at: Instant) {
-        if self.sent.len() == REMEMBERED {
+        let is_test = |sent: &Sent| sent.purpose == Purpose::Test;
+        if purpose == Purpose::Test && self.sent.iter().filter(|sent| is_test(sent)).count() == TESTS_REMEMBERED {
+            let oldest = self.sent.iter().position(is_test);
+            oldest.and_then(|oldest| self.sent.remove(oldest));
+        } else if self.sent.len() == REMEMBERED {
             self.sent.pop_front();
         }
         self.sent.push_back(Sent {
@@ -104,7 +113,8 @@ impl History {
         }
     }
 
-    pub(crate) fn note_received(&mut self, record: ProbeRecord) {
+    pub(crate) fn note_received(&mut self, record: ProbeRecord, at: Instant) {
+        self.received_at = at;
         // A duplicate moves to the front of the list rather than pushing out another one.
         self.received.retain(|known| *known != record);
         if self.received.len() == CARRIED {
@@ -113,11 +123,19 @@ impl History {
         self.received.push_back(record);
     }
 
-    /// Marks what the peer reports at `now`.
+    /// How long the latest probe that was received has been waiting to be reported.
+    pub(crate) fn waited(&self, now: Instant) -> Duration {
+        let since = self.received.back().map(|_| self.received_at);
+        since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    /// Marks what the peer reports at `now`. `waited`: how long the first of the reports had waited at the peer, if it
+    /// says so.
     ///
-    /// Only the latest of the reported probes gives a round-trip time, and only if the peer had to answer it at once
-    /// and this is the first that we hear of it: any other may have waited at the peer for the occasion.
-    pub(crate) fn acknowledge(&mut self, reports: &[ProbeRecord], now: Instant) -> Reported {
+    /// Only one of them gives a round-trip time, and only if this is the first that we hear of it: that for which we
+    /// know how long it waited, else the latest, if the peer had to answer it at once. Any other may have waited for the
+    /// occasion, or have been reported in an answer that was lost.
+    pub(crate) fn acknowledge(&mut self, reports: &[ProbeRecord], now: Instant, waited: Option<Duration>) -> Reported {
         let mut reported = Reported::default();
         let mut is_latest = true;
         for sent in self.sent.iter_mut().rev() {
@@ -132,8 +150,12 @@ impl History {
             }
             if !sent.reported {
                 reported.confirmed.push(pair);
-                if is_latest && sent.purpose != Purpose::Conclusion {
-                    let sample = now.saturating_duration_since(sent.at);
+                let waited = match waited {
+                    Some(waited) => (reports.first() == Some(&sent.record)).then_some(waited),
+                    None => (is_latest && sent.purpose != Purpose::Conclusion).then_some(Duration::ZERO),
+                };
+                let elapsed = now.saturating_duration_since(sent.at);
+                if let Some(sample) = waited.and_then(|waited| elapsed.checked_sub(waited)) {
                     sent.rtt = Some(Rtt::first(sample));
                     reported.sample = Some((pair, sample));
                 }

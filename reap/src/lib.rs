@@ -18,6 +18,23 @@
 //! Time comes in as an [`Instant`], randomness as a generator: the same inputs and the same generator give the same
 //! outputs.
 //!
+//! # Profiles and round-trip times
+//!
+//! [`Config::rfc`] has the RFC's constants, [`Config::fast`] values for two hosts that have agreed on them, which notice
+//! and leave a failed pair in a fraction of a second. With [`Config::follow_rtt`] the Send Timeout and the spacing of probes
+//! are floors: above them they follow the round-trip time of the current pair, [`Reap::rtt`]. It is measured by
+//! probes; [`Reap::note_rtt`] takes what the caller has measured. Without a sample the floors hold, and a Send Timeout tries
+//! the current pair first, so that a path which is merely long is measured and kept.
+//!
+//! # Beyond the state machine
+//!
+//! - [`Reap::explore`] takes hints. Those that may be wrong probe the current pair first: if it works, it stays.
+//! - [`Reap::advise`] takes what is known of pairs from elsewhere. It decides in which order they are tried, and nothing
+//!   else.
+//! - [`Reap::probe_quietly`] tests a pair without an exploration: [`Event::PairConfirmed`] says that the peer got the probe,
+//!   and neither end changes state or pair. [`Reap::switch_to`] takes a pair into use. Together they bring a context back
+//!   to a pair that it prefers; when, is for the caller.
+//!
 //! # Reporting payload late
 //!
 //! The fast path need not call in for each packet. It is enough to report, before [`Reap::handle_timeout`], the last

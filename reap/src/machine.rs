@@ -13,6 +13,7 @@ use crate::explore::{Explorer, Place, Turn};
 use crate::history::{History, Purpose, Reported};
 use crate::pace::Pace;
 use crate::table::{Input, Message, rule};
+use crate::time::micros;
 use crate::timers::{Due, Timers};
 use crate::{Advice, Cause, Config, Event, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, Rtt, State, Transmit};
 
@@ -151,7 +152,11 @@ impl Reap {
             return;
         };
         let history = self.history.as_mut();
-        let reported = history.map_or_else(Reported::default, |history| history.acknowledge(&probe.received, now));
+        // Only a peer that follows the round-trip time, too, means by the data how long the report has waited.
+        let waited = (self.config.follow_rtt).then(|| Duration::from_micros(record.data.into()));
+        let reported = history.map_or_else(Reported::default, |history| {
+            history.acknowledge(&probe.received, now, waited)
+        });
         let rule = rule(self.state, self.input(probe.state, &reported));
         for &pair in &reported.confirmed {
             self.announce(Event::PairConfirmed { pair });
@@ -172,7 +177,7 @@ impl Reap {
         }
         // To report a probe is to vouch for its addresses, so they must be those that it came with.
         if record.sender_pair() == on.seen_by_peer() {
-            self.history.get_or_insert_default().note_received(record);
+            self.history.get_or_insert_default().note_received(record, now);
         }
         self.timers.apply(&rule, now);
         self.send(rule.message, Turn::Reply(Some(on)), now, rng);
@@ -481,13 +486,14 @@ impl Reap {
     }
 
     fn note_sent(&mut self, pair: LocatorPair, purpose: Purpose, rng: &mut dyn Rng) -> ProbeRecord {
+        let history = self.history.get_or_insert_default();
+        let waited = micros(history.waited(self.clock));
         let record = ProbeRecord {
             source: pair.local,
             destination: pair.peer,
             nonce: rng.next_u32(),
-            data: 0,
+            data: u32::try_from(waited).unwrap_or(u32::MAX),
         };
-        let history = self.history.get_or_insert_default();
         history.note_sent(record, purpose, self.clock);
         record
     }

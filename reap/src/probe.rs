@@ -20,7 +20,8 @@ pub struct ProbeRecord {
     pub destination: Ipv6Addr,
     /// Random, so that only a host that got the probe can report it.
     pub nonce: u32,
-    /// Without meaning to the receiver, who copies it back unchanged.
+    /// Without meaning in the RFC; the receiver copies it back unchanged. Ours is, in microseconds, how long the first of
+    /// the probe's received records has waited to be reported, so that the peer can tell the round-trip time.
     pub data: u32,
 }
 

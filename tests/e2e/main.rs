@@ -10,6 +10,7 @@ mod configuration;
 mod decode;
 mod demo;
 mod downloads;
+mod failover;
 mod hold;
 mod path_mtu;
 mod plans;

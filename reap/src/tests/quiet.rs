@@ -365,6 +365,30 @@ fn a_test_is_confirmed_once() {
 }
 
 #[test]
+fn of_many_tests_the_latest_are_remembered_and_nothing_else_is_forgotten_for_them() {
+    let rng = &mut rng(1);
+    let mut reap = Reap::new(Config::fast(), pairs(2, 2), pair(0, 0));
+    reap.explore(at(0.5), Cause::LocalHint, rng);
+    let search = only_probe(&mut reap).1;
+    answer(&mut reap, ProbeState::InboundOk, &[]);
+    transmits(&mut reap);
+    let mut tests = Vec::new();
+    for index in 0..100 {
+        assert!(reap.probe_quietly(at(2.0 + f64::from(index)), pair(1, 1), rng));
+        tests.push(only_probe(&mut reap).1);
+    }
+    events(&mut reap);
+    let mut is_known = |probe: &crate::Probe| {
+        answer(&mut reap, ProbeState::Operational, &[probe]);
+        !events(&mut reap).is_empty()
+    };
+    assert_eq!(tests.iter().filter(|test| is_known(test)).count(), 8);
+    assert!(is_known(&search));
+    let last = tests.pop().expect("a hundred");
+    assert!(!is_known(&last), "it was confirmed before");
+}
+
+#[test]
 fn a_pair_is_taken_into_use_without_an_exploration() {
     let mut reap = Reap::new(Config::fast(), pairs(2, 2), pair(0, 0));
     let (from, to, cause) = (pair(0, 0), pair(1, 1), Cause::Preferred);

@@ -3,8 +3,9 @@
 use std::time::Duration;
 use std::vec::Vec;
 
+use super::world::World;
 use super::{at, only_probe, pair, pairs, probe_from_peer, rng, secs, transmits};
-use crate::{Cause, Config, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, Reap, State};
+use crate::{Cause, Config, Instant, LocatorPair, ProbeRecord, ProbeState, Reap, State};
 
 fn reap(config: Config) -> Reap {
     Reap::new(config, pairs(2, 2), pair(0, 0))
@@ -17,9 +18,9 @@ fn rtt(reap: &Reap) -> Option<(f64, f64)> {
 }
 
 /// A machine that explores since 1 s, and what it sent 300 ms apart: on (0,1), (1,0), (1,1).
-fn after_probes(count: u32) -> (Reap, Vec<ProbeRecord>) {
+fn after_probes(config: Config, count: u32) -> (Reap, Vec<ProbeRecord>) {
     let rng = &mut rng(1);
-    let mut reap = reap(Config::fast());
+    let mut reap = reap(config);
     reap.explore(at(1.0), Cause::LocalHint, rng);
     let mut records = Vec::from([only_probe(&mut reap).1.sent[0]]);
     for index in 1..count {
@@ -29,10 +30,24 @@ fn after_probes(count: u32) -> (Reap, Vec<ProbeRecord>) {
     (reap, records)
 }
 
+/// The peer reports these, the latest first, at once.
 fn report(reap: &mut Reap, now: Instant, state: ProbeState, records: &[ProbeRecord]) {
-    let probe = probe_from_peer(state, pair(0, 1), now.as_micros() as u32, records.to_vec());
+    report_late(reap, now, state, records, 0);
+}
+
+/// The latest has waited for `waited` microseconds, as the peer says.
+fn report_late(reap: &mut Reap, now: Instant, state: ProbeState, records: &[ProbeRecord], waited: u32) {
+    let records = records.iter().rev().copied().collect();
+    let mut probe = probe_from_peer(state, pair(0, 1), now.as_micros() as u32, records);
+    probe.sent[0].data = waited;
     reap.handle_probe(now, pair(0, 1), &probe, &mut rng(9));
 }
+
+/// A peer that does not say how long a report has waited.
+const UNTOLD: Config = Config {
+    follow_rtt: false,
+    ..Config::fast()
+};
 
 #[test]
 fn the_handshakes_time_sets_the_send_timeout_and_moves_the_deadline_that_runs() {
@@ -93,7 +108,7 @@ fn probes_are_a_round_trip_apart_within_their_jitter() {
 
 #[test]
 fn the_probe_that_finds_a_pair_measures_it() {
-    let (mut reap, sent) = after_probes(2);
+    let (mut reap, sent) = after_probes(Config::fast(), 2);
     report(&mut reap, at(1.42), ProbeState::InboundOk, &sent[..2]);
     assert_eq!(reap.current_pair(), pair(1, 0));
     assert_eq!(rtt(&reap), Some((120.0, 60.0)), "since 1.3 s, when it was sent");
@@ -102,7 +117,7 @@ fn the_probe_that_finds_a_pair_measures_it() {
 
 #[test]
 fn a_new_pair_starts_the_estimate_anew() {
-    let (mut reap, sent) = after_probes(2);
+    let (mut reap, sent) = after_probes(Config::fast(), 2);
     reap.note_rtt(secs(0.002));
     report(&mut reap, at(1.42), ProbeState::InboundOk, &sent[..2]);
     assert_eq!(rtt(&reap), Some((120.0, 60.0)));
@@ -110,9 +125,9 @@ fn a_new_pair_starts_the_estimate_anew() {
 
 #[test]
 fn a_new_pair_without_a_sample_leaves_nothing_known() {
-    let (mut reap, sent) = after_probes(2);
+    let (mut reap, sent) = after_probes(Config::fast(), 2);
     reap.note_rtt(secs(0.002));
-    // The latest of the reported probes cannot be used, the one before may have been reported in a lost message.
+    // The latest of the reported probes cannot be used, and how long the one before has waited is not said.
     reap.set_usable(pair(1, 0).local, false);
     report(&mut reap, at(1.42), ProbeState::InboundOk, &sent[..2]);
     assert_eq!((reap.current_pair(), reap.rtt()), (pair(0, 1), None));
@@ -121,7 +136,7 @@ fn a_new_pair_without_a_sample_leaves_nothing_known() {
 
 #[test]
 fn only_the_first_report_of_the_latest_probe_is_a_sample() {
-    let (mut reap, sent) = after_probes(3);
+    let (mut reap, sent) = after_probes(UNTOLD, 3);
     report(&mut reap, at(1.7), ProbeState::InboundOk, &sent[2..]);
     assert_eq!(rtt(&reap), Some((100.0, 50.0)));
     report(&mut reap, at(1.9), ProbeState::InboundOk, &sent[2..]);
@@ -132,7 +147,7 @@ fn only_the_first_report_of_the_latest_probe_is_a_sample() {
 
 #[test]
 fn samples_of_other_pairs_do_not_count_for_the_current_one() {
-    let (mut reap, sent) = after_probes(2);
+    let (mut reap, sent) = after_probes(Config::fast(), 2);
     report(&mut reap, at(1.35), ProbeState::InboundOk, &sent[..1]);
     assert_eq!((reap.current_pair(), rtt(&reap)), (pair(0, 1), Some((350.0, 175.0))));
     report(&mut reap, at(1.7), ProbeState::InboundOk, &sent[1..]);
@@ -141,7 +156,7 @@ fn samples_of_other_pairs_do_not_count_for_the_current_one() {
 
 #[test]
 fn a_probe_that_nobody_has_to_answer_is_no_sample() {
-    let (mut reap, sent) = after_probes(3);
+    let (mut reap, sent) = after_probes(UNTOLD, 3);
     report(&mut reap, at(1.7), ProbeState::InboundOk, &sent[2..]);
     let conclusion = only_probe(&mut reap).1;
     assert_eq!(conclusion.state, ProbeState::Operational);
@@ -201,12 +216,78 @@ fn a_send_timeout_that_knows_no_round_trip_tries_the_current_pair_first() {
 
 #[test]
 fn a_probe_from_the_future_is_survived() {
-    let (mut reap, sent) = after_probes(3);
-    let probe = Probe {
-        state: ProbeState::InboundOk,
-        ..probe_from_peer(ProbeState::InboundOk, pair(0, 1), 1, sent)
-    };
-    reap.handle_probe(at(0.5), pair(0, 1), &probe, &mut rng(1));
+    let (mut reap, sent) = after_probes(Config::fast(), 3);
+    report(&mut reap, at(0.5), ProbeState::InboundOk, &sent);
     assert_eq!(reap.state(), State::Operational);
     assert!(reap.rtt().is_some());
+}
+
+#[test]
+fn the_time_that_a_report_waited_at_the_peer_does_not_count() {
+    let (mut reap, sent) = after_probes(Config::fast(), 2);
+    report_late(&mut reap, at(2.42), ProbeState::InboundOk, &sent, 1_000_000);
+    assert_eq!(rtt(&reap), Some((120.0, 60.0)));
+
+    // Even if nobody had to answer that probe.
+    let conclusion = only_probe(&mut reap).1;
+    report_late(
+        &mut reap,
+        at(9.0),
+        ProbeState::InboundOk,
+        &conclusion.sent[..1],
+        6_460_000,
+    );
+    assert_eq!(rtt(&reap), Some((120.0, 45.0)));
+}
+
+#[test]
+fn a_report_that_waited_longer_than_its_probe_is_old_is_no_sample() {
+    for (waited, expected) in [(119_999, Some((0.001, 0.0))), (120_001, None)] {
+        let (mut reap, sent) = after_probes(Config::fast(), 2);
+        report_late(&mut reap, at(1.42), ProbeState::InboundOk, &sent, waited);
+        assert_eq!((reap.current_pair(), rtt(&reap)), (pair(1, 0), expected));
+    }
+}
+
+#[test]
+fn a_probe_says_how_long_the_latest_one_received_has_waited() {
+    let rng = &mut rng(1);
+    let mut reap = reap(Config::fast());
+    for (nonce, on, when) in [(1, pair(0, 0), 1.0), (2, pair(0, 1), 1.01)] {
+        let probe = probe_from_peer(ProbeState::Exploring, on, nonce, Vec::new());
+        reap.handle_probe(at(when), on, &probe, rng);
+        assert_eq!(only_probe(&mut reap).1.sent[0].data, 0, "an answer");
+    }
+    let due = reap.poll_timeout().unwrap();
+    reap.handle_timeout(due, rng);
+    let probe = only_probe(&mut reap).1;
+    assert_eq!(u64::from(probe.sent[0].data), due.as_micros() - 1_010_000);
+    assert_eq!(probe.received[0].nonce, 2);
+}
+
+/// Answers get lost, and what the peer sends later reports the same probe: that tells the same round-trip time.
+#[test]
+fn lost_answers_do_not_lengthen_the_estimate() {
+    for seed in 0..200 {
+        let mut world = World::new(Config::fast(), [3, 3], seed);
+        world.know_rtt(secs(0.02));
+        world.flow(0, 0.02, 0.0);
+        world.flow(1, 0.02, 0.01);
+        world.run_for(1.0);
+        for index in (0..9).filter(|&index| index != seed as usize % 9) {
+            world.cut(0, index / 3, index % 3);
+        }
+        for index in (0..9).filter(|&index| index != seed as usize / 9 % 9) {
+            world.cut(1, index / 3, index % 3);
+        }
+        world.loss_per_mille = 100;
+        world.run_until(at(60.0), World::is_well);
+        for host in 0..2 {
+            let rtt = rtt(world.reap(host));
+            assert!(
+                rtt.is_none_or(|(smoothed, _)| (smoothed - 20.0).abs() < 0.1),
+                "seed {seed}, host {host}: {rtt:?}"
+            );
+        }
+    }
 }

@@ -88,12 +88,14 @@ fn build(plan: &Plan, config: Config) -> World {
 /// again, the other host's answer does, if the pass fits into the Send Timeout for which the first one counts as heard.
 /// If it does not, that host has to be heard a second time, by which time intervals may be at their longest, and again
 /// if the other one was heard in between.
-fn bound(config: &Config, pairs: u32) -> Duration {
+fn bound(config: &Config, plan: &Plan) -> Duration {
+    let pairs = pairs_of(plan);
+    let gap = Duration::from_millis(plan.flows.iter().flatten().copied().max().unwrap_or(0).into());
     let pass: Duration = (1..=pairs + 1)
         .map(|count| Pace::new(config, None).probe_interval(count))
         .sum();
     let pass = pass.mul_f64(1.15);
-    let noticed = (config.send_timeout + SLOWEST_FLOW) * 2;
+    let noticed = (config.send_timeout + gap) * 2;
     if pass <= config.send_timeout {
         noticed + pass * 2
     } else {
@@ -119,7 +121,7 @@ fn config() -> impl Strategy<Value = Config> {
 fn recovers(plan: &Plan, config: Config, loss_per_mille: u32, bounds: u32) -> World {
     let mut world = build(plan, config);
     world.loss_per_mille = loss_per_mille;
-    let end = world.now + bound(&config, pairs_of(plan)) * bounds;
+    let end = world.now + bound(&config, plan) * bounds;
     let is_well = world.run_until(end, World::is_well);
     assert!(
         is_well,
@@ -173,8 +175,13 @@ proptest! {
     }
 
     #[test]
-    fn what_fails_in_the_middle_of_an_exploration_is_found_out(plan in plan(), other in plan(), wait in 0.0..5.0) {
-        let mut world = build(&plan, quick());
+    fn what_fails_in_the_middle_of_an_exploration_is_found_out(
+        plan in plan(),
+        other in plan(),
+        wait in 0.0..5.0,
+        config in prop::sample::select(Vec::from([quick(), Config::fast()])),
+    ) {
+        let mut world = build(&plan, config);
         world.run_for(wait);
         // The other plan's failures take the place of the first one's.
         let [ours, theirs] = plan.locators;
@@ -188,7 +195,7 @@ proptest! {
             now.dead[host] = dead;
         }
         world.fail(plan.locators, &now.dead);
-        let end = world.now + bound(&quick(), pairs_of(&plan)) * 2;
+        let end = world.now + bound(&config, &plan) * 2;
         prop_assert!(world.run_until(end, World::is_well), "{:?}", now);
     }
 }

@@ -39,23 +39,14 @@ struct Record {
 struct Trial {
     /// The last quiet probe.
     probed: Option<Instant>,
+    /// How many were sent since the last that was answered.
+    unanswered: u32,
     /// Since when probes have been answered without a gap.
     since: Option<Instant>,
     /// When it was taken back.
     taken: Option<Instant>,
     /// How often it failed soon after it was taken back.
     relapses: u32,
-}
-
-/// What a trial asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// The pair has been stable: take it back.
-    Take,
-    /// It is time to probe it.
-    Probe,
-    /// Nothing for now.
-    Wait,
 }
 
 impl Experience {
@@ -74,6 +65,7 @@ impl Experience {
         };
         let is_news = !record.works(now);
         record.confirmed = Some(now);
+        record.trial.unanswered = 0;
         if record.trial.probed.is_some() {
             record.trial.since.get_or_insert(now);
         }
@@ -90,7 +82,7 @@ impl Experience {
             let is_relapse = now - taken < required(config, trial.relapses) * TRUSTED;
             trial.relapses = if is_relapse { trial.relapses + 1 } else { 0 };
         }
-        (trial.probed, trial.since) = (None, None);
+        (trial.probed, trial.since, trial.unanswered) = (None, None, 0);
     }
 
     /// `pair` was taken back.
@@ -100,39 +92,37 @@ impl Experience {
         }
     }
 
-    /// A quiet probe of `pair` was sent.
-    pub(super) fn note_probed(&mut self, now: Instant, pair: LocatorPair) {
-        if let Some(record) = self.record(now, pair) {
-            record.trial.probed = Some(now);
+    /// A quiet probe of `pair` was sent. After a pause of more than `gap`, or when neither of the last two was answered, its
+    /// trial begins anew: one probe may get lost.
+    pub(super) fn note_probed(&mut self, now: Instant, pair: LocatorPair, gap: Duration) {
+        let Some(record) = self.record(now, pair) else { return };
+        let trial = &mut record.trial;
+        if trial.unanswered >= 2 || trial.probed.is_none_or(|probed| now - probed > gap) {
+            trial.since = None;
         }
+        trial.probed = Some(now);
+        trial.unanswered = trial.unanswered.saturating_add(1);
     }
 
-    /// What is to be done about a pair that a context would rather use.
-    /// `interval` is the time between two probes of the context.
-    pub(super) fn judge(
-        &mut self,
+    /// When `pair` was last probed quietly.
+    pub(super) fn last_probed(&self, pair: LocatorPair) -> Option<Instant> {
+        self.records.get(&pair)?.trial.probed
+    }
+
+    /// Whether `pair` can be taken back: it has just been heard to work, and has been stable until now. `interval` is the time
+    /// between two probes of the context that asks.
+    pub(super) fn is_stable(
+        &self,
         now: Instant,
         pair: LocatorPair,
         (config, interval): (&FailbackConfig, Duration),
-    ) -> Verdict {
-        let Some(record) = self.record(now, pair) else {
-            return Verdict::Wait;
-        };
-        // One probe may get lost.
-        let is_answered = |confirmed: Instant| now - confirmed <= interval * 2;
-        if !record.confirmed.is_some_and(is_answered) {
-            record.trial.since = None;
-        }
-        // Three answers at least.
-        let needed = required(config, record.trial.relapses).max(interval * 2);
-        let is_stable = record.trial.since.is_some_and(|since| now - since >= needed);
-        if is_stable {
-            return Verdict::Take;
-        }
-        match record.trial.probed {
-            Some(probed) if now - probed < interval => Verdict::Wait,
-            _ => Verdict::Probe,
-        }
+    ) -> bool {
+        self.records.get(&pair).is_some_and(|record| {
+            // Three answers at least.
+            let needed = required(config, record.trial.relapses).max(interval * 2);
+            let is_stable = record.trial.since.is_some_and(|since| now - since >= needed);
+            record.confirmed == Some(now) && is_stable
+        })
     }
 
     /// Which of `pairs` are known to work or to fail of late.
@@ -229,19 +219,16 @@ mod tests {
         LocatorPair::new(address(1), address(2))
     }
 
-    /// Probes whenever it is asked to, and has each probe answered at once; when the pair may be taken back.
+    /// Probes in each interval, and has probes answered at once; when the pair may be taken back.
     fn trial(experience: &mut Experience, start: f64, answered: impl Fn(f64) -> bool) -> Option<f64> {
-        for step in 0..2_000 {
-            let seconds = start + f64::from(step) / 10.0;
-            match experience.judge(at(seconds), pair(1), (&CONFIG, CONFIG.interval)) {
-                Verdict::Take => return Some(seconds - start),
-                Verdict::Probe => {
-                    experience.note_probed(at(seconds), pair(1));
-                    if answered(seconds) {
-                        experience.note_confirmed(at(seconds), pair(1));
-                    }
-                }
-                Verdict::Wait => {}
+        for step in 0..200 {
+            let seconds = start + f64::from(step);
+            experience.note_probed(at(seconds), pair(1), CONFIG.interval * 2);
+            if answered(seconds) {
+                experience.note_confirmed(at(seconds), pair(1));
+            }
+            if experience.is_stable(at(seconds), pair(1), (&CONFIG, CONFIG.interval)) {
+                return Some(seconds - start);
             }
         }
         None

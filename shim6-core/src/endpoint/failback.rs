@@ -14,7 +14,6 @@ use core::time::Duration;
 use shim6_reap::{Cause, Instant, LocatorPair, State as ReapState};
 
 use super::Endpoint;
-use super::experience::Verdict;
 use super::paths;
 use crate::context::{Association, Away};
 use crate::id::ContextId;
@@ -45,7 +44,7 @@ impl Endpoint {
         });
     }
 
-    /// Probes a pair that the context would rather use, or takes it back, if it is time.
+    /// Probes a pair that the context would rather use, if it is time: the one that was probed longest ago.
     pub(super) fn try_failback(&mut self, now: Instant, id: ContextId) {
         let Some(association) = self.contexts.get(id).and_then(|context| context.association.as_deref()) else {
             return;
@@ -53,38 +52,69 @@ impl Endpoint {
         let Some(away) = association.away.as_deref().filter(|away| away.is_due(now)) else {
             return;
         };
-        let interval = self.config.failback.interval.max(association.reap.test_interval());
+        let interval = self.probe_interval(association);
         let next = association.is_in_use(now).then(|| now + interval);
         let is_settled = association.reap.state() == ReapState::Operational;
-        let usable = away.better.iter().filter(|&&pair| association.reap.is_usable(pair));
-        let candidates: Vec<LocatorPair> = match next {
-            Some(_) if is_settled => usable.copied().collect(),
-            _ => Vec::new(),
-        };
+        let usable = away
+            .better
+            .iter()
+            .copied()
+            .filter(|&pair| association.reap.is_usable(pair));
+        let (count, oldest) = (
+            usable.clone().count(),
+            usable.min_by_key(|&pair| self.experience.last_probed(pair)),
+        );
+        let pair = oldest.filter(|_| next.is_some() && is_settled);
         self.contexts.modify(id, |context| {
             let association = context.association.as_deref_mut();
             if let Some(away) = association.and_then(|association| association.away.as_deref_mut()) {
                 away.next = next;
             }
         });
-        for pair in candidates {
-            match self.experience.judge(now, pair, (&self.config.failback, interval)) {
-                Verdict::Take => {
-                    self.with_reap(now, id, |reap, _| {
-                        reap.switch_to(now, pair, Cause::Preferred);
-                    });
-                    return;
-                }
-                Verdict::Probe if self.trials.allow(now) => {
-                    let mut is_probed = false;
-                    self.with_reap(now, id, |reap, rng| is_probed = reap.probe_quietly(now, pair, rng));
-                    if is_probed {
-                        self.experience.note_probed(now, pair);
-                    }
-                }
-                Verdict::Probe | Verdict::Wait => {}
+        let Some(pair) = pair else { return };
+        // Another context may have probed it.
+        let is_probed = |last: Instant| now - last < interval;
+        if self.experience.last_probed(pair).is_some_and(is_probed) || !self.trials.allow(now) {
+            return;
+        }
+        let mut is_probed = false;
+        self.with_reap(now, id, |reap, rng| is_probed = reap.probe_quietly(now, pair, rng));
+        if is_probed {
+            // Each of them has its turn, and one probe may get lost.
+            let gap = interval
+                .saturating_mul(u32::try_from(count).unwrap_or(u32::MAX))
+                .saturating_mul(2);
+            self.experience.note_probed(now, pair, gap);
+        }
+    }
+
+    /// Has all contexts that would rather use `pair` take it back, if it has been stable. It has just been heard to work: a
+    /// look some time later might find that it did not any more.
+    pub(super) fn take_back(&mut self, now: Instant, pair: LocatorPair) {
+        let config = self.config.failback;
+        if !self.experience.is_stable(now, pair, (&config, config.interval)) {
+            return;
+        }
+        for id in self.contexts.ids() {
+            let association = self.contexts.get(id).and_then(|context| context.association.as_deref());
+            let is_wanted = association.is_some_and(|association| {
+                let away = association.away.as_deref();
+                away.is_some_and(|away| away.better.contains(&pair))
+                    && self
+                        .experience
+                        .is_stable(now, pair, (&config, self.probe_interval(association)))
+            });
+            if is_wanted {
+                self.with_reap(now, id, |reap, _| {
+                    reap.switch_to(now, pair, Cause::Preferred);
+                });
             }
         }
+    }
+
+    /// The time between two quiet probes of a context.
+    fn probe_interval(&self, association: &Association) -> Duration {
+        self.config.failback.interval.max(association.reap.test_interval())
     }
 }
 

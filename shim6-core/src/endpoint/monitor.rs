@@ -238,8 +238,16 @@ impl Endpoint {
         });
         let Some((flow, wanted)) = wanted.flatten() else { return };
         self.updates.extend(flow.map(DataplaneUpdate::Insert));
+        let mut confirmed = Vec::new();
         for wanted in wanted {
+            if let Wanted::Event(ReapEvent::PairConfirmed { pair }) = &wanted {
+                confirmed.push(*pair);
+            }
             self.carry_out(now, id, wanted);
+        }
+        // Only now: what has happened is told before what follows from it.
+        for pair in confirmed {
+            self.take_back(now, pair);
         }
     }
 

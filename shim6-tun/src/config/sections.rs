@@ -213,8 +213,8 @@ fn failback(section: Section<'_>) -> FailbackConfig {
         if value < least {
             section.problem_at(
                 key,
-                &format!("{} is below the {least_key}", read::show(value)),
-                &format!("expected at least failback.{least_key}, {}", read::show(least)),
+                &format!("{} is below failback.{least_key}", read::show(value)),
+                &format!("expected at least {}", read::show(least)),
             );
         }
     }

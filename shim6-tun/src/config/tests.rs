@@ -22,7 +22,10 @@ fn examples() -> Vec<&'static str> {
 #[test]
 fn an_empty_file_gives_the_defaults() {
     assert_eq!(parse("").expect("an empty file"), Config::default());
-    assert_eq!(Config::default().reap.keepalive_interval(), Duration::from_secs(5));
+    assert_eq!(Config::default().reap.keepalive_interval(), Duration::from_millis(50));
+    let rfc = parse("reap.profile = \"rfc\"").expect("a profile");
+    assert_eq!(rfc.reap, ReapConfig::of(Profile::Rfc));
+    assert_eq!(rfc.reap.keepalive_interval(), Duration::from_secs(5));
 }
 
 #[test]
@@ -58,6 +61,7 @@ fn the_documented_defaults_have_every_key() {
         "[addresses]",
         "[trigger]",
         "[reap]",
+        "[failback]",
         "[hold]",
         "[steering]",
         "[icmp]",
@@ -87,15 +91,14 @@ fn the_documented_defaults_have_every_key() {
 #[test]
 fn the_documented_example_is_taken() {
     let config = parse(examples()[1]).expect("the example");
-    assert_eq!(config.uplinks.len(), 2);
+    assert_eq!(config.uplinks.len(), 3);
+    assert_eq!(config.uplinks[2].priority, 10);
     assert_eq!(config.uplinks[1].interface, "eth1");
     assert_eq!(
         config.uplinks[1].prefix.map(|prefix| prefix.to_string()),
         Some("2001:db8:a2::/64".to_owned())
     );
     assert_eq!(config.uplinks[1].gateway, Some("fe80::1".parse().expect("an address")));
-    assert_eq!(config.reap.send_timeout, Duration::from_millis(300));
-    assert_eq!(config.reap.keepalive_interval(), Duration::from_millis(100));
 }
 
 #[test]
@@ -210,6 +213,11 @@ fn the_ends_of_each_range_are_in_it() {
         "steering.fwmark = 0xffff_ffff",
         "steering.rule_priority = 32765",
         "limits.contexts = 1",
+        "limits.probes = 10",
+        "failback = { interval = \"60s\", stable = \"1h\", max_stable = \"24h\", rate = 10000 }",
+        "failback.interval = \"100ms\"",
+        "reap = { profile = \"rfc\", follow_rtt = true }",
+        "uplink = [{ interface = \"eth0\", priority = 255, weight = 255 }]",
         "icmp.deliver_all = true",
     ] {
         parse(text).expect(text);
@@ -242,9 +250,18 @@ fn values_that_contradict_each_other_are_refused() {
          expected less than reap.send_timeout, 1s"
     );
     assert_eq!(
-        refused("[reap]\nmax_probe_timeout = \"100ms\"\n"),
+        refused("[reap]\nprofile = \"rfc\"\nmax_probe_timeout = \"100ms\"\n"),
         "shim6.toml:1: reap.initial_probe_timeout: 500ms is above the longest probe timeout; \
          expected at most reap.max_probe_timeout, 100ms"
+    );
+    assert_eq!(
+        refused("[failback]\ninterval = \"20s\"\nstable = \"10s\"\nmax_stable = \"5s\"\n"),
+        "shim6.toml:3: failback.stable: 10s is below failback.interval; expected at least 20s\n\
+         shim6.toml:4: failback.max_stable: 5s is below failback.stable; expected at least 10s"
+    );
+    assert_eq!(
+        refused("[reap]\nprofile = \"quick\"\n"),
+        "shim6.toml:2: reap.profile: \"quick\" is no profile; expected \"fast\" or \"rfc\""
     );
     assert_eq!(
         refused("[trigger]\npackets = 0\n"),

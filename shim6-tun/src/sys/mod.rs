@@ -4,7 +4,6 @@
 //!
 //! - [`wire_socket`]: Shim6 packets (IPv6 Next Header 140) from and to the network, many per call.
 //! - [`tap`]: a passive copy of the IPv6 headers that cross one interface, for noticing activity.
-//! - [`netns`]: entering network namespaces, for the lab.
 //! - [`tun`]: the TUN device through which steered packets reach and leave the daemon.
 //! - [`netns`]: user and network namespaces for the lab.
 //!

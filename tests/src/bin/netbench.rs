@@ -40,7 +40,7 @@ enum Command {
     /// first uplinks fails. Measured at the receiver: the length of the first stall, and the time from
     /// the failure until for a second and a half no message is late any more. A session that is lost,
     /// because its connection breaks or is not smooth within 15 s, counts as 15 s. The systems take turns,
-    /// each run in a network of its own.
+    /// each run in a network of its own. All of it takes a quarter of an hour.
     Failover(FailoverArgs),
 }
 
@@ -49,13 +49,16 @@ struct FailoverArgs {
     /// Print a JSON array with an object for each failure, round-trip time and system
     #[arg(long)]
     json: bool,
+    /// Tell on standard error what happened after each failure: stalls, and events of the daemons
+    #[arg(long)]
+    story: bool,
     /// A failure to try; may be repeated [default: all]
     #[arg(long, value_name = "F", value_enum)]
     failure: Vec<FailureKind>,
     /// An emulated round-trip time, in milliseconds; may be repeated [default: 1, 20 and 100]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=1000))]
     rtt: Vec<u64>,
-    /// A system to try; may be repeated [default: shim6 and tcp]
+    /// A system to try; may be repeated [default: shim6, mptcp and mptcp-backup]
     #[arg(long, value_name = "S", value_enum)]
     system: Vec<System>,
     /// How often each is tried
@@ -137,7 +140,11 @@ fn chosen<T: Copy + PartialEq>(asked: &[T], default: &[T]) -> Vec<T> {
 }
 
 async fn compare(shim6: &Path, args: &FailoverArgs) -> anyhow::Result<Vec<Record>> {
-    let systems = chosen(&args.system, &System::COMPARED);
+    let mut systems = chosen(&args.system, &System::COMPARED);
+    if let Err(why) = failover::mptcp::support() {
+        systems.retain(|system| !system.is_mptcp());
+        eprintln!("kernel MPTCP is left out: {why}");
+    }
     let mut records = Vec::new();
     for failure in chosen(&args.failure, &FailureKind::ALL) {
         for rtt in chosen(&args.rtt, &[1, 20, 100]).into_iter().map(Duration::from_millis) {
@@ -156,6 +163,11 @@ async fn compare(shim6: &Path, args: &FailoverArgs) -> anyhow::Result<Vec<Record
                     let place = format!("{failure}, RTT {} ms, run {}, {system}", rtt.as_millis(), run + 1);
                     let outcome = failover::run(&plan).await.with_context(|| place.clone())?;
                     eprintln!("{place}: {}", in_words(&outcome));
+                    if args.story {
+                        for (at, what) in outcome.story() {
+                            eprintln!("  {:+8.1} ms  {what}", at.as_secs_f64() * 1e3);
+                        }
+                    }
                     outcomes[which].push(outcome);
                 }
             }

@@ -1,7 +1,7 @@
-//! Holds `docs/conformance.md` against the sources: what the table names is there, and no section of RFC 5533 that asks
+//! Holds `docs/conformance.md` against the sources: what its tables name is there, and no section of the RFCs that asks
 //! something of a host is left out.
 //!
-//! A row has five cells: section, requirement, level, where it is implemented, which test shows it. In the last two, what
+//! The document has a part for each RFC, under a title of its own. A row of a part has five cells: section, requirement, level, where it is implemented, which test shows it. In the last two, what
 //! stands between backticks is a reference: a path, and behind it the names of items, or tests, in that file. Such a cell
 //! without references starts with `none: ` and a reason.
 
@@ -13,8 +13,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use reference::{Source, references};
-use sections::{BINDING, SECTIONS};
+use sections::{RFCS, Rfc};
 
+/// The title of a part, up to the number of its RFC.
+const TITLE: &str = "# Conformance to RFC ";
 /// The head of each table in the document.
 const HEAD: &str = "| § | requirement | level | where | test |";
 const RULE: &str = "| --- | --- | --- | --- | --- |";
@@ -69,13 +71,49 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// Everything that is wrong with the table in this text, each with its line.
+/// Everything that is wrong with the tables in this text, each with its line.
 fn problems(text: &str, sources: &mut Sources<'_>) -> Vec<String> {
+    let parts = parts(text);
+    let mut problems = Vec::new();
+    for rfc in &RFCS {
+        match parts.iter().find(|part| part.rfc.number == rfc.number) {
+            Some(part) => problems.extend(part_problems(part, sources)),
+            None => problems.push(format!("there is no part for RFC {}", rfc.number)),
+        }
+    }
+    problems
+}
+
+/// What is said about one RFC.
+struct Part<'a> {
+    rfc: &'static Rfc,
+    /// The number of its first line.
+    first: usize,
+    lines: Vec<&'a str>,
+}
+
+fn parts(text: &str) -> Vec<Part<'_>> {
+    let mut parts: Vec<Part<'_>> = Vec::new();
+    for (line, first) in text.lines().zip(1..) {
+        let number = line.strip_prefix(TITLE);
+        if let Some(rfc) = RFCS.iter().find(|rfc| number == Some(rfc.number)) {
+            let lines = Vec::new();
+            parts.push(Part { rfc, first, lines });
+        }
+        if let Some(part) = parts.last_mut() {
+            part.lines.push(line);
+        }
+    }
+    parts
+}
+
+fn part_problems(part: &Part<'_>, sources: &mut Sources<'_>) -> Vec<String> {
+    let rfc = part.rfc;
     let mut problems = Vec::new();
     let mut covered = BTreeSet::new();
     let mut seen = BTreeSet::new();
     let (mut group, mut last, mut rule_is_next) = (None, 0, false);
-    for (line, number) in text.lines().zip(1..) {
+    for (&line, number) in part.lines.iter().zip(part.first..) {
         let mut complain = |problem: String| problems.push(format!("line {number}: {problem}"));
         if std::mem::take(&mut rule_is_next) {
             if line != RULE {
@@ -86,15 +124,15 @@ fn problems(text: &str, sources: &mut Sources<'_>) -> Vec<String> {
         } else if line == HEAD {
             rule_is_next = true;
         } else if line.starts_with('|') {
-            let found = row_problems(line, sources);
+            let found = row_problems(rfc, line, sources);
             found.into_iter().for_each(&mut complain);
             let cells = cells(line);
             let (Some(section), Some(requirement)) = (cells.first(), cells.get(1)) else {
                 continue;
             };
-            if let Some(place) = SECTIONS.iter().position(|known| known == section) {
+            if let Some(place) = rfc.sections.iter().position(|known| known == section) {
                 if place < last {
-                    complain(format!("section {section} comes behind section {}", SECTIONS[last]));
+                    complain(format!("section {section} comes behind section {}", rfc.sections[last]));
                 }
                 last = last.max(place);
             }
@@ -110,36 +148,41 @@ fn problems(text: &str, sources: &mut Sources<'_>) -> Vec<String> {
             covered.insert(*section);
         }
     }
-    problems.extend(difference_problems(text));
-    for section in BINDING.iter().filter(|section| !covered.contains(*section)) {
-        problems.push(format!("section {section} asks something of a host, and has no row"));
+    problems.extend(difference_problems(part));
+    for section in rfc.binding.iter().filter(|section| !covered.contains(*section)) {
+        problems.push(format!(
+            "section {section} of RFC {} asks something of a host, and has no row",
+            rfc.number
+        ));
     }
     problems
 }
 
 /// Rows that differ from the RFC and are not in the list of differences, and the other way round.
-fn difference_problems(text: &str) -> Vec<String> {
-    let list = text
-        .split("\n## ")
-        .find(|part| part.starts_with(DIFFERENCES))
-        .unwrap_or_default();
+fn difference_problems(part: &Part<'_>) -> Vec<String> {
+    let heading = format!("## {DIFFERENCES}");
+    let list = part.lines.iter().skip_while(|line| !line.starts_with(&heading)).skip(1);
+    let list: Vec<_> = list.take_while(|line| !line.starts_with("## ")).copied().collect();
+    let list = list.join("\n");
     let named = list.split('(').skip(1).filter_map(|rest| rest.split_once(')'));
     let named = named.flat_map(|(inner, _)| inner.split(',').map(str::trim));
-    let listed: BTreeSet<_> = named.filter(|name| SECTIONS.contains(name)).collect();
-    let rows = text
-        .lines()
-        .filter(|line| line.starts_with("| ") && line.contains(DIFFERS));
+    let listed: BTreeSet<_> = named.filter(|name| part.rfc.sections.contains(name)).collect();
+    let rows = part.lines.iter();
+    let rows = rows.filter(|line| line.starts_with("| ") && line.contains(DIFFERS));
     let differing: BTreeSet<_> = rows.filter_map(|row| cells(row).first().copied()).collect();
     let missing = differing.difference(&listed);
     let missing =
         missing.map(|section| format!("a row of section {section} differs, and the list of differences lacks it"));
     let idle = listed.difference(&differing);
     let idle = idle.map(|section| format!("the list of differences has section {section}, and no row of it differs"));
-    missing.chain(idle).collect()
+    let problems = missing.chain(idle);
+    problems
+        .map(|problem| format!("RFC {}: {problem}", part.rfc.number))
+        .collect()
 }
 
 /// What is wrong with one row, by itself.
-fn row_problems(line: &str, sources: &mut Sources<'_>) -> Vec<String> {
+fn row_problems(rfc: &Rfc, line: &str, sources: &mut Sources<'_>) -> Vec<String> {
     let cells = cells(line);
     if cells.len() != CELLS.len() {
         return vec![format!("{} cells instead of {}", cells.len(), CELLS.len())];
@@ -151,8 +194,11 @@ fn row_problems(line: &str, sources: &mut Sources<'_>) -> Vec<String> {
     let [section, _, level, items, tests] = cells[..] else {
         return problems;
     };
-    if !section.is_empty() && !SECTIONS.contains(&section) {
-        problems.push(format!("section: RFC 5533 has no section {section} that binds a host"));
+    if !section.is_empty() && !rfc.sections.contains(&section) {
+        let number = rfc.number;
+        problems.push(format!(
+            "section: RFC {number} has no section {section} that binds a host"
+        ));
     }
     if !level.is_empty() && !LEVELS.contains(&level) {
         problems.push(format!("level: {level} is none of {LEVELS:?}"));

@@ -1,7 +1,29 @@
-//! The sections of RFC 5533 that a row may be about.
+//! The sections of the RFCs that a row may be about.
 
-/// Those that say something of a host, in the RFC's order.
-pub(super) const SECTIONS: [&str; 82] = [
+/// An RFC with a part of the document.
+#[derive(Debug)]
+pub(super) struct Rfc {
+    pub(super) number: &'static str,
+    /// The sections that say something of a host, in the RFC's order.
+    pub(super) sections: &'static [&'static str],
+    /// Those that ask something of a host: the part has a row for each. What introduces others is left out.
+    pub(super) binding: &'static [&'static str],
+}
+
+pub(super) const RFCS: [Rfc; 2] = [
+    Rfc {
+        number: "5533",
+        sections: &SECTIONS_5533,
+        binding: &BINDING_5533,
+    },
+    Rfc {
+        number: "5534",
+        sections: &SECTIONS_5534,
+        binding: &BINDING_5534,
+    },
+];
+
+const SECTIONS_5533: [&str; 82] = [
     "3", "4", "4.1", "4.2", "4.3", "4.4", "4.5", "4.6", "5", "5.1", "5.2", "5.3", "5.4", "5.5", "5.6", "5.7", "5.8",
     "5.9", "5.10", "5.11", "5.12", "5.13", "5.14", "5.15", "5.15.1", "5.15.2", "5.15.3", "5.15.4", "5.15.5", "5.15.6",
     "5.15.7", "5.15.8", "6", "6.1", "6.2", "7", "7.1", "7.2", "7.3", "7.4", "7.5", "7.6", "7.7", "7.8", "7.9", "7.10",
@@ -10,12 +32,19 @@ pub(super) const SECTIONS: [&str; 82] = [
     "15.2", "15.3", "15.4", "16", "16.1", "16.2",
 ];
 
-/// Those of sections 5 to 12 and 14 that ask something of a host: the table has a row for each. What introduces others is
-/// left out.
-pub(super) const BINDING: [&str; 63] = [
+/// Of sections 5 to 12 and 14.
+const BINDING_5533: [&str; 63] = [
     "5", "5.1", "5.2", "5.3", "5.4", "5.5", "5.6", "5.7", "5.8", "5.9", "5.10", "5.11", "5.12", "5.13", "5.14", "5.15",
     "5.15.1", "5.15.2", "5.15.3", "5.15.4", "5.15.5", "5.15.6", "5.15.7", "5.15.8", "6.1", "6.2", "7.1", "7.2", "7.3",
     "7.4", "7.5", "7.6", "7.7", "7.8", "7.9", "7.10", "7.10.1", "7.11", "7.12", "7.13", "7.14", "7.15", "7.16", "7.17",
     "7.17.1", "7.18", "7.19", "7.20", "8", "9", "10.1", "10.2", "10.3", "10.4", "10.5", "11", "11.1", "12", "12.1",
     "12.2", "12.3", "12.4", "14",
 ];
+
+const SECTIONS_5534: [&str; 24] = [
+    "3.1", "3.2", "3.3", "3.4", "3.5", "4.1", "4.2", "4.3", "5.1", "5.2", "5.3", "6", "6.1", "6.2", "6.3", "6.4",
+    "6.5", "6.6", "6.7", "6.8", "6.9", "7", "8", "9",
+];
+
+/// All of them.
+const BINDING_5534: [&str; 24] = SECTIONS_5534;

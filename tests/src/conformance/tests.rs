@@ -20,24 +20,31 @@ fn everything_that_the_table_names_is_there_and_no_section_is_left_out() {
 #[test]
 fn no_row_can_lose_a_cell_or_name_something_else() {
     let (text, mut sources) = (document(), Sources::of(root()));
-    let rows: Vec<_> = text
-        .lines()
-        .filter(|line| line.starts_with("| ") && !is_frame(line))
-        .collect();
-    assert!(rows.len() > 100, "{} rows", rows.len());
+    for (part, least) in parts(&text).iter().zip([300, 50]) {
+        let rows = part
+            .lines
+            .iter()
+            .filter(|line| line.starts_with("| ") && !is_frame(line));
+        let rows: Vec<_> = rows.copied().collect();
+        assert!(rows.len() > least, "{} rows about RFC {}", rows.len(), part.rfc.number);
+        rows_are_checked(part.rfc, &rows, &mut sources);
+    }
+}
+
+fn rows_are_checked(rfc: &Rfc, rows: &[&str], sources: &mut Sources<'_>) {
     for row in rows {
         for index in 0..CELLS.len() {
             let mut cells = cells(row);
             cells[index] = "";
             let broken = format!("| {} |", cells.join(" | "));
             let expected = format!("{}: the cell is empty", CELLS[index]);
-            assert_eq!(row_problems(&broken, &mut sources), [expected], "{broken}");
+            assert_eq!(row_problems(rfc, &broken, sources), [expected], "{broken}");
         }
         for cell in cells(row).into_iter().filter(|cell| cell.contains('`')) {
             let spans = cell.split('`').skip(1).step_by(2);
             for span in spans {
                 let broken = row.replacen(&format!("`{span}`"), &format!("`x{span}`"), 1);
-                assert!(!row_problems(&broken, &mut sources).is_empty(), "{broken}");
+                assert!(!row_problems(rfc, &broken, sources).is_empty(), "{broken}");
             }
         }
     }
@@ -111,7 +118,7 @@ fn items_and_tests_are_found_by_their_kind() {
             &format!("`c.rs`: `{item}`"),
             "`a/b.rs`: `it_works`, `it_waits`; and more",
         );
-        assert_eq!(row_problems(&row, &mut sources()), [""; 0], "{item}");
+        assert_eq!(row_problems(&RFCS[0], &row, &mut sources()), [""; 0], "{item}");
     }
     for item in [
         "in_a_comment",
@@ -125,19 +132,19 @@ fn items_and_tests_are_found_by_their_kind() {
     ] {
         let row = row(&format!("`c.rs`: `{item}`"), "`a/b.rs`: `it_works`");
         let expected = format!("where: there is no item {item} in c.rs");
-        assert_eq!(row_problems(&row, &mut sources()), [expected]);
+        assert_eq!(row_problems(&RFCS[0], &row, &mut sources()), [expected]);
     }
     for test in ["it_sleeps", "it_helps", "act", "it_work"] {
         let row = row("`c.rs`: `act`", &format!("`c.rs`: `it_works`, `{test}`"));
         let expected = format!("test: there is no test {test} in c.rs");
-        assert_eq!(row_problems(&row, &mut sources()), [expected]);
+        assert_eq!(row_problems(&RFCS[0], &row, &mut sources()), [expected]);
     }
 }
 
 #[test]
 fn what_is_wrong_with_a_row_is_told() {
     let fine = row("none: it is for routers", "none: nothing to be shown");
-    assert_eq!(row_problems(&fine, &mut sources()), [""; 0]);
+    assert_eq!(row_problems(&RFCS[0], &fine, &mut sources()), [""; 0]);
     let (item, test) = ("`c.rs`: `act`", "`a/b.rs`: `it_works`");
     for (row, expected) in [
         (row("", test), "where: the cell is empty"),
@@ -167,7 +174,7 @@ fn what_is_wrong_with_a_row_is_told() {
             "section: RFC 5533 has no section 5.99",
         ),
     ] {
-        let problems = row_problems(&row, &mut sources());
+        let problems = row_problems(&RFCS[0], &row, &mut sources());
         assert!(
             problems.len() == 1 && problems[0].starts_with(expected),
             "{row}: {problems:?}"
@@ -177,7 +184,9 @@ fn what_is_wrong_with_a_row_is_told() {
 
 /// The problems of a document with these lines behind the head of its table, but for sections that are left out.
 fn document_problems(heading: &str, rows: &[&str]) -> Vec<String> {
-    let text = [&["# Title", "", heading, "", HEAD, RULE], rows].concat().join("\n");
+    let text = [&["# Conformance to RFC 5533", "", heading, "", HEAD, RULE], rows]
+        .concat()
+        .join("\n");
     let mut problems = problems(&text, &mut sources());
     problems.retain(|problem| problem.starts_with("line "));
     problems
@@ -214,29 +223,45 @@ fn rows_stand_in_the_order_of_the_rfc_under_their_headings() {
 fn differences_are_listed_and_what_is_listed_differs() {
     let row = row("none: a", "none: Differs, as it must");
     let document = |list: &str| {
-        format!("# Title\n\n## Where we differ, and why\n\n- {list}\n\n## 5. Formats\n\n{HEAD}\n{RULE}\n{row}\n")
+        let list = format!("## Where we differ, and why\n\n- {list}\n");
+        format!("# Conformance to RFC 5534\n\n{list}\n## 5. Formats\n\n{HEAD}\n{RULE}\n{row}\n")
     };
+    let difference_problems = |text: &str| difference_problems(&parts(text)[0]);
     assert_eq!(difference_problems(&document("**This** (5.1): so (as said).")), [""; 0]);
     assert_eq!(
-        difference_problems(&document("**That** (5.2, 12): so.")),
+        difference_problems(&document("**That** (5.2, 6.9): so.")),
         [
-            "a row of section 5.1 differs, and the list of differences lacks it",
-            "the list of differences has section 12, and no row of it differs",
-            "the list of differences has section 5.2, and no row of it differs",
+            "RFC 5534: a row of section 5.1 differs, and the list of differences lacks it",
+            "RFC 5534: the list of differences has section 5.2, and no row of it differs",
+            "RFC 5534: the list of differences has section 6.9, and no row of it differs",
         ]
     );
 }
 
 #[test]
-fn section_without_a_row_is_told() {
+fn section_without_a_row_and_rfc_without_a_part_are_told() {
     let text = document();
-    for section in ["5.2", "7.10.1", "12.4", "14"] {
-        let start = format!("| {section} |");
-        let rest: Vec<_> = text.lines().filter(|line| !line.starts_with(&start)).collect();
-        let expected = format!("section {section} asks something of a host, and has no row");
-        let problems = problems(&rest.join("\n"), &mut Sources::of(root()));
-        assert!(problems.contains(&expected), "{problems:?}");
+    for (title, sections) in [
+        ("5533", ["5.2", "7.10.1", "12.4", "14"]),
+        ("5534", ["3.2", "5.2", "6.9", "8"]),
+    ] {
+        for section in sections {
+            let start = format!("| {section} |");
+            let (mut rest, mut is_its_part) = (Vec::new(), false);
+            for line in text.lines() {
+                is_its_part = line.strip_prefix(TITLE).map_or(is_its_part, |number| number == title);
+                if !(is_its_part && line.starts_with(&start)) {
+                    rest.push(line);
+                }
+            }
+            let expected = format!("section {section} of RFC {title} asks something of a host, and has no row");
+            let problems = problems(&rest.join("\n"), &mut Sources::of(root()));
+            assert!(problems.contains(&expected), "{problems:?}");
+        }
     }
+    let (first, _) = text.split_once("\n# Conformance to RFC 5534").expect("two parts");
+    let problems = problems(first, &mut Sources::of(root()));
+    assert_eq!(problems, ["there is no part for RFC 5534"]);
 }
 
 #[test]
@@ -247,6 +272,8 @@ fn sections_are_sorted_and_those_that_bind_are_among_them() {
             .map(|part| part.parse::<u32>().expect("a number"))
             .collect::<Vec<_>>()
     };
-    assert!(SECTIONS.is_sorted_by_key(key));
-    assert!(BINDING.iter().all(|section| SECTIONS.contains(section)));
+    for rfc in &RFCS {
+        assert!(rfc.sections.is_sorted_by_key(key));
+        assert!(rfc.binding.iter().all(|section| rfc.sections.contains(section)));
+    }
 }

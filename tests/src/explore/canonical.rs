@@ -30,8 +30,8 @@ const RANDOM_FIELDS: [&str; 6] = [
     "validator",
 ];
 
-/// The fields of REAP that count probes and estimate round-trip times: they say how long to wait, and that is all.
-const IGNORED_FIELDS: [&str; 3] = ["count", "smoothed", "variance"];
+/// The fields of REAP that count probes, tell how long a report waited, and estimate round-trip times: they say how long to wait, and that is all.
+const IGNORED_FIELDS: [&str; 4] = ["count", "smoothed", "variance", "data"];
 
 impl Description {
     pub(super) fn of(text: &str) -> Self {

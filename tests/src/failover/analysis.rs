@@ -47,6 +47,12 @@ pub fn judge(arrivals: &[Duration], cut: Duration, now: Duration) -> Verdict {
     }
 }
 
+/// The stalls after the cut that are over: the arrival before and the arrival after each.
+pub fn stalls(arrivals: &[Duration], cut: Duration) -> impl Iterator<Item = (Duration, Duration)> {
+    let gaps = arrivals.windows(2).map(|pair| (pair[0], pair[1]));
+    gaps.filter(move |&(before, after)| after > cut && after.saturating_sub(before) > STALL)
+}
+
 /// When message number `number` is to be sent.
 #[must_use]
 pub fn scheduled(number: usize) -> Duration {
@@ -54,8 +60,7 @@ pub fn scheduled(number: usize) -> Duration {
 }
 
 fn first_stall(arrivals: &[Duration], cut: Duration, now: Duration) -> Duration {
-    let mut gaps = arrivals.windows(2).filter(|pair| pair[1] > cut);
-    let first = gaps.find_map(|pair| Some(pair[1].saturating_sub(pair[0])).filter(|&gap| gap > STALL));
+    let first = stalls(arrivals, cut).next().map(|(before, after)| after - before);
     let going_on = || {
         let last = arrivals.last().copied().unwrap_or_default();
         Some(now.saturating_sub(last)).filter(|&gap| gap > STALL)

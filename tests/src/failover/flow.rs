@@ -29,8 +29,8 @@ const TICK: Duration = Duration::from_millis(50);
 pub struct Ends {
     /// Bound, not connected.
     pub sender: Socket,
-    /// Listens.
-    pub receiver: Socket,
+    /// Listens. Stays open as long as the flow, for subflows of MPTCP that come later.
+    pub listener: Socket,
     /// Where the receiver listens.
     pub destination: SocketAddrV6,
 }
@@ -42,6 +42,7 @@ pub struct Flow {
     origin: Instant,
     /// A second handle of the sender's socket.
     sender: Socket,
+    _listener: Socket,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -75,15 +76,15 @@ impl Flow {
     pub fn start(ends: Ends) -> io::Result<Self> {
         let Ends {
             sender,
-            receiver,
+            listener,
             destination,
         } = ends;
         sender.set_nonblocking(false)?;
         sender.connect_timeout(&destination.into(), CONNECT)?;
         // The handshake is done, so the connection is in the listener's queue or about to be.
-        receiver.set_nonblocking(false)?;
-        receiver.set_read_timeout(Some(CONNECT))?;
-        let (receiver, _) = receiver.accept()?;
+        listener.set_nonblocking(false)?;
+        listener.set_read_timeout(Some(CONNECT))?;
+        let (receiver, _) = listener.accept()?;
         sender.set_tcp_nodelay(true)?;
         sender.set_write_timeout(Some(TICK))?;
         receiver.set_nonblocking(false)?;
@@ -96,6 +97,7 @@ impl Flow {
             shared: Arc::clone(&shared),
             origin,
             sender: handle,
+            _listener: listener,
             threads: Vec::new(),
         };
         flow.thread("sender", move |shared| send(&sender, origin, shared))?;
@@ -273,12 +275,12 @@ mod tests {
     }
 
     fn ends() -> Ends {
-        let receiver = bound();
-        receiver.listen(1).expect("listens");
-        let local = receiver.local_addr().expect("bound");
+        let listener = bound();
+        listener.listen(1).expect("listens");
+        let local = listener.local_addr().expect("bound");
         Ends {
             sender: bound(),
-            receiver,
+            listener,
             destination: local.as_socket_ipv6().expect("IPv6"),
         }
     }

@@ -95,7 +95,7 @@ pub enum System {
 
 impl System {
     /// What is compared if nothing else is asked for.
-    pub const COMPARED: [Self; 2] = [Self::Shim6, Self::Tcp];
+    pub const COMPARED: [Self; 3] = [Self::Shim6, Self::Mptcp, Self::MptcpBackup];
 
     /// The name in output and on the command line.
     #[must_use]

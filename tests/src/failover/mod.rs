@@ -7,6 +7,7 @@
 pub mod analysis;
 pub mod flow;
 mod kinds;
+pub mod mptcp;
 pub mod report;
 mod run;
 

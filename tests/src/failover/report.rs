@@ -122,6 +122,8 @@ mod tests {
             until_smooth: until_smooth
                 .map(Duration::from_millis)
                 .ok_or_else(|| "it broke".to_owned()),
+            cut: Duration::ZERO,
+            notes: Vec::new(),
             flow: Finished {
                 sent: 0,
                 arrivals: Vec::new(),

@@ -1,21 +1,21 @@
 //! One run: a fresh lab, a flow, a cut, and what became of the flow.
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddrV6};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use shim6_tun::demo::live::Live;
+use shim6_tun::demo::live::{Live, Note};
 use shim6_tun::demo::stage::{Locators, Stage};
 use shim6_tun::lab::{Host, Topology};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
-use super::analysis::{WINDOW, judge};
+use super::analysis::{WINDOW, judge, stalls};
 use super::flow::{Ends, Finished, Flow};
-use super::{FailureKind, System};
+use super::{FailureKind, System, mptcp};
 
 /// A flow that is not smooth this long after the cut is lost.
 pub const PATIENCE: Duration = Duration::from_secs(15);
@@ -48,16 +48,43 @@ pub struct Outcome {
     pub first_stall: Duration,
     /// From the cut until the flow was smooth, or why the session is lost.
     pub until_smooth: Result<Duration, String>,
+    /// When the cut began, on the flow's clock.
+    pub cut: Duration,
+    /// What the daemons told after the cut, and when, counted from it.
+    pub notes: Vec<Note>,
     /// Everything that was sent and received.
     pub flow: Finished,
+}
+
+impl Outcome {
+    /// What happened after the cut, in order: the daemons' events and the stalls, each with its time since
+    /// the cut.
+    #[must_use]
+    pub fn story(&self) -> Vec<(Duration, String)> {
+        let told = self.notes.iter().map(|note| {
+            let host = note.host.as_deref().unwrap_or("-");
+            (note.at, format!("host {host}: {}", note.text))
+        });
+        let stalls = stalls(&self.flow.arrivals, self.cut);
+        let stalls = stalls.map(|(from, until)| {
+            let length = (until - from).as_millis();
+            let at = until.saturating_sub(self.cut);
+            (at, format!("messages arrive again, after {length} ms without"))
+        });
+        let mut story: Vec<_> = told.chain(stalls).collect();
+        story.sort_by_key(|&(at, _)| at);
+        story
+    }
 }
 
 /// Where the flow runs.
 enum Scene {
     /// A daemon on each host.
     Shim6(Box<Stage>),
-    /// The kernel alone.
-    Kernel(Box<Topology>),
+    /// Kernel MPTCP on each host.
+    Mptcp(Box<Topology>),
+    /// Nothing but the kernel's TCP.
+    Tcp(Box<Topology>),
 }
 
 impl Scene {
@@ -69,15 +96,18 @@ impl Scene {
                 stage.start().await?;
                 Ok(Self::Shim6(Box::new(stage)))
             }
-            System::Tcp => Ok(Self::Kernel(Box::new(topology))),
-            System::Mptcp | System::MptcpBackup => bail!("kernel MPTCP cannot be set up by this version"),
+            System::Tcp => Ok(Self::Tcp(Box::new(topology))),
+            System::Mptcp | System::MptcpBackup => {
+                mptcp::configure(&topology, plan.system == System::MptcpBackup).await?;
+                Ok(Self::Mptcp(Box::new(topology)))
+            }
         }
     }
 
     fn topology(&self) -> &Topology {
         match self {
             Self::Shim6(stage) => stage.topology(),
-            Self::Kernel(topology) => topology,
+            Self::Mptcp(topology) | Self::Tcp(topology) => topology,
         }
     }
 
@@ -85,16 +115,38 @@ impl Scene {
     async fn addresses(&self) -> anyhow::Result<Locators> {
         match self {
             Self::Shim6(stage) => stage.ulids().await,
-            Self::Kernel(topology) => Ok([&topology.a, &topology.b].map(|host| host.uplinks[0].address)),
+            Self::Mptcp(topology) | Self::Tcp(topology) => {
+                Ok([&topology.a, &topology.b].map(|host| host.uplinks[0].address))
+            }
         }
     }
 
     /// Waits until the system could survive a failure.
     async fn ready(&self, addresses: Locators) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY;
         match self {
-            Self::Shim6(stage) => stage.wait_established(addresses, Instant::now() + READY).await,
-            Self::Kernel(_) => Ok(()),
+            Self::Shim6(stage) => stage.wait_established(addresses, deadline).await,
+            Self::Mptcp(topology) => mptcp::wait_for_subflows(&topology.b, deadline).await,
+            Self::Tcp(_) => Ok(()),
         }
+    }
+
+    /// Counts the time of notes from now on.
+    fn begin(&self) {
+        if let Self::Shim6(stage) = self {
+            stage.live().begin();
+        }
+    }
+
+    /// What the daemons have told since then.
+    fn notes(&self) -> Vec<Note> {
+        let mut notes = match self {
+            Self::Shim6(stage) => stage.live().notes(0),
+            Self::Mptcp(_) | Self::Tcp(_) => Vec::new(),
+        };
+        // Earlier ones have no time.
+        notes.retain(|note| !note.at.is_zero());
+        notes
     }
 
     /// Takes everything down, and says what is wrong with it.
@@ -133,6 +185,7 @@ async fn observe(scene: &Scene, plan: &Plan<'_>) -> anyhow::Result<Outcome> {
         bail!("the flow broke before the failure: {error}");
     }
     let cut = flow.now();
+    scene.begin();
     plan.failure.cut(scene.topology()).await?;
     let (first_stall, until_smooth) = watch(&flow, cut).await;
     let drain = if until_smooth.is_ok() { DRAIN } else { Duration::ZERO };
@@ -140,6 +193,8 @@ async fn observe(scene: &Scene, plan: &Plan<'_>) -> anyhow::Result<Outcome> {
     Ok(Outcome {
         first_stall,
         until_smooth,
+        cut,
+        notes: scene.notes(),
         flow,
     })
 }
@@ -167,26 +222,60 @@ async fn watch(flow: &Flow, cut: Duration) -> (Duration, Result<Duration, String
 
 /// The sockets of a flow from host a to host b.
 fn ends(Topology { a, b, .. }: &Topology, [from, to]: Locators, system: System) -> anyhow::Result<Ends> {
-    let protocol = match system.is_mptcp() {
-        true => Protocol::MPTCP,
-        false => Protocol::TCP,
+    let (protocol, listened) = match system.is_mptcp() {
+        // Subflows arrive at the receiver's other addresses, too.
+        true => (Protocol::MPTCP, Ipv6Addr::UNSPECIFIED),
+        false => (Protocol::TCP, to),
     };
-    let receiver = bound(b, to, protocol)?;
-    receiver.listen(1).context("cannot listen")?;
-    let local = receiver.local_addr()?.as_socket_ipv6();
+    let listener = bound(b, listened, protocol)?;
+    listener.listen(1).context("cannot listen")?;
+    let local = listener.local_addr()?.as_socket_ipv6();
+    let port = local.context("an IPv6 socket has another address")?.port();
     Ok(Ends {
         sender: bound(a, from, protocol)?,
-        receiver,
-        destination: local.context("an IPv6 socket has another address")?,
+        listener,
+        destination: SocketAddrV6::new(to, port, 0, 0),
     })
 }
 
 fn bound(host: &Host, address: Ipv6Addr, protocol: Protocol) -> anyhow::Result<Socket> {
     let bind = || {
         let socket = Socket::new(Domain::IPV6, Type::STREAM, Some(protocol))?;
-        socket.bind(&std::net::SocketAddrV6::new(address, 0, 0, 0).into())?;
+        socket.bind(&SocketAddrV6::new(address, 0, 0, 0).into())?;
         std::io::Result::Ok(socket)
     };
     let bound = host.namespace.run(bind)?;
     bound.with_context(|| format!("cannot bind to {address} on host {}", host.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn story_tells_events_and_stalls_after_the_cut_in_order() {
+        let ms = Duration::from_millis;
+        let note = |at, text: &str| Note {
+            at,
+            host: Some("a".to_owned()),
+            text: text.to_owned(),
+        };
+        let outcome = Outcome {
+            first_stall: Duration::ZERO,
+            until_smooth: Ok(Duration::ZERO),
+            cut: ms(100),
+            notes: vec![note(ms(50), "noticed"), note(ms(90), "moved")],
+            flow: Finished {
+                sent: 4,
+                arrivals: [10, 95, 180, 185].map(ms).to_vec(),
+                error: None,
+            },
+        };
+        let expected = [
+            (50, "host a: noticed"),
+            (80, "messages arrive again, after 85 ms without"),
+            (90, "host a: moved"),
+        ];
+        assert_eq!(outcome.story(), expected.map(|(at, what)| (ms(at), what.to_owned())));
+    }
 }
