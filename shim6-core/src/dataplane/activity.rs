@@ -80,6 +80,16 @@ impl Activity {
         (self.received_packets.load(Relaxed), self.received_octets.load(Relaxed))
     }
 
+    /// When the last packet was sent.
+    pub fn last_sent(&self) -> Option<Instant> {
+        instant(self.last_sent.load(Relaxed))
+    }
+
+    /// When the last packet was received.
+    pub fn last_received(&self) -> Option<Instant> {
+        instant(self.last_received.load(Relaxed))
+    }
+
     /// Reads something of it, to no other purpose.
     pub(crate) fn touch(&self) -> u64 {
         self.first.load(Relaxed)
@@ -102,8 +112,8 @@ impl Activity {
         Snapshot {
             sent_packets: self.sent_packets.load(Relaxed),
             received_packets: self.received_packets.load(Relaxed),
-            last_sent: instant(self.last_sent.load(Relaxed)),
-            last_received: instant(self.last_received.load(Relaxed)),
+            last_sent: self.last_sent(),
+            last_received: self.last_received(),
             first_unanswered: first.filter(|_| !was_received),
             first_unreplied: first.filter(|_| was_received),
         }

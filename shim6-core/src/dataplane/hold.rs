@@ -12,6 +12,10 @@
 //! - The old pair may have worked after all, in the direction of the packets, and then the receiver gets them twice. A
 //!   transport that retransmits sorts that out, as it has to do anyway; here these are TCP and SCTP. All else is
 //!   *datagrams* (DCCP, too, which retransmits nothing): [`HoldConfig::datagrams`] says whether they are held.
+//! - What was sent between the failure and its discovery is lost and not held. Of that the *last* packet of a TCP
+//!   connection is remembered, if it is small and has data, and sent on another pair before anything held: when it arrives,
+//!   the receiver says what it misses, and TCP sends all of that again at once instead of after its timer. It has to be newer
+//!   than what was received last: an older one has probably been acknowledged.
 //! - When the exploration ends with the pair on which a packet was sent already, only the retransmitting transports' packets
 //!   are sent again. That does no harm to them, and where an outage has healed it saves a timer; the datagrams had
 //!   their chance.
@@ -22,6 +26,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use shim6_reap::{Instant, LocatorPair};
 
 use super::Flow;
@@ -35,7 +40,16 @@ pub const OVERHEAD: usize = 64;
 const LOOKS: u32 = 8;
 const SHORTEST_LOOK: Duration = Duration::from_millis(10);
 
+/// Octets of the largest packet that is remembered.
+pub const SMALL: usize = 256;
+
 const TCP: u8 = 6;
+/// Octets of a TCP header without options, and where the octet with its length and that with its flags are (RFC 9293 section
+/// 3.1).
+const TCP_HEADER_LEN: usize = 20;
+const TCP_DATA_OFFSET: usize = 12;
+const TCP_FLAGS: usize = 13;
+const TCP_FIN: u8 = 1;
 const SCTP: u8 = 132;
 const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
@@ -51,6 +65,8 @@ pub struct HoldConfig {
     pub max_age: Duration,
     /// Whether to hold the packets of transports that do not retransmit. They may then arrive twice. `true`.
     pub datagrams: bool,
+    /// Whether the last small TCP packet that was sent before the failure was noticed is sent again, too. `true`.
+    pub last_packet: bool,
 }
 
 impl Default for HoldConfig {
@@ -60,6 +76,7 @@ impl Default for HoldConfig {
             octets: 16 * 1024 * 1024,
             max_age: Duration::from_secs(2),
             datagrams: true,
+            last_packet: true,
         }
     }
 }
@@ -81,6 +98,8 @@ pub struct HoldCounters {
     pub sent_before: u64,
     /// Their context is gone, or whoever held them is.
     pub discarded: u64,
+    /// Not of those in `held`: sent before the failure was noticed, remembered, and given back to be sent again.
+    pub repeated: u64,
 }
 
 /// The packets held, of all contexts.
@@ -91,9 +110,19 @@ pub struct HoldBuffer {
     queues: HashMap<ContextId, Queue>,
     /// Of all queues.
     octets: usize,
+    /// The last small packet of each context.
+    last: HashMap<ContextId, Last>,
     /// When to look at all queues for what is too old.
     next_look: Instant,
     counters: HoldCounters,
+}
+
+#[derive(Debug)]
+struct Last {
+    at: Instant,
+    sent_on: LocatorPair,
+    /// Used again for the next one.
+    packet: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
@@ -124,6 +153,7 @@ impl HoldBuffer {
             config,
             queues: HashMap::new(),
             octets: 0,
+            last: HashMap::new(),
             next_look: Instant::EPOCH,
             counters: HoldCounters::default(),
         }
@@ -166,28 +196,58 @@ impl HoldBuffer {
         true
     }
 
+    /// Whether [`remember`](Self::remember) has a use for an outgoing IPv6 packet: it is whole, not larger than [`SMALL`], and
+    /// of TCP with data or the end of a stream. The receiver of anything else says nothing of what it misses.
+    pub fn is_memorable(packet: &[u8]) -> bool {
+        packet.len() <= SMALL && asks_for_acknowledgement(packet).unwrap_or(false)
+    }
+
+    /// Remembers a packet that [`is_memorable`](Self::is_memorable) as the last one that was sent on a flow, which does not
+    /// hold packets yet.
+    pub fn remember(&mut self, flow: &Flow, packet: &[u8], now: Instant) {
+        if !self.config.last_packet || flow.holding {
+            return;
+        }
+        if self.next_look <= now {
+            self.handle_timeout(now);
+        }
+        // There is a bound on contexts as well, but not a low one.
+        let is_full = self.last.len() >= self.config.octets / (SMALL + OVERHEAD);
+        let last = match self.last.entry(flow.context) {
+            Entry::Vacant(_) if is_full => return,
+            entry => entry.or_insert_with(|| Last {
+                at: now,
+                sent_on: flow.locators,
+                packet: Vec::new(),
+            }),
+        };
+        (last.at, last.sent_on) = (now, flow.locators);
+        last.packet.clear();
+        last.packet.extend_from_slice(packet);
+    }
+
     /// Takes out what is held for a context whose exploration has ended with `flow`: the packets to be sent on it, oldest
     /// first, still with their ULIDs.
     pub fn release(&mut self, flow: &Flow, now: Instant) -> Vec<Box<[u8]>> {
+        let last = self.take_last(flow, now);
         let Some(mut queue) = self.take(flow.context) else {
-            return Vec::new();
+            return last.into_iter().collect();
         };
         self.counters.expired += queue.expire(self.config.max_age, now);
         let is_new = |held: &Held| held.transport == Transport::Retransmitting || held.sent_on != flow.locators;
         let count = queue.packets.len();
-        let packets: Vec<_> = queue
-            .packets
-            .into_iter()
-            .filter(is_new)
-            .map(|held| held.packet)
-            .collect();
-        self.counters.released += packets.len() as u64;
-        self.counters.sent_before += (count - packets.len()) as u64;
+        let packets = queue.packets.into_iter().filter(is_new).map(|held| held.packet);
+        let first = usize::from(last.is_some());
+        let packets: Vec<_> = last.into_iter().chain(packets).collect();
+        let released = packets.len() - first;
+        self.counters.released += released as u64;
+        self.counters.sent_before += (count - released) as u64;
         packets
     }
 
     /// Drops what is held for a context.
     pub fn discard(&mut self, context: ContextId) {
+        self.last.remove(&context);
         if let Some(queue) = self.take(context) {
             self.counters.discarded += queue.packets.len() as u64;
         }
@@ -196,6 +256,7 @@ impl HoldBuffer {
     /// Drops all that is held.
     pub fn discard_all(&mut self) {
         self.octets = 0;
+        self.last.clear();
         let queues = self.queues.drain();
         self.counters.discarded += queues.map(|(_, queue)| queue.packets.len() as u64).sum::<u64>();
     }
@@ -213,9 +274,11 @@ impl HoldBuffer {
             config,
             queues,
             octets,
+            last,
             counters,
             ..
         } = self;
+        last.retain(|_, last| now - last.at <= config.max_age);
         queues.retain(|_, queue| {
             let before = queue.octets;
             counters.expired += queue.expire(config.max_age, now);
@@ -242,6 +305,17 @@ impl HoldBuffer {
     /// What became of the packets so far.
     pub fn counters(&self) -> HoldCounters {
         self.counters
+    }
+
+    /// What was sent last, if the peer has probably not got it.
+    fn take_last(&mut self, flow: &Flow, now: Instant) -> Option<Box<[u8]>> {
+        let last = self.last.remove(&flow.context)?;
+        let is_answered = flow.activity.last_received().is_some_and(|received| received > last.at);
+        let is_wanted = last.sent_on != flow.locators && !is_answered && now - last.at <= self.config.max_age;
+        is_wanted.then(|| {
+            self.counters.repeated += 1;
+            last.packet.into_boxed_slice()
+        })
     }
 
     fn take(&mut self, context: ContextId) -> Option<Queue> {
@@ -301,6 +375,18 @@ fn transport(packet: &[u8], mut field: usize, mut offset: usize) -> Transport {
         let Some(end) = end else { return Transport::Datagrams };
         (field, offset) = (offset, end);
     }
+}
+
+fn asks_for_acknowledgement(packet: &[u8]) -> Option<bool> {
+    rewrite::addresses(packet)?;
+    let (packet, field, offset) = rewrite::position(packet)?;
+    if packet.get(field) != Some(&TCP) {
+        return Some(false);
+    }
+    let segment = packet.get(offset..)?;
+    let header = segment.get(..TCP_HEADER_LEN)?;
+    let length = usize::from(header[TCP_DATA_OFFSET] >> 4) * 4;
+    Some(segment.len() > length || header[TCP_FLAGS] & TCP_FIN != 0)
 }
 
 impl Transport {

@@ -21,7 +21,7 @@ use shim6_reap::{Instant, LocatorPair};
 
 pub use activity::Activity;
 pub(crate) use activity::{WAKE_ON_RECEIVED, WAKE_ON_SENT};
-pub use hold::{HoldBuffer, HoldConfig, HoldCounters, OVERHEAD as HOLD_OVERHEAD};
+pub use hold::{HoldBuffer, HoldConfig, HoldCounters, OVERHEAD as HOLD_OVERHEAD, SMALL as HOLD_SMALL};
 pub(crate) use rewrite::position;
 pub use rewrite::{IPV6_HEADER_LEN, Malformed, PAYLOAD_HEADER_LEN, addresses};
 

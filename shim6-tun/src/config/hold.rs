@@ -27,6 +27,9 @@ pub struct HoldConfig {
     pub max_age: Duration,
     /// `datagrams`: whether UDP and all else that is not TCP or SCTP is held; such a packet may arrive twice. Default true.
     pub datagrams: bool,
+    /// `last_packet`: whether the last small TCP packet that was sent before the failure was noticed is sent again, too.
+    /// Default true.
+    pub last_packet: bool,
 }
 
 impl HoldConfig {
@@ -37,6 +40,7 @@ impl HoldConfig {
             octets: self.octets,
             max_age: self.max_age,
             datagrams: self.datagrams,
+            last_packet: self.last_packet,
         }
     }
 }
@@ -48,6 +52,7 @@ impl Default for HoldConfig {
             octets,
             max_age,
             datagrams,
+            last_packet,
         } = CoreConfig::default();
         Self {
             enabled: true,
@@ -55,6 +60,7 @@ impl Default for HoldConfig {
             octets,
             max_age,
             datagrams,
+            last_packet,
         }
     }
 }
@@ -76,6 +82,7 @@ pub(super) fn hold(section: Section<'_>) -> HoldConfig {
             .duration("max_age", Duration::from_millis(10), Duration::from_secs(60))
             .unwrap_or(defaults.max_age),
         datagrams: section.boolean("datagrams").unwrap_or(defaults.datagrams),
+        last_packet: section.boolean("last_packet").unwrap_or(defaults.last_packet),
     };
     if hold.octets_per_context > hold.octets {
         section.problem_at(

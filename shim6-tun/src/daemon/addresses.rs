@@ -1,7 +1,8 @@
 //! Our addresses on the uplinks, through link failures.
 //!
 //! When an interface goes down the kernel takes its addresses and routes away, and does not bring
-//! them back. We do, for those that are ours.
+//! them back. We do, for those that are ours. So we do with a source route that somebody deletes; as
+//! long as that does not succeed, its address is no locator to be used.
 
 use core::net::Ipv6Addr;
 use core::time::Duration;
@@ -9,11 +10,15 @@ use core::time::Duration;
 use super::ledger::Ledger;
 use super::steering::{add_source_route, source_route};
 use super::uplink::Uplink;
-use crate::netlink::{Address, AddressSpec, Change, Link, Monitor, Netlink, NetlinkError};
+use crate::netlink::{Address, AddressSpec, Change, Link, MAIN_TABLE, Monitor, Netlink, NetlinkError, RouteSpec};
 
 /// Duplicate address detection takes up to 2 s with the kernel's defaults (RFC 4862 5.4); this
 /// allows for a few more probes.
 const DAD_LIMIT: Duration = Duration::from_secs(15);
+
+/// A source route that is deleted sooner than this after it was brought back is not brought back at
+/// once, lest we and somebody else keep each other busy.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why an address could not be given to its uplink.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +42,17 @@ pub enum AddressError {
         /// The uplink's interface.
         interface: String,
     },
+    /// A source route was brought back and deleted again at once.
+    #[error(
+        "something deletes the route of {address} on {interface} again and again; until it is left \
+         alone, the address is not used"
+    )]
+    Unrouted {
+        /// The address.
+        address: Ipv6Addr,
+        /// The uplink's interface.
+        interface: String,
+    },
     /// The kernel refused.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
@@ -47,7 +63,7 @@ pub enum AddressError {
 pub enum AddressEvent {
     /// Can be used as a locator from now on.
     Usable(Ipv6Addr),
-    /// Cannot be used: its link is down or without carrier, or it was removed.
+    /// Cannot be used: its link is down or without carrier, or it or its source route was removed.
     Lost(Ipv6Addr),
     /// Cannot be used: duplicate address detection found another owner.
     Duplicate(Ipv6Addr),
@@ -69,6 +85,10 @@ struct Assigned {
     uplink: Uplink,
     address: Ipv6Addr,
     state: State,
+    /// Whether it has its source route.
+    routed: bool,
+    /// When that was brought back last.
+    restored: Option<tokio::time::Instant>,
 }
 
 /// Our addresses, one or more per uplink, each with its source route.
@@ -96,6 +116,8 @@ impl Addresses {
             uplink: uplink.clone(),
             address,
             state: State::Absent,
+            routed: false,
+            restored: None,
         });
         let number = self.assigned.len() - 1;
         let links = self.ledger.netlink().links().await?;
@@ -171,7 +193,14 @@ impl Addresses {
                     events.extend(ours.enter(State::Absent));
                 }
             }
-            Change::RouteAdded(_) | Change::RouteRemoved(_) => {}
+            Change::RouteAdded(route) => {
+                for ours in self.assigned.iter_mut().filter(|a| a.is_routed_by(route)) {
+                    let was_usable = ours.is_usable();
+                    ours.routed = true;
+                    events.extend(ours.event_since(was_usable));
+                }
+            }
+            Change::RouteRemoved(route) => events = self.handle_route_loss(route).await?,
             Change::Overrun => events = self.resynchronize().await?,
         }
         Ok(events)
@@ -210,6 +239,8 @@ impl Addresses {
             ours.uplink.up = link.up && link.running;
             if link.up && ours.state == State::Absent {
                 self.add(number).await?;
+            } else if link.up && !ours.routed {
+                self.restore_route(number).await?;
             }
             let ours = &self.assigned[number];
             events.extend(ours.event_since(was_usable));
@@ -217,12 +248,53 @@ impl Addresses {
         Ok(events)
     }
 
+    /// Somebody deleted a route, or the kernel did because its interface goes down.
+    async fn handle_route_loss(&mut self, route: &RouteSpec) -> Result<Vec<AddressEvent>, AddressError> {
+        let mut events = Vec::new();
+        for number in 0..self.assigned.len() {
+            let ours = &mut self.assigned[number];
+            if !ours.is_routed_by(route) {
+                continue;
+            }
+            let was_usable = ours.is_usable();
+            ours.routed = false;
+            let (address, interface) = (ours.address, &ours.uplink.interface);
+            if was_usable {
+                let now = tokio::time::Instant::now();
+                if ours.restored.is_some_and(|at| now - at < PATIENCE) {
+                    let interface = interface.clone();
+                    return Err(AddressError::Unrouted { address, interface });
+                }
+                ours.restored = Some(now);
+                tracing::warn!(%address, interface, "its source route was deleted; bringing it back");
+                self.restore_route(number).await?;
+            }
+            events.extend(self.assigned[number].event_since(was_usable));
+        }
+        Ok(events)
+    }
+
+    async fn restore_route(&mut self, number: usize) -> Result<(), AddressError> {
+        let ours = &mut self.assigned[number];
+        match add_source_route(&mut self.ledger, &ours.uplink, ours.address).await {
+            Ok(_) => ours.routed = true,
+            // Its next event says how it goes on.
+            Err(error) if went_down(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
     /// Reads the state of everything again.
     async fn resynchronize(&mut self) -> Result<Vec<AddressEvent>, AddressError> {
         let links = self.ledger.netlink().links().await?;
         let addresses = self.ledger.netlink().addresses().await?;
+        let routes = self.ledger.netlink().routes(MAIN_TABLE).await?;
         let mut events = Vec::new();
         for ours in &mut self.assigned {
+            let was_usable = ours.is_usable();
+            ours.routed = routes.iter().any(|route| ours.is_routed_by(route));
+            events.extend(ours.event_since(was_usable));
             let state = ours.found_in(&addresses);
             events.extend(ours.enter(state));
             let exists = links.iter().any(|l| l.name == ours.uplink.interface);
@@ -254,6 +326,7 @@ impl Addresses {
             Err(error) if went_down(&error) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
+        ours.routed = true;
         ours.state = match (added, self.dad) {
             (true, false) => State::Usable,
             (true, true) => State::Tentative,
@@ -280,7 +353,12 @@ impl Addresses {
 
 impl Assigned {
     fn is_usable(&self) -> bool {
-        self.uplink.up && self.state == State::Usable
+        self.uplink.up && self.routed && self.state == State::Usable
+    }
+
+    /// Whether a route, as the kernel lists it, is our source route of this address.
+    fn is_routed_by(&self, route: &RouteSpec) -> bool {
+        source_route(&self.uplink, self.address).describes(route)
     }
 
     fn found_in(&self, addresses: &[Address]) -> State {

@@ -247,7 +247,7 @@ impl<'a> Engine<'a> {
             let what = if is_usable {
                 "can be used"
             } else {
-                "is gone: its link or address went away"
+                "is gone: its link, address or route went away"
             };
             let message = format!("locator {locator} {what}");
             tracing::info!("{message}");
@@ -317,13 +317,15 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Carries out all that the endpoint wants: first the paths, so that packets find them.
+    /// Carries out all that the endpoint wants: first the table, so that packets find it, then what is urgent, then the
+    /// routes, which take a while when there are many.
     async fn drain(&mut self) {
         let updates: Vec<_> = std::iter::from_fn(|| self.endpoint.poll_dataplane()).collect();
-        self.paths.apply(updates, self.shared.clock.now()).await;
+        self.paths.publish(updates, self.shared.clock.now());
         while let Some(transmit) = self.endpoint.poll_transmit(&mut self.packet[IPV6_HEADER_LEN..]) {
             self.transmit(transmit);
         }
+        self.paths.follow(self.shared.clock.now()).await;
         while let Some(length) = self.endpoint.poll_deliver(&mut self.packet) {
             match self.tun.device.try_send(&self.packet[..length]) {
                 Ok(()) => self.shared.counters.icmp_delivered.add(1),

@@ -1,22 +1,26 @@
 //! Packets that are held while their context looks for a path, between the packet task, which holds them, and the engine,
 //! which sends them again.
 //!
-//! While no context does, a packet costs one look at a flag. Otherwise whoever sends holds the lock, so that what is sent
-//! again and what is newer keep their order: the engine publishes the found path and sends on it under one lock.
+//! While no context does, a batch of packets costs one look at a flag. Otherwise whoever sends holds the lock, so that what is
+//! sent again and what is newer keep their order: the engine publishes the found path and sends on it under one lock.
+//!
+//! Small TCP packets with data are remembered before anything fails, where they pass: by the observers on the uplinks, and
+//! by the packet task those that go through the TUN device.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use shim6_core::Instant;
 use shim6_core::dataplane::{HoldBuffer, HoldCounters};
-use shim6_core::{DataplaneUpdate, Flow, Instant};
 
 use crate::config::HoldConfig;
 
 /// What is held.
 #[derive(Debug)]
 pub(crate) struct Hold {
-    enabled: bool,
+    /// Whether the last small packet of each flow is remembered.
+    remembers: bool,
     /// Whether any context looks for a path. Set before the flow that says so is published.
     active: AtomicBool,
     buffer: Mutex<HoldBuffer>,
@@ -25,26 +29,15 @@ pub(crate) struct Hold {
 impl Hold {
     pub(crate) fn new(config: &HoldConfig) -> Self {
         Self {
-            enabled: config.enabled,
+            remembers: config.enabled && config.last_packet,
             active: AtomicBool::new(false),
             buffer: Mutex::new(HoldBuffer::new(config.core())),
         }
     }
 
-    /// The update as it is to be carried out: where nothing is to be held, no flow is said to hold, and so none is steered
-    /// for that.
-    pub(crate) fn admit(&self, update: DataplaneUpdate) -> DataplaneUpdate {
-        match update {
-            DataplaneUpdate::Insert(flow) if flow.holding && !self.enabled => {
-                let activity = flow.activity.clone();
-                DataplaneUpdate::Insert(Arc::new(Flow {
-                    holding: false,
-                    activity,
-                    ..*flow
-                }))
-            }
-            other => other,
-        }
+    /// Whether the last small packets are to be remembered.
+    pub(crate) fn remembers(&self) -> bool {
+        self.remembers
     }
 
     /// For the packet task: the buffer, if packets may have to be held. The table of flows has to be looked at afterwards, and
@@ -97,6 +90,7 @@ impl Hold {
             expired,
             sent_before,
             discarded,
+            repeated,
         } = self.lock().counters();
         let counters = [
             ("hold_refused", refused),
@@ -106,6 +100,7 @@ impl Hold {
             ("hold_expired", expired),
             ("hold_sent_before", sent_before),
             ("hold_discarded", discarded),
+            ("hold_repeated", repeated),
         ];
         counters.map(|(name, count)| (name.to_owned(), count)).into()
     }

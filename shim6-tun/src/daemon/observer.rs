@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use shim6_core::dataplane::Observed;
-use shim6_core::{Dataplane, Instant};
+use shim6_core::dataplane::{HOLD_SMALL, HoldBuffer, Observed};
+use shim6_core::{Dataplane, Instant, LocatorPair};
 use tokio::task::JoinHandle;
 
 use super::shared::Shared;
@@ -50,7 +50,11 @@ impl Observers {
         if self.open.get(&uplink.interface).is_some_and(watched) {
             return Ok(());
         }
-        let tap = PacketTap::open(uplink.index, TapOptions::default())?;
+        let options = TapOptions {
+            whole_octets: if self.shared.hold.remembers() { HOLD_SMALL } else { 0 },
+            ..TapOptions::default()
+        };
+        let tap = PacketTap::open(uplink.index, options)?;
         let readiness = Readiness::of(&tap)?;
         let task = run(
             tap,
@@ -99,7 +103,11 @@ async fn run(
             let mut trigger = trigger.lock().unwrap_or_else(PoisonError::into_inner);
             // One look at the clock and at the table per batch: packets of a batch are milliseconds apart at most.
             let (now, dataplane) = (shared.clock.now(), shared.dataplane.load());
-            tap.read(&mut |packet| observe(&packet, now, &dataplane, &mut trigger, &shared))
+            let mut memory = None;
+            tap.read(&mut |packet| {
+                observe(&packet, now, &dataplane, &mut trigger, &shared);
+                remember(&packet, now, &dataplane, &shared, &mut memory);
+            })
         };
         let seen = match readiness.read(read).await {
             Ok(seen) => seen,
@@ -129,5 +137,29 @@ fn observe(packet: &TapPacket<'_>, now: Instant, dataplane: &Dataplane, trigger:
                 shared.propose(ulids);
             }
         }
+    }
+}
+
+/// Remembers a packet of a context that may be the last one before its path fails. The lock is taken for the first such
+/// packet of a batch.
+fn remember<'a>(
+    packet: &TapPacket<'_>,
+    now: Instant,
+    dataplane: &Dataplane,
+    shared: &'a Shared,
+    memory: &mut Option<MutexGuard<'a, HoldBuffer>>,
+) {
+    if !packet.outgoing || !shared.hold.remembers() {
+        return;
+    }
+    // None if it was cut off.
+    let whole = packet.octets.get(..packet.length as usize);
+    let Some(whole) = whole.filter(|whole| HoldBuffer::is_memorable(whole)) else {
+        return;
+    };
+    if let Some(flow) = dataplane.flow(LocatorPair::new(packet.source(), packet.destination())) {
+        memory
+            .get_or_insert_with(|| shared.hold.lock())
+            .remember(flow, whole, now);
     }
 }

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use shim6_core::dataplane::{HoldBuffer, Outbound, PAYLOAD_HEADER_LEN, addresses};
-use shim6_core::{Dataplane, Instant, LocatorPair};
+use shim6_core::{Dataplane, Flow, Instant, LocatorPair};
 
 use super::shared::Shared;
 use crate::sys::tun::Tun;
@@ -54,6 +54,14 @@ fn forward(shared: &Shared, buffers: &mut [Vec<u8>], lengths: &[usize], ready: &
     if let Some(held) = &mut held {
         packets().for_each(|packet| hold(&dataplane, held, packet, now));
     }
+    if shared.hold.remembers() {
+        for packet in packets().filter(|packet| HoldBuffer::is_memorable(packet)) {
+            if let Some(flow) = flow_of(&dataplane, packet) {
+                let held = held.get_or_insert_with(|| shared.hold.lock());
+                held.remember(flow, packet, now);
+            }
+        }
+    }
     ready.clear();
     for (index, (buffer, &length)) in buffers.iter_mut().zip(lengths).enumerate() {
         ready.extend(rewrite(shared, (&dataplane, now), buffer, index, length));
@@ -62,11 +70,14 @@ fn forward(shared: &Shared, buffers: &mut [Vec<u8>], lengths: &[usize], ready: &
 }
 
 fn hold(dataplane: &Dataplane, held: &mut HoldBuffer, packet: &[u8], now: Instant) {
-    let ulids = addresses(packet).map(|(local, peer)| LocatorPair { local, peer });
-    let flow = ulids.and_then(|ulids| dataplane.flow(ulids));
-    if let Some(flow) = flow.filter(|flow| flow.holding) {
+    if let Some(flow) = flow_of(dataplane, packet).filter(|flow| flow.holding) {
         held.hold(flow, packet, now);
     }
+}
+
+fn flow_of<'a>(dataplane: &'a Dataplane, packet: &[u8]) -> Option<&'a Arc<Flow>> {
+    let (local, peer) = addresses(packet)?;
+    dataplane.flow(LocatorPair { local, peer })
 }
 
 /// Sends packets that were held, by a table in which their flow has found a path. They count as sent on it: the peer sees

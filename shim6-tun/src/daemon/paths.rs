@@ -1,5 +1,6 @@
 //! Makes the host's routing follow the table of flows: which ULID pairs are steered, and which ULIDs stay local.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -11,6 +12,10 @@ use super::retry::Retry;
 use super::shared::Shared;
 use super::steering::{Steering, SteeringError};
 
+/// Pairs whose steering is changed in one round. An uplink that dies may move 10,000 at once; meanwhile there are probes to
+/// send and messages to answer.
+const ROUND: usize = 256;
+
 /// What is on the host, and what is still to be done because the kernel refused it.
 pub(crate) struct Paths<'a> {
     steering: &'a mut Steering,
@@ -20,6 +25,14 @@ pub(crate) struct Paths<'a> {
     holds: HashMap<ContextId, Ipv6Addr>,
     /// Pairs whose steering may differ from the table.
     unsettled: HashSet<LocatorPair>,
+    /// Pairs that the kernel refused, to be tried again with the others when it is time.
+    refused: HashSet<LocatorPair>,
+    /// What is to be published, and whose contexts are gone then, once their packets are not led into the TUN device any more.
+    next: Option<(Arc<Dataplane>, Vec<ContextId>)>,
+    /// Something was published that routing has not followed yet.
+    changed: bool,
+    /// Another round is due.
+    backlog: bool,
     /// Contexts that look for a path.
     holding: HashSet<ContextId>,
     to_pin: Vec<Ipv6Addr>,
@@ -37,6 +50,10 @@ impl<'a> Paths<'a> {
             steered,
             holds: HashMap::new(),
             unsettled,
+            refused: HashSet::new(),
+            next: None,
+            changed: false,
+            backlog: false,
             holding: HashSet::new(),
             to_pin,
             to_unpin,
@@ -44,19 +61,20 @@ impl<'a> Paths<'a> {
         }
     }
 
-    /// Publishes the changed table and lets routing follow.
+    /// Publishes the changed table, and sends what was held for those that have found a path. Then [`follow`](Self::follow)
+    /// has to be called.
     ///
     /// At each moment a packet in the TUN device finds its flow: a new one is in the table before packets are led there,
     /// and one that ends stays in it until they are not.
-    pub(crate) async fn apply(&mut self, updates: Vec<DataplaneUpdate>, now: Instant) {
+    pub(crate) fn publish(&mut self, updates: Vec<DataplaneUpdate>, now: Instant) {
         if updates.is_empty() {
             return;
         }
+        self.changed = true;
         let before = self.shared.dataplane.load_full();
         let (mut meanwhile, mut after) = ((*before).clone(), (*before).clone());
         let (mut changed, mut gone) = (Vec::new(), Vec::new());
         for update in updates {
-            let update = self.shared.hold.admit(update);
             match &update {
                 DataplaneUpdate::Insert(flow) => {
                     self.unsettled.insert(flow.ulids);
@@ -74,28 +92,44 @@ impl<'a> Paths<'a> {
             }
             after.apply(update);
         }
-        let after = Arc::new(after);
         if gone.is_empty() {
-            self.publish(after.clone(), &changed, now);
-            self.settle_by(&after, now).await;
+            self.store(Arc::new(after), &changed, now);
         } else {
-            self.publish(Arc::new(meanwhile), &changed, now);
-            self.settle_by(&after, now).await;
-            self.shared.dataplane.store(after);
-            self.forget_held(&gone);
+            self.store(Arc::new(meanwhile), &changed, now);
+            self.next = Some((Arc::new(after), gone));
         }
     }
 
-    /// When something that failed is to be tried again, or what is held is too old.
+    /// Lets routing follow what was published: at most [`ROUND`] pairs, and those that are gone.
+    pub(crate) async fn follow(&mut self, now: Instant) {
+        if !std::mem::take(&mut self.changed) {
+            return;
+        }
+        if let Some((after, gone)) = self.next.take() {
+            self.settle_by(&after, now).await;
+            self.shared.dataplane.store(after);
+            self.forget_held(&gone);
+        } else {
+            let table = self.shared.dataplane.load_full();
+            self.settle_by(&table, now).await;
+        }
+    }
+
+    /// When something that failed is to be tried again, or what is held is too old; at once if not all is done.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let times = [self.retry.at(), self.shared.hold.poll_timeout()];
+        let backlog = self.backlog.then_some(Instant::EPOCH);
+        let times = [backlog, self.retry.at(), self.shared.hold.poll_timeout()];
         times.into_iter().flatten().min()
     }
 
-    /// Tries again what failed, if it is time.
+    /// Does the next round, and tries again what failed, if it is time.
     pub(crate) async fn handle_timeout(&mut self, now: Instant) {
         self.shared.hold.handle_timeout(now);
-        if self.retry.is_due(now) {
+        let is_due = self.retry.is_due(now);
+        if is_due {
+            self.unsettled.extend(self.refused.drain());
+        }
+        if is_due || self.backlog {
             let table = self.shared.dataplane.load_full();
             self.settle_by(&table, now).await;
         }
@@ -111,9 +145,9 @@ impl<'a> Paths<'a> {
         self.settle_by(&table, now).await;
     }
 
-    /// Publishes a table in which these flows are new. What was held for those that have found a path is sent on it, before
-    /// anything newer.
-    fn publish(&mut self, table: Arc<Dataplane>, changed: &[Arc<Flow>], now: Instant) {
+    /// Makes a table in which these flows are new the one that packets meet. What was held for those that have found a path is
+    /// sent on it, before anything newer.
+    fn store(&mut self, table: Arc<Dataplane>, changed: &[Arc<Flow>], now: Instant) {
         let mut found = Vec::new();
         for flow in changed {
             let current = table.flow_by_tag(flow.local_tag);
@@ -153,6 +187,7 @@ impl<'a> Paths<'a> {
 
     async fn settle_by(&mut self, table: &Dataplane, now: Instant) {
         match self.settle(table).await {
+            Ok(()) if !self.refused.is_empty() => {}
             Ok(()) => self.retry.succeeded(),
             Err(error) => {
                 let wait = self.retry.failed(now);
@@ -161,28 +196,64 @@ impl<'a> Paths<'a> {
         }
     }
 
-    /// Does what is to be done; what fails stays to be done.
+    /// Does a round of what is to be done; what fails stays to be done.
     async fn settle(&mut self, table: &Dataplane) -> Result<(), SteeringError> {
+        self.backlog = false;
         while let Some(&ulid) = self.to_pin.last() {
             self.steering.pin(ulid).await?;
             self.to_pin.pop();
         }
         let wanted = |pair: &LocatorPair| table.flow(*pair).is_some_and(|flow| flow.is_steered());
-        let wrong = self
-            .unsettled
-            .iter()
-            .filter(|pair| wanted(pair) != self.steered.contains(pair));
-        let (steer, unsteer): (Vec<_>, Vec<_>) = wrong.copied().partition(wanted);
-        if !steer.is_empty() || !unsteer.is_empty() || self.steering.is_stale() {
-            self.steering.apply(&steer, &unsteer).await?;
+        let steered = &self.steered;
+        self.unsettled.retain(|pair| wanted(pair) != steered.contains(pair));
+        let round = next_round(&self.unsettled, table);
+        let (steer, unsteer): (Vec<_>, Vec<_>) = round.iter().copied().partition(wanted);
+        if !round.is_empty() || self.steering.is_stale() {
+            let done = self.steering.apply(&steer, &unsteer).await;
+            for pair in &round {
+                self.unsettled.remove(pair);
+            }
+            self.backlog = !self.unsettled.is_empty();
+            if done.is_err() {
+                self.refused.extend(round);
+                return done;
+            }
             self.steered.extend(steer);
-            self.steered.retain(|pair| !unsteer.contains(pair));
+            for pair in &unsteer {
+                self.steered.remove(pair);
+            }
         }
-        self.unsettled.clear();
-        while let Some(&ulid) = self.to_unpin.last() {
+        while !self.backlog
+            && let Some(&ulid) = self.to_unpin.last()
+        {
             self.steering.unpin(ulid).await?;
             self.to_unpin.pop();
         }
         Ok(())
     }
 }
+
+/// The pairs to be changed next: all that have no flow any more, since their packets would be dropped, and of the others those
+/// that had something to send or to receive last.
+fn next_round(unsettled: &HashSet<LocatorPair>, table: &Dataplane) -> Vec<LocatorPair> {
+    let last_use = |pair: &LocatorPair| {
+        let activity = &table.flow(*pair)?.activity;
+        Some(activity.last_sent().max(activity.last_received()))
+    };
+    let (mut round, mut others) = (Vec::new(), Vec::new());
+    for pair in unsettled {
+        match last_use(pair) {
+            None => round.push(*pair),
+            Some(at) => others.push((Reverse(at), *pair)),
+        }
+    }
+    if others.len() > ROUND {
+        others.select_nth_unstable_by_key(ROUND, |(at, _)| *at);
+        others.truncate(ROUND);
+    }
+    round.extend(others.into_iter().map(|(_, pair)| pair));
+    round
+}
+
+#[cfg(test)]
+mod tests;

@@ -289,6 +289,113 @@ fn what_is_no_payload_is_never_held() {
     assert_eq!(buffer.counters(), HoldCounters::default());
 }
 
+/// A TCP segment with data.
+fn segment(number: u32) -> Vec<u8> {
+    let mut header = [0; 20];
+    header[12] = 5 << 4;
+    packet(ulids(), TCP, &[&header[..], &number.to_be_bytes()].concat())
+}
+
+/// The flow before its path has failed.
+fn working(activity: &Arc<Activity>) -> Flow {
+    Flow {
+        activity: activity.clone(),
+        ..found(1, ulids())
+    }
+}
+
+#[test]
+fn last_packet_before_the_failure_goes_first_on_another_pair() {
+    let activity = Arc::default();
+    let mut buffer = HoldBuffer::new(HoldConfig::default());
+    for number in [1, 2] {
+        assert!(HoldBuffer::is_memorable(&segment(number)));
+        buffer.remember(&working(&activity), &segment(number), at(number.into()));
+    }
+    buffer.hold(&holding(1), &numbered(UDP, 3), at(150));
+    // What is sent while packets are held is among those.
+    buffer.remember(&holding(1), &segment(4), at(151));
+    assert_eq!(numbers(&buffer.release(&found(1, locators()), at(200))), [2, 3]);
+    assert_eq!((buffer.counters().repeated, buffer.counters().released), (1, 1));
+    assert!(buffer.release(&found(1, locators()), at(201)).is_empty());
+}
+
+#[test]
+fn last_packet_is_not_repeated_on_its_own_pair_nor_late_nor_once_something_came_back() {
+    let release = |received: Option<u64>, locators, now| {
+        let activity: Arc<Activity> = Arc::default();
+        let mut buffer = HoldBuffer::new(HoldConfig::default());
+        buffer.remember(&working(&activity), &segment(1), at(100));
+        if let Some(millis) = received {
+            let _ = activity.record_received(at(millis), 60);
+        }
+        let flow = Flow {
+            locators,
+            ..working(&activity)
+        };
+        let released = buffer.release(&flow, at(now));
+        assert_eq!(buffer.counters().repeated, released.len() as u64);
+        released.len()
+    };
+    assert_eq!(release(None, locators(), 300), 1);
+    // Its answer would have come later.
+    assert_eq!(release(Some(100), locators(), 300), 1);
+    assert_eq!(release(Some(101), locators(), 300), 0);
+    assert_eq!(release(None, ulids(), 300), 0);
+    assert_eq!(release(None, locators(), 2_101), 0);
+    let mut off = HoldBuffer::new(HoldConfig {
+        last_packet: false,
+        ..HoldConfig::default()
+    });
+    off.remember(&working(&Arc::default()), &segment(1), at(0));
+    assert!(off.release(&found(1, locators()), at(1)).is_empty());
+}
+
+#[test]
+fn only_small_tcp_packets_that_are_to_be_acknowledged_are_worth_remembering() {
+    let mut acknowledgement = segment(0);
+    acknowledgement.truncate(IPV6_HEADER_LEN + 20);
+    acknowledgement[5] = 20;
+    assert!(!HoldBuffer::is_memorable(&acknowledgement));
+    let mut end = acknowledgement.clone();
+    end[IPV6_HEADER_LEN + 13] |= 1;
+    assert!(HoldBuffer::is_memorable(&end));
+    let mut options = segment(0);
+    options[IPV6_HEADER_LEN + 12] = 6 << 4;
+    assert!(!HoldBuffer::is_memorable(&options), "the octets behind 20 are options");
+    for packet in [
+        numbered(UDP, 1),
+        packet(ulids(), TCP, &[0x50; 300]),
+        packet(ulids(), TCP, &[0x50; 19]),
+        packet(ulids(), FRAGMENT, &[&[TCP, 0, 0, 0, 0, 0, 0, 1][..], &[0; 40]].concat()),
+        segment(1)[..63].to_vec(),
+    ] {
+        assert!(!HoldBuffer::is_memorable(&packet), "{packet:?}");
+    }
+}
+
+#[test]
+fn memory_of_last_packets_is_bounded_and_ends() {
+    let mut buffer = HoldBuffer::new(HoldConfig {
+        octets: 2 * (256 + OVERHEAD),
+        ..HoldConfig::default()
+    });
+    for context in 1..=3 {
+        buffer.remember(&found(context, ulids()), &segment(context as u32), at(0));
+    }
+    assert!(buffer.release(&found(3, locators()), at(1)).is_empty());
+    assert_eq!(numbers(&buffer.release(&found(2, locators()), at(1))), [2]);
+    // The first one is too old by now, so that there is room for two.
+    for context in [4, 5] {
+        buffer.remember(&found(context, ulids()), &segment(context as u32), at(2_100));
+    }
+    assert_eq!(numbers(&buffer.release(&found(4, locators()), at(2_101))), [4]);
+    assert_eq!(numbers(&buffer.release(&found(5, locators()), at(2_101))), [5]);
+    buffer.remember(&found(6, ulids()), &segment(6), at(2_200));
+    buffer.discard(ContextId(6));
+    assert!(buffer.release(&found(6, locators()), at(2_201)).is_empty());
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Hold { context: u64, large: u16, datagram: bool },
@@ -316,7 +423,9 @@ proptest! {
         octets_per_context in 0..2_000_usize,
         octets in 0..4_000_usize,
     ) {
-        let config = HoldConfig { octets_per_context, octets, max_age: Duration::from_secs(1), datagrams: true };
+        let config = HoldConfig {
+            octets_per_context, octets, max_age: Duration::from_secs(1), ..HoldConfig::default()
+        };
         let mut buffer = HoldBuffer::new(config);
         let mut now = at(0);
         // By context what was held since its last release: the number in the packet, when, and whether a datagram.
@@ -355,7 +464,7 @@ proptest! {
             prop_assert!(gone.iter().sum::<u64>() <= counters.held);
         }
         buffer.discard_all();
-        let HoldCounters { refused, held, released, pushed_out, expired, sent_before, discarded } = buffer.counters();
+        let HoldCounters { refused, held, released, pushed_out, expired, sent_before, discarded, .. } = buffer.counters();
         prop_assert_eq!(held, released + pushed_out + expired + sent_before + discarded);
         prop_assert_eq!(held + refused, u64::from(number));
         prop_assert_eq!(buffer.octets(), 0);
@@ -367,7 +476,9 @@ proptest! {
         buffer.hold(&holding(1), &packet, at(0));
         let mut headed = super::packet(ulids(), next, &packet);
         buffer.hold(&holding(1), &headed, at(0));
+        let _ = HoldBuffer::is_memorable(&packet) | HoldBuffer::is_memorable(&headed);
         headed.truncate(headed.len() / 2);
         buffer.hold(&holding(1), &headed, at(0));
+        let _ = HoldBuffer::is_memorable(&headed);
     }
 }

@@ -220,3 +220,58 @@ fn an_overrun_is_made_up_for() {
         assert!(has_route(&netlink, &uplink, ours).await);
     });
 }
+
+/// Takes in changes until our source route is said to be deleted.
+async fn route_loss(addresses: &mut Addresses, monitor: &mut Monitor) -> Result<Vec<AddressEvent>, AddressError> {
+    let wait = async {
+        loop {
+            let change = monitor.next().await.unwrap();
+            let result = addresses.handle_change(&change).await;
+            if matches!(&change, Change::RouteRemoved(route) if route.source.is_some()) {
+                return result;
+            }
+            result.unwrap();
+        }
+    };
+    timeout(LIMIT, wait)
+        .await
+        .expect("nobody says that the route was deleted")
+}
+
+#[test]
+fn source_route_that_somebody_deletes_is_brought_back_and_else_its_address_is_not_used() {
+    let name = "daemon::addresses::tests::\
+                source_route_that_somebody_deletes_is_brought_back_and_else_its_address_is_not_used";
+    isolated(name, || async {
+        let netlink = Netlink::connect().unwrap();
+        let provider = Provider::new();
+        let uplink = provider.connect(&netlink, 1).await;
+        let ours = hba(uplink.prefix);
+        let mut monitor = Netlink::monitor().unwrap();
+        let mut addresses = Addresses::new(&netlink, false);
+        addresses.assign(&uplink, ours).await.unwrap();
+        let route = source_route(&uplink, ours);
+
+        netlink.delete_route(&route).await.unwrap();
+        let events = route_loss(&mut addresses, &mut monitor).await.unwrap();
+        assert_eq!(events, [], "it was usable all the time");
+        assert!(has_route(&netlink, &uplink, ours).await);
+        assert_eq!(addresses.usable().count(), 1);
+
+        // Again, at once: somebody does not want it.
+        netlink.delete_route(&route).await.unwrap();
+        let refused = route_loss(&mut addresses, &mut monitor).await;
+        assert!(matches!(refused, Err(AddressError::Unrouted { .. })), "{refused:?}");
+        assert_eq!(addresses.usable().count(), 0);
+        let events = addresses.handle_change(&Change::Overrun).await.unwrap();
+        assert_eq!(events, [AddressEvent::Usable(ours)]);
+        assert!(has_route(&netlink, &uplink, ours).await);
+
+        // Whoever brings it back, it serves.
+        netlink.delete_route(&route).await.unwrap();
+        assert!(route_loss(&mut addresses, &mut monitor).await.is_err());
+        netlink.add_route(&route).await.unwrap();
+        until(&mut addresses, &mut monitor, AddressEvent::Usable(ours)).await;
+        assert!(addresses.undo().await.is_empty());
+    });
+}

@@ -44,12 +44,13 @@ use Target::{Drop, Keep, Next, Skip};
 /// not.
 type Instruction = (u32, u32, Target, Target);
 
-/// A program that returns `snap_octets` for the packets that the tap shows and 0 for the others.
+/// A program that returns `snap_octets` for the packets that the tap shows and 0 for the others; `whole_octets` for those that
+/// are not larger than that.
 ///
 /// The protocol and the packet type come from the kernel's own record of the packet and not from
 /// octets in it, so that VLAN tags and offloads do not matter. Packets shorter than an IPv6 header
 /// pass: the reader counts them.
-pub(super) fn program(snap_octets: u32) -> Vec<SockFilter> {
+pub(super) fn program(snap_octets: u32, whole_octets: u32) -> Vec<SockFilter> {
     let mut code: Vec<Instruction> = vec![
         load_ancillary(libc::SKF_AD_PROTOCOL),
         if_equal(libc::ETH_P_IPV6 as u32, Next, Drop),
@@ -87,7 +88,7 @@ pub(super) fn program(snap_octets: u32) -> Vec<SockFilter> {
         jump(BPF_JGE, NEIGHBOR_DISCOVERY.0, Next, Keep),
         jump(BPF_JGT, NEIGHBOR_DISCOVERY.1, Keep, Drop),
     ]);
-    assemble(&code, snap_octets)
+    assemble(&code, snap_octets, whole_octets)
 }
 
 /// Moves X over the extension header that starts there and loads its Next Header value (RFC 8200
@@ -122,16 +123,27 @@ fn load_ancillary(item: i32) -> Instruction {
     plain(BPF_LD | BPF_W | BPF_ABS, (libc::SKF_AD_OFF + item).cast_unsigned())
 }
 
-/// Appends the two ends and resolves the jumps. All distances fit: the program is far below 256
+/// Appends the ends and resolves the jumps. All distances fit: the program is far below 256
 /// instructions.
-fn assemble(code: &[Instruction], snap_octets: u32) -> Vec<SockFilter> {
+fn assemble(code: &[Instruction], snap_octets: u32, whole_octets: u32) -> Vec<SockFilter> {
+    let end = |operation: u32, operand: u32, otherwise: u8| SockFilter::new(operation as u16, 0, otherwise, operand);
+    // The first four are for a packet that is kept, and the last one for one that is not.
+    let ends = [
+        end(BPF_LD | BPF_W | BPF_LEN, 0, 0),
+        // Over one instruction if it is not larger.
+        end(BPF_JMP | BPF_JGT | BPF_K, whole_octets, 1),
+        end(BPF_RET | BPF_K, snap_octets, 0),
+        end(BPF_RET | BPF_K, snap_octets.max(whole_octets), 0),
+        end(BPF_RET | BPF_K, 0, 0),
+    ];
+    let kept = ends.len() - 1;
     let distance = |position: usize, target: Target| {
         let to_end = code.len() - position - 1;
         match target {
             Next => 0,
             Skip(count) => count as u8,
             Keep => to_end as u8,
-            Drop => to_end as u8 + 1,
+            Drop => (to_end + kept) as u8,
         }
     };
     let body = code
@@ -145,6 +157,5 @@ fn assemble(code: &[Instruction], snap_octets: u32) -> Vec<SockFilter> {
                 operand,
             )
         });
-    let ends = [snap_octets, 0].map(|octets| SockFilter::new((BPF_RET | BPF_K) as u16, 0, 0, octets));
     body.chain(ends).collect()
 }

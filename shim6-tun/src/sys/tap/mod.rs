@@ -40,6 +40,8 @@ pub struct TapOptions {
     pub block_timeout: Duration,
     /// How many octets of each packet are shown, from its IPv6 header on: 40 to 256. Default 64.
     pub snap_octets: usize,
+    /// Packets of at most so many octets are shown whole: 0 to 256. Default 0.
+    pub whole_octets: usize,
 }
 
 impl Default for TapOptions {
@@ -48,6 +50,7 @@ impl Default for TapOptions {
             ring_octets: 4 * 1024 * 1024,
             block_timeout: Duration::from_millis(20),
             snap_octets: 64,
+            whole_octets: 0,
         }
     }
 }
@@ -71,7 +74,8 @@ pub struct TapPacket<'a> {
     pub length: u32,
     /// When the kernel saw it, as time since the Unix epoch on the system's (adjustable) clock.
     pub seen_at: Duration,
-    /// Its first octets, IPv6 header on: at least 40, at most [`TapOptions::snap_octets`].
+    /// Its first octets, IPv6 header on: at least 40, at most [`TapOptions::snap_octets`] or all of a packet of at most
+    /// [`TapOptions::whole_octets`].
     pub octets: &'a [u8],
 }
 
@@ -132,11 +136,14 @@ impl PacketTap {
         if !(IPV6_HEADER_OCTETS..=256).contains(&options.snap_octets) {
             return Err(invalid("the snap length of a tap has to be 40 to 256 octets"));
         }
+        if options.whole_octets > 256 {
+            return Err(invalid("packets that a tap shows whole have 256 octets at most"));
+        }
         // Protocol 0: deaf until it is bound, so that no packet precedes filter and ring.
         let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)
             .map_err(|error| while_opening("opening a packet socket", error))?;
         socket.set_nonblocking(true)?;
-        let program = filter::program(options.snap_octets as u32);
+        let program = filter::program(options.snap_octets as u32, options.whole_octets as u32);
         socket
             .attach_filter(&program)
             .map_err(|error| while_doing("attaching the filter to the packet socket", error))?;

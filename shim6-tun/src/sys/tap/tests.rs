@@ -296,6 +296,42 @@ fn shim6_and_neighbor_discovery_are_left_out_also_behind_extension_headers() {
 }
 
 #[test]
+fn small_packets_are_shown_whole_where_that_is_wanted() {
+    isolated(
+        "sys::tap::tests::small_packets_are_shown_whole_where_that_is_wanted",
+        || async {
+            let joined = Joined::new().await;
+            let sender = joined.a.run(|| WireSender::open(A, 0)).unwrap().unwrap();
+            // "No Next Header", which nobody answers.
+            let header = Header {
+                next_header: 59,
+                ..Header::A_TO_B
+            };
+            let packets = [10, 160, 161].map(|length| header.packet(&vec![0xab; length]));
+            for (whole_octets, shown) in [(0, [50, 64, 64]), (200, [50, 200, 64]), (50, [50, 64, 64])] {
+                let options = TapOptions {
+                    whole_octets,
+                    ..TapOptions::default()
+                };
+                let mut tap = tap(&joined.a, joined.index_a, options);
+                let batch: Vec<&[u8]> = packets.iter().map(Vec::as_slice).collect();
+                assert_eq!(sender.send_batch(&batch).unwrap().sent, batch.len());
+                let mut seen: Vec<(u32, Vec<u8>)> = Vec::new();
+                until_done("packets on the tap", &mut tap, |tap| {
+                    tap.read(&mut |packet| seen.push((packet.length, packet.octets.to_vec())))?;
+                    Ok(seen.len() >= packets.len())
+                })
+                .await;
+                for ((packet, shown), (length, octets)) in packets.iter().zip(shown).zip(&seen) {
+                    assert_eq!(*length as usize, packet.len());
+                    assert_eq!(octets[..], packet[..shown]);
+                }
+            }
+        },
+    );
+}
+
+#[test]
 fn a_ring_that_ran_full_counts_the_drops_and_recovers() {
     isolated(
         "sys::tap::tests::a_ring_that_ran_full_counts_the_drops_and_recovers",
@@ -382,7 +418,12 @@ fn options_out_of_range_and_missing_interfaces_are_refused() {
                 .map(drop)
             };
             assert!(open(1, 64).is_ok());
-            for refused in [open(0, 64), open(1, 39), open(1, 257)] {
+            let whole = TapOptions {
+                whole_octets: 257,
+                ..TapOptions::default()
+            };
+            let whole = PacketTap::open(1, whole).map(drop);
+            for refused in [open(0, 64), open(1, 39), open(1, 257), whole] {
                 assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::InvalidInput);
             }
             let missing = open(4711, 64).unwrap_err();
