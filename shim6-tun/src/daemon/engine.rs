@@ -37,6 +37,8 @@ pub(crate) struct Engine<'a> {
     addresses: &'a mut Addresses,
     /// The locators of which the endpoint knows that they can be used.
     usable: BTreeSet<Ipv6Addr>,
+    /// Those that were lost since the paths were last changed.
+    lost: Vec<Ipv6Addr>,
     /// Of following the addresses.
     retry: Retry,
     observers: Observers,
@@ -94,6 +96,7 @@ impl<'a> Engine<'a> {
         Self {
             // What the endpoint assumes of its locators; those that are down from the start are reported in `run`.
             usable: endpoint.identity().locators().iter().copied().collect(),
+            lost: Vec::new(),
             endpoint,
             paths: Paths::new(steering, shared.clone()),
             shared,
@@ -261,6 +264,9 @@ impl<'a> Engine<'a> {
                 detail,
             });
             self.endpoint.handle_locator(now, locator, is_usable);
+            if !is_usable {
+                self.lost.push(locator);
+            }
         }
         self.usable = usable;
     }
@@ -326,6 +332,13 @@ impl<'a> Engine<'a> {
             self.transmit(transmit);
         }
         self.paths.follow(self.shared.clock.now()).await;
+        if !self.lost.is_empty() {
+            // Only now that nothing else is led there.
+            for error in self.addresses.drop_waiting(&self.lost).await {
+                tracing::debug!(%error, "dropping the packets that wait for a lost link");
+            }
+            self.lost.clear();
+        }
         while let Some(length) = self.endpoint.poll_deliver(&mut self.packet) {
             match self.tun.device.try_send(&self.packet[..length]) {
                 Ok(()) => self.shared.counters.icmp_delivered.add(1),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use shim6_core::dataplane::{HOLD_SMALL, HoldBuffer, Observed};
 use shim6_core::{Dataplane, Instant, LocatorPair};
@@ -13,6 +14,9 @@ use super::trigger::Trigger;
 use super::uplink::Uplink;
 use crate::sys::Readiness;
 use crate::sys::tap::{PacketTap, TapOptions, TapPacket};
+
+/// A packet that is this old, by the system's clock, was in no ring for so long: the clock was set.
+const OLDEST: Duration = Duration::from_secs(1);
 
 /// The taps on the uplinks, each read by a task of its own.
 ///
@@ -101,10 +105,12 @@ async fn run(
         let read = || {
             // One observer per uplink, each at its own pace: the lock is hardly ever waited for.
             let mut trigger = trigger.lock().unwrap_or_else(PoisonError::into_inner);
-            // One look at the clock and at the table per batch: packets of a batch are milliseconds apart at most.
-            let (now, dataplane) = (shared.clock.now(), shared.dataplane.load());
+            // One look at the clocks and at the table per batch. The packets are some milliseconds old, which matters: one
+            // from before a failure must not count as a sign of life after it.
+            let (clocks, dataplane) = (Clocks::read(&shared), shared.dataplane.load());
             let mut memory = None;
             tap.read(&mut |packet| {
+                let now = clocks.time_of(&packet);
                 observe(&packet, now, &dataplane, &mut trigger, &shared);
                 remember(&packet, now, &dataplane, &shared, &mut memory);
             })
@@ -120,6 +126,30 @@ async fn run(
             shared.counters.observe_missed.add((statistics.drops - missed) as usize);
             missed = statistics.drops;
         }
+    }
+}
+
+/// The same moment on our clock and on that of the taps.
+struct Clocks {
+    ours: Instant,
+    taps: Duration,
+}
+
+impl Clocks {
+    fn read(shared: &Shared) -> Self {
+        // Before the epoch, no packet has an age.
+        let taps = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            ours: shared.clock.now(),
+            taps,
+        }
+    }
+
+    /// When the kernel saw a packet. The taps' clock may be set meanwhile: what seems older than a packet in the ring can be
+    /// is taken for new.
+    fn time_of(&self, packet: &TapPacket<'_>) -> Instant {
+        let age = self.taps.saturating_sub(packet.seen_at);
+        if age < OLDEST { self.ours - age } else { self.ours }
     }
 }
 

@@ -10,6 +10,7 @@ use rtnetlink::packet_route::address::{
 use rtnetlink::packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
+use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
@@ -123,6 +124,14 @@ pub(super) fn address_to_delete(index: u32, address: Ipv6Addr, prefix_len: u8) -
     message.header.index = index;
     message.header.prefix_len = prefix_len;
     message.attributes.push(AddressAttribute::Local(address.into()));
+    message
+}
+
+pub(super) fn neighbour_to_delete(index: u32, address: Ipv6Addr) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Inet6;
+    message.header.ifindex = index;
+    message.attributes.push(NeighbourAttribute::Destination(address.into()));
     message
 }
 

@@ -163,6 +163,16 @@ impl Netlink {
         .await
     }
 
+    /// Forgets what is known of a neighbour, and drops the packets that wait for its link-layer address.
+    /// [`NetlinkError::is_not_found`] if nothing is known.
+    pub async fn delete_neighbour(&self, index: u32, address: Ipv6Addr) -> Result<(), NetlinkError> {
+        let request = RouteNetlinkMessage::DelNeighbour(message::neighbour_to_delete(index, address));
+        self.execute(request, 0, || {
+            format!("delete neighbour {address} on interface {index}")
+        })
+        .await
+    }
+
     /// The unicast and blackhole routes of a table.
     pub async fn routes(&self, table: u32) -> Result<Vec<RouteSpec>, NetlinkError> {
         let messages = self.route_messages().await?;
