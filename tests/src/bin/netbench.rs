@@ -145,6 +145,10 @@ async fn compare(shim6: &Path, args: &FailoverArgs) -> anyhow::Result<Vec<Record
         systems.retain(|system| !system.is_mptcp());
         eprintln!("kernel MPTCP is left out: {why}");
     }
+    if let Ok(control) = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control") {
+        // It decides how much a sender puts into a dead path, and how it goes on afterwards.
+        eprintln!("congestion control of all systems: {}", control.trim());
+    }
     let mut records = Vec::new();
     for failure in chosen(&args.failure, &FailureKind::ALL) {
         for rtt in chosen(&args.rtt, &[1, 20, 100]).into_iter().map(Duration::from_millis) {

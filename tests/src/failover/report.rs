@@ -50,9 +50,9 @@ impl Record {
             failure,
             rtt_ms: u64::try_from(rtt.as_millis()).unwrap_or(u64::MAX),
             runs: outcomes.len(),
-            first_stall_ms: stalls.median()?,
+            first_stall_ms: hundredths(stalls.median()?),
             first_stall_max_ms: stalls.range()?.1,
-            until_smooth_ms: smooth.median()?,
+            until_smooth_ms: hundredths(smooth.median()?),
             until_smooth_max_ms: smooth.range()?.1,
             lost_sessions: outcomes.iter().filter(|run| run.until_smooth.is_err()).count(),
             first_stall_samples_ms: stalls,
@@ -63,7 +63,11 @@ impl Record {
 
 /// In milliseconds, to a hundredth: finer than what is measured.
 fn milliseconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e5).round() / 100.0
+    hundredths(time.as_secs_f64() * 1e3)
+}
+
+fn hundredths(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
 }
 
 /// The records for people, a block for each failure and round-trip time.
