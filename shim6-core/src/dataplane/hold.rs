@@ -30,8 +30,9 @@ use hashbrown::hash_map::Entry;
 use shim6_reap::{Instant, LocatorPair};
 
 use super::Flow;
-use super::rewrite::{self, DESTINATION_OPTIONS};
+use super::rewrite::{self, DESTINATION_OPTIONS, IPV6_HEADER_LEN};
 use crate::id::ContextId;
+use crate::wire::checksum;
 
 /// Octets that each packet held counts for besides its own.
 pub const OVERHEAD: usize = 64;
@@ -49,6 +50,7 @@ const TCP: u8 = 6;
 const TCP_HEADER_LEN: usize = 20;
 const TCP_DATA_OFFSET: usize = 12;
 const TCP_FLAGS: usize = 13;
+const TCP_CHECKSUM: core::ops::Range<usize> = 16..18;
 const TCP_FIN: u8 = 1;
 const SCTP: u8 = 132;
 const FRAGMENT: u8 = 44;
@@ -197,7 +199,8 @@ impl HoldBuffer {
     }
 
     /// Whether [`remember`](Self::remember) has a use for an outgoing IPv6 packet: it is whole, not larger than [`SMALL`], and
-    /// of TCP with data or the end of a stream. The receiver of anything else says nothing of what it misses.
+    /// of TCP, without extension headers, with data or the end of a stream. The receiver of anything else says nothing of what
+    /// it misses.
     pub fn is_memorable(packet: &[u8]) -> bool {
         packet.len() <= SMALL && asks_for_acknowledgement(packet).unwrap_or(false)
     }
@@ -314,7 +317,9 @@ impl HoldBuffer {
         let is_wanted = last.sent_on != flow.locators && !is_answered && now - last.at <= self.config.max_age;
         is_wanted.then(|| {
             self.counters.repeated += 1;
-            last.packet.into_boxed_slice()
+            let mut packet = last.packet.into_boxed_slice();
+            complete_checksum(&mut packet);
+            packet
         })
     }
 
@@ -380,13 +385,29 @@ fn transport(packet: &[u8], mut field: usize, mut offset: usize) -> Transport {
 fn asks_for_acknowledgement(packet: &[u8]) -> Option<bool> {
     rewrite::addresses(packet)?;
     let (packet, field, offset) = rewrite::position(packet)?;
-    if packet.get(field) != Some(&TCP) {
+    if packet.get(field) != Some(&TCP) || offset != IPV6_HEADER_LEN {
         return Some(false);
     }
     let segment = packet.get(offset..)?;
     let header = segment.get(..TCP_HEADER_LEN)?;
     let length = usize::from(header[TCP_DATA_OFFSET] >> 4) * 4;
     Some(segment.len() > length || header[TCP_FLAGS] & TCP_FIN != 0)
+}
+
+/// Puts the right checksum into a packet that is worth remembering. It may have been seen before the network card did that.
+fn complete_checksum(packet: &mut [u8]) {
+    let Some((addresses, segment)) = packet.split_at_mut_checked(IPV6_HEADER_LEN) else {
+        return;
+    };
+    let Some(field) = segment.get_mut(TCP_CHECKSUM) else {
+        return;
+    };
+    field.fill(0);
+    // RFC 8200 section 8.1: source and destination, length, next header.
+    let length = (segment.len() as u32).to_be_bytes();
+    let summed = [&addresses[8..], &length, &[0, 0, 0, TCP], segment].concat();
+    let sum = checksum(&summed);
+    segment[TCP_CHECKSUM].copy_from_slice(&sum.to_be_bytes());
 }
 
 impl Transport {

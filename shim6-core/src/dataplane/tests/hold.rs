@@ -320,6 +320,23 @@ fn last_packet_before_the_failure_goes_first_on_another_pair() {
     assert!(buffer.release(&found(1, locators()), at(201)).is_empty());
 }
 
+/// A packet is seen before the network card has completed its checksum.
+#[test]
+fn repeated_packet_has_the_checksum_that_its_receiver_expects() {
+    let mut buffer = HoldBuffer::new(HoldConfig::default());
+    let mut seen = segment(1);
+    seen[56..58].copy_from_slice(&[0xab, 0xcd]);
+    buffer.remember(&working(&Arc::default()), &seen, at(0));
+    let repeated = buffer.release(&found(1, locators()), at(1)).remove(0);
+    assert_eq!((&repeated[..56], &repeated[58..]), (&seen[..56], &seen[58..]));
+    let ends = [ulids().local, ulids().peer].map(|address| address.segments());
+    let words = repeated[40..]
+        .chunks(2)
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
+    let sum: u32 = ends.iter().flatten().map(|&word| u32::from(word)).sum::<u32>() + 24 + 6 + words.sum::<u32>();
+    assert_eq!(sum % 0xffff, 0);
+}
+
 #[test]
 fn last_packet_is_not_repeated_on_its_own_pair_nor_late_nor_once_something_came_back() {
     let release = |received: Option<u64>, locators, now| {
