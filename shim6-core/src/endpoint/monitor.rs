@@ -306,7 +306,10 @@ impl Association {
             match event {
                 ReapEvent::PairChanged { from, to, cause } => self.change_pair(now, from, to, cause),
                 // What the probe that waits would say is over.
-                ReapEvent::StateChanged { to, .. } if to == ReapState::Operational => self.waiting = None,
+                ReapEvent::StateChanged {
+                    to: ReapState::Operational,
+                    ..
+                } => self.waiting = None,
                 ReapEvent::StateChanged { .. } | ReapEvent::PairConfirmed { .. } => {}
             }
             wanted.push(Wanted::Event(event));
