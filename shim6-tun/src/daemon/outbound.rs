@@ -84,8 +84,8 @@ fn flow_of<'a>(dataplane: &'a Dataplane, packet: &[u8]) -> Option<&'a Arc<Flow>>
 /// them arrive and answers, or is silent although they should have arrived.
 pub(crate) fn replay(shared: &Shared, dataplane: &Dataplane, packets: &[Box<[u8]>], now: Instant) {
     for packets in packets.chunks(BATCH) {
-        let with_headroom = |packet: &Box<[u8]>| [&[0; PAYLOAD_HEADER_LEN], &packet[..]].concat();
-        let mut buffers: Vec<_> = packets.iter().map(with_headroom).collect();
+        let with_headroom = |packet: &[u8]| [&[0; PAYLOAD_HEADER_LEN], packet].concat();
+        let mut buffers: Vec<_> = packets.iter().map(|packet| with_headroom(packet)).collect();
         let rewritten = buffers.iter_mut().enumerate().filter_map(|(index, buffer)| {
             let length = buffer.len() - PAYLOAD_HEADER_LEN;
             rewrite(shared, (dataplane, now), buffer, index, length)
