@@ -337,7 +337,10 @@ impl<'a> Engine<'a> {
             for error in self.addresses.drop_waiting(&self.lost).await {
                 tracing::debug!(%error, "dropping the packets that wait for a lost link");
             }
-            self.lost.clear();
+            // In the next round again, where there are too many contexts for one.
+            if !self.paths.has_backlog() {
+                self.lost.clear();
+            }
         }
         while let Some(length) = self.endpoint.poll_deliver(&mut self.packet) {
             match self.tun.device.try_send(&self.packet[..length]) {

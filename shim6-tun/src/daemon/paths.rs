@@ -115,6 +115,11 @@ impl<'a> Paths<'a> {
         }
     }
 
+    /// Whether some packets go elsewhere than they should until the next round.
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.backlog
+    }
+
     /// When something that failed is to be tried again, or what is held is too old; at once if not all is done.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let backlog = self.backlog.then_some(Instant::EPOCH);
