@@ -42,11 +42,11 @@ impl Config {
     }
 
     /// Values that notice and leave a failed pair in a fraction of a second, for two hosts that have agreed on them: a
-    /// Send Timeout of 150 ms and probes 50 ms apart, both following the round-trip time, and at most 5 s between probes.
+    /// Send Timeout of 120 ms and probes 50 ms apart, both following the round-trip time, and at most 5 s between probes.
     pub const fn fast() -> Self {
         Self {
-            send_timeout: Duration::from_millis(150),
-            keepalive_timeout: Duration::from_millis(150),
+            send_timeout: Duration::from_millis(120),
+            keepalive_timeout: Duration::from_millis(120),
             keepalive_interval: None,
             initial_probe_timeout: Duration::from_millis(50),
             initial_probes: 4,

@@ -152,17 +152,17 @@ mod tests {
     #[test]
     fn the_send_timeout_allows_for_the_round_trip_above_its_floor() {
         let config = Config::fast();
-        assert_eq!(Pace::new(&config, None).send_timeout(), ms(150), "nothing known");
-        assert_eq!(at_rtt(&config, 1).send_timeout(), ms(150));
+        assert_eq!(Pace::new(&config, None).send_timeout(), ms(120), "nothing known");
+        assert_eq!(at_rtt(&config, 1).send_timeout(), ms(120));
         assert_eq!(
-            at_rtt(&config, 50).send_timeout(),
-            ms(150),
-            "50 + 25 + 75: not above the floor"
+            at_rtt(&config, 40).send_timeout(),
+            ms(120),
+            "40 + 20 + 60: not above the floor"
         );
-        assert_eq!(at_rtt(&config, 52).send_timeout(), ms(153), "52 + 26 + 75");
-        assert_eq!(at_rtt(&config, 300).send_timeout(), ms(525), "300 + 150 + 75");
+        assert_eq!(at_rtt(&config, 52).send_timeout(), ms(138), "52 + 26 + 60");
+        assert_eq!(at_rtt(&config, 300).send_timeout(), ms(510), "300 + 150 + 60");
         let first = Pace::new(&config, Some(Rtt::first(ms(300))));
-        assert_eq!(first.send_timeout(), ms(975), "300 + 4 * 150 + 75");
+        assert_eq!(first.send_timeout(), ms(960), "300 + 4 * 150 + 60");
     }
 
     #[test]
@@ -205,6 +205,6 @@ mod tests {
         assert_eq!(pace.probe_interval(1), ms(500));
         let config = Config::fast();
         let pace = at_rtt(&config, 2_000);
-        assert_eq!((pace.keepalive_timeout(), pace.keepalive_interval()), (ms(150), ms(50)));
+        assert_eq!((pace.keepalive_timeout(), pace.keepalive_interval()), (ms(120), ms(40)));
     }
 }

@@ -53,13 +53,13 @@ const UNTOLD: Config = Config {
 fn the_handshakes_time_sets_the_send_timeout_and_moves_the_deadline_that_runs() {
     let mut reap = reap(Config::fast());
     reap.handle_payload_sent(at(1.0));
-    assert_eq!((reap.rtt(), reap.poll_timeout()), (None, Some(at(1.15))));
+    assert_eq!((reap.rtt(), reap.poll_timeout()), (None, Some(at(1.12))));
     reap.note_rtt(secs(0.3));
-    assert_eq!(reap.send_timeout(), secs(0.975), "300 + 4 * 150 + 75 ms");
-    assert_eq!(reap.poll_timeout(), Some(at(1.975)));
-    reap.handle_timeout(at(1.974999), &mut rng(1));
+    assert_eq!(reap.send_timeout(), secs(0.96), "300 + 4 * 150 + 60 ms");
+    assert_eq!(reap.poll_timeout(), Some(at(1.96)));
+    reap.handle_timeout(at(1.959999), &mut rng(1));
     assert_eq!(reap.state(), State::Operational);
-    reap.handle_timeout(at(1.975), &mut rng(1));
+    reap.handle_timeout(at(1.96), &mut rng(1));
     assert_eq!(reap.state(), State::Exploring);
 }
 

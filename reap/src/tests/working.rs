@@ -146,12 +146,12 @@ fn is_left(rtt: f64, believed: f64) -> bool {
 
 #[test]
 fn an_answer_just_within_the_send_timeout_is_awaited_and_one_just_after_it_is_not() {
-    // 150 ms, with 50 ms of them for the keepalive.
-    assert!(!is_left(0.0999, 0.01));
-    assert!(is_left(0.1001, 0.01));
-    // 200 + 100 + 75 ms.
-    assert!(!is_left(0.3249, 0.2));
-    assert!(is_left(0.3251, 0.2));
+    // 120 ms, with 40 ms of them for the keepalive.
+    assert!(!is_left(0.0799, 0.01));
+    assert!(is_left(0.0801, 0.01));
+    // 200 + 100 + 60 ms.
+    assert!(!is_left(0.3199, 0.2));
+    assert!(is_left(0.3201, 0.2));
 }
 
 #[test]

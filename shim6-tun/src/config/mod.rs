@@ -120,7 +120,7 @@ pub struct ReapConfig {
     /// fast.
     pub profile: Profile,
     /// `send_timeout`: how long we send without hearing anything before we explore (RFC 5534 section 7),
-    /// 50 ms to 100 s. Default 150 ms (fast), 15 s (rfc).
+    /// 50 ms to 100 s. Default 120 ms (fast), 15 s (rfc).
     pub send_timeout: Duration,
     /// `follow_rtt`: whether `send_timeout` and `initial_probe_timeout` are the least, and grow with the measured round-trip
     /// time. Default true (fast), false (rfc).

@@ -22,7 +22,7 @@ fn examples() -> Vec<&'static str> {
 #[test]
 fn an_empty_file_gives_the_defaults() {
     assert_eq!(parse("").expect("an empty file"), Config::default());
-    assert_eq!(Config::default().reap.keepalive_interval(), Duration::from_millis(50));
+    assert_eq!(Config::default().reap.keepalive_interval(), Duration::from_millis(40));
     let rfc = parse("reap.profile = \"rfc\"").expect("a profile");
     assert_eq!(rfc.reap, ReapConfig::of(Profile::Rfc));
     assert_eq!(rfc.reap.keepalive_interval(), Duration::from_secs(5));

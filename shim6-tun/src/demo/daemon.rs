@@ -181,7 +181,8 @@ fn own_directory(directory: &Path, host: &Host) -> PathBuf {
     directory.join(&host.name)
 }
 
-/// The configuration of the daemon on `host`: what it has to be told in a laboratory, and the defaults.
+/// The configuration of the daemon on `host`: what it has to be told in a laboratory, a way back that nobody has to wait
+/// for, and the defaults.
 pub fn configuration(socket: &Path, host: &Host) -> String {
     let uplinks: String = host
         .uplinks
@@ -192,7 +193,8 @@ pub fn configuration(socket: &Path, host: &Host) -> String {
         "control_socket = {socket:?}\n\n\
          {uplinks}\
          [addresses]\ndad = false\nidentity = {identity:?}\n\n\
-         [trigger]\npackets = 10\n",
+         [trigger]\npackets = 10\n\n\
+         [failback]\ninterval = \"500ms\"\nstable = \"2s\"\n",
         socket = socket.display().to_string(),
         identity = socket.with_file_name("identity").display().to_string()
     )
@@ -211,6 +213,6 @@ async fn follow(socket: PathBuf, name: String, live: Arc<Live>) {
         }
     };
     while let Ok(Some(event)) = events.next().await {
-        live.event(&name, event.message);
+        live.event(&name, &event.kind, event.message);
     }
 }

@@ -12,6 +12,8 @@ pub struct Note {
     pub at: Duration,
     /// Who says it: `a` or `b` for a daemon's event, nothing for the demo itself.
     pub host: Option<String>,
+    /// What kind of event it is, in the daemon's terms; nothing for the demo itself.
+    pub kind: Option<String>,
     /// One line for people.
     pub text: String,
 }
@@ -83,12 +85,12 @@ impl Live {
 
     /// Adds a note of the demo itself.
     pub fn note(&self, text: impl Into<String>) {
-        self.add(None, text.into());
+        self.add(None, None, text.into());
     }
 
     /// Adds an event of the daemon on `host`.
-    pub fn event(&self, host: &str, text: impl Into<String>) {
-        self.add(Some(host.to_owned()), text.into());
+    pub fn event(&self, host: &str, kind: &str, text: impl Into<String>) {
+        self.add(Some(host.to_owned()), Some(kind.to_owned()), text.into());
     }
 
     /// The notes from number `from` on, oldest first.
@@ -96,10 +98,10 @@ impl Live {
         self.locked_notes().get(from..).unwrap_or_default().to_vec()
     }
 
-    fn add(&self, host: Option<String>, text: String) {
+    fn add(&self, host: Option<String>, kind: Option<String>, text: String) {
         let mut notes = self.locked_notes();
         let at = self.now();
-        notes.push(Note { at, host, text });
+        notes.push(Note { at, host, kind, text });
     }
 
     fn locked_notes(&self) -> MutexGuard<'_, Vec<Note>> {
@@ -119,7 +121,7 @@ mod tests {
         assert_eq!(live.now(), Duration::ZERO);
         live.begin();
         assert!(live.has_begun());
-        live.event("a", "context established");
+        live.event("a", "established", "context established");
         live.mark_cut();
         let notes = live.notes(0);
         assert_eq!(notes[0].at, Duration::ZERO);

@@ -18,9 +18,12 @@ use super::summary::{Outcome, Side};
 use super::traffic::sockets::PACED_BUFFER;
 use super::traffic::{Dialogue, Download, Exchange, Series, Transfer, converse, download, echo, serve};
 use crate::lab::{Failure, Host, Topology};
+use crate::status::ContextStatus;
 
 /// How often conditions are looked at.
 const POLL: Duration = Duration::from_millis(10);
+/// How long the way back to a repaired uplink may take.
+const WAY_BACK: Duration = Duration::from_secs(10);
 /// How long the unprotected download may go on after the protected one is complete.
 const GRACE: Duration = Duration::from_secs(2);
 /// Seed of the data of the protected flow; the other one has the next.
@@ -122,6 +125,7 @@ async fn downloads(stage: &Stage, plan: &Plan) -> anyhow::Result<Outcome> {
     let locators_after = stage.locators(ulids).await?;
     let got_without = without.finish(Some(GRACE)).await?;
     let ended = live.now();
+    let back = way_back(stage, ulids).await?;
     let side = |download: Download, series: &Series| Side {
         download,
         series: series.clone(),
@@ -134,12 +138,29 @@ async fn downloads(stage: &Stage, plan: &Plan) -> anyhow::Result<Outcome> {
         without: side(got_without, &live.without()),
         cut: live.cut().unwrap_or_default(),
         ended,
+        back,
         locators_before,
         locators_after,
         notes: Vec::new(),
         shutdown: Shutdown::default(),
         logs: String::new(),
     })
+}
+
+/// Repairs the uplink; how long it takes then until both hosts use the addresses of their ULIDs again, if they do.
+async fn way_back(stage: &Stage, ulids: Locators) -> anyhow::Result<Option<Duration>> {
+    stage.heal().await?;
+    stage.live().note("the first uplink of host a is repaired");
+    let repaired = Instant::now();
+    while repaired.elapsed() < WAY_BACK {
+        let contexts = [stage.context_a(ulids).await?, stage.context_b(ulids).await?];
+        let is_home = |context: &ContextStatus| context.locators == context.ulids;
+        if contexts.iter().all(|context| context.as_ref().is_some_and(is_home)) {
+            return Ok(Some(repaired.elapsed()));
+        }
+        sleep(POLL).await;
+    }
+    Ok(None)
 }
 
 /// A UDP request/response flow that Shim6 protects, and a cut.

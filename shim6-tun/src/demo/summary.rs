@@ -36,9 +36,11 @@ pub struct Outcome {
     pub cut: Duration,
     /// When the run was over.
     pub ended: Duration,
+    /// How long after the repair of the uplink both hosts used it again; nothing if they did not.
+    pub back: Option<Duration>,
     /// The context's locators just before the cut.
     pub locators_before: Locators,
-    /// The context's locators at the end.
+    /// The context's locators when the download was complete.
     pub locators_after: Locators,
     /// What was told along the way.
     pub notes: Vec<Note>,
@@ -99,6 +101,23 @@ impl Outcome {
         self.with.series.longest_silence(self.cut, self.ended)
     }
 
+    /// How long after the cut a daemon had noticed it.
+    pub fn noticed(&self) -> Option<Duration> {
+        let mut noticed = self.events_after_cut("reachability");
+        noticed.next().map(|at| at.saturating_sub(self.cut))
+    }
+
+    /// How long after the cut the daemons that had to had moved to another path.
+    pub fn moved(&self) -> Option<Duration> {
+        let moved = self.events_after_cut("failover").last();
+        moved.map(|at| at.saturating_sub(self.cut))
+    }
+
+    fn events_after_cut<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = Duration> + 'a {
+        let notes = self.notes.iter().filter(move |note| note.kind.as_deref() == Some(kind));
+        notes.map(|note| note.at).filter(|&at| (self.cut..self.ended).contains(&at))
+    }
+
     /// The document for `--json`.
     pub fn summary(&self) -> Summary {
         let with = &self.with.download;
@@ -143,12 +162,16 @@ impl Outcome {
             (false, true) => "DOES NOT MATCH".to_owned(),
             (false, false) => "data is missing".to_owned(),
         };
+        let seconds = |time: Option<Duration>| time.map_or("-".to_owned(), |time| format!("{:.2} s", time.as_secs_f64()));
         let row = |name: &str, with: String, without: String| [name.to_owned(), with, without];
         vec![
             row("completed", completed(with), completed(without)),
             row("received", received(with), received(without)),
             row("SHA-256", digest(with), digest(without)),
             row("longest stall", stall(&self.with), stall(&self.without)),
+            row("failure noticed after", seconds(self.noticed()), "-".to_owned()),
+            row("path changed after", seconds(self.moved()), "-".to_owned()),
+            row("back after the repair in", seconds(self.back), "-".to_owned()),
         ]
     }
 
@@ -168,6 +191,9 @@ impl Outcome {
                  error, and got every octet.",
                 self.stall().as_secs_f64()
             );
+            if self.back.is_some() {
+                text.push_str("When the uplink was repaired the daemons went back to it, after it had worked for a while.\n");
+            }
         } else {
             let why = match (&with.error, with.completed) {
                 (Some(error), _) => error.clone(),
@@ -223,9 +249,10 @@ pub(crate) mod tests {
         for at in (0..1500).step_by(10) {
             without.record(Duration::from_millis(at), 100);
         }
-        let note = |at, host: Option<&str>, text: &str| Note {
+        let note = |at, host: Option<&str>, kind: Option<&str>, text: &str| Note {
             at: Duration::from_millis(at),
             host: host.map(str::to_owned),
+            kind: kind.map(str::to_owned),
             text: text.to_owned(),
         };
         let address = |text: &str| text.parse().expect("an address");
@@ -251,12 +278,14 @@ pub(crate) mod tests {
             },
             cut: Duration::from_millis(1500),
             ended: Duration::from_millis(6400),
+            back: Some(Duration::from_millis(2600)),
             locators_before: [address("2001:db8:a1::a"), address("2001:db8:b1::b")],
             locators_after: [address("2001:db8:a2::a"), address("2001:db8:b1::b")],
             notes: vec![
-                note(400, Some("a"), "context 1 established"),
-                note(1500, None, "uplink 0 of host a is cut: <blackhole> & \"co\""),
-                note(1880, Some("b"), "path moved to 2001:db8:b1::b -> 2001:db8:a2::a"),
+                note(400, Some("a"), Some("established"), "context 1 established"),
+                note(1500, None, None, "uplink 0 of host a is cut: <blackhole> & \"co\""),
+                note(1650, Some("b"), Some("reachability"), "looking for another path"),
+                note(1880, Some("b"), Some("failover"), "path moved to 2001:db8:b1::b -> 2001:db8:a2::a"),
             ],
             shutdown: Shutdown::default(),
             logs: String::new(),
@@ -298,5 +327,8 @@ pub(crate) mod tests {
         let rows = outcome.rows();
         assert_eq!(rows[1], ["received", "0.0 MB (100 %)", "0.0 MB (38 %)"]);
         assert_eq!(rows[3], ["longest stall", "0.41 s", "4.91 s, until it was stopped"]);
+        assert_eq!(rows[4], ["failure noticed after", "0.15 s", "-"]);
+        assert_eq!(rows[5], ["path changed after", "0.38 s", "-"]);
+        assert_eq!(rows[6], ["back after the repair in", "2.60 s", "-"]);
     }
 }

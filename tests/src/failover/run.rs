@@ -256,6 +256,7 @@ mod tests {
     fn story_tells_events_and_stalls_after_the_cut_in_order() {
         let ms = Duration::from_millis;
         let note = |at, text: &str| Note {
+            kind: None,
             at,
             host: Some("a".to_owned()),
             text: text.to_owned(),

@@ -281,7 +281,7 @@ fn a_message_that_was_sent_again_shows_no_round_trip_time() {
 #[test]
 fn send_timeout_follows_the_round_trip_time_of_the_exchange() {
     let config = EndpointConfig::default();
-    for (delay, expected) in [(1, 150), (10, 150), (150, 300 + 4 * 150 + 75)] {
+    for (delay, expected) in [(1, 120), (10, 120), (150, 300 + 4 * 150 + 60)] {
         let mut world = World::new(&config);
         let ulids = world.pair(A, B);
         world.set_delay(ulids.local, ulids.peer, ms(delay));

@@ -114,7 +114,7 @@ fn absurd_announcements_are_brought_into_range() {
 #[test]
 fn seconds_are_announced_only_when_not_the_default() {
     assert_eq!(announced(&with_send_timeout(secs(15))), (None, Some(15_000)));
-    assert_eq!(announced(&EndpointConfig::default()), (None, Some(150)));
+    assert_eq!(announced(&EndpointConfig::default()), (None, Some(120)));
     // Towards a peer that knows only seconds we use 15 s, so there is nothing to tell.
     assert_eq!(announced(&fast()), (None, Some(500)));
     assert_eq!(announced(&with_send_timeout(secs(20))), (Some(20), Some(20_000)));
@@ -129,7 +129,7 @@ fn seconds_are_announced_only_when_not_the_default() {
 fn the_profile_of_the_rfc_announces_no_milliseconds_and_heeds_none() {
     assert_eq!(announced(&rfc()), (None, None));
     assert_eq!(told(&rfc(), None, Some(150)), ReapConfig::rfc());
-    assert_eq!(told(&EndpointConfig::default(), None, Some(150)), ReapConfig::fast());
+    assert_eq!(told(&EndpointConfig::default(), None, Some(120)), ReapConfig::fast());
     for configs in [[rfc(), EndpointConfig::default()], [EndpointConfig::default(), rfc()]] {
         let mut world = World::with(&configs, 1);
         world.establish(A, B);
