@@ -269,14 +269,15 @@ impl Reap {
         pace.send_timeout().max(pace.peers_send_timeout()).saturating_mul(4)
     }
 
-    /// The probe that was given out last has left only now: the caller had to let others go first. Round-trip times and
-    /// the time to the next probe count from now.
-    pub fn note_probe_left(&mut self, now: Instant) {
+    /// The probe that was given out last has left only now: the caller had to let others go first. Round-trip times,
+    /// the Send Timeout and the time to the next probe count from now.
+    pub fn note_probe_left(&mut self, now: Instant, probe: &mut Probe) {
         let now = self.advance(now);
         if let Some(history) = &mut self.history {
-            history.note_left(now);
+            history.note_left(now, probe);
         }
         self.explorer.note_left(now);
+        self.timers.note_left(now);
     }
 
     /// Makes `pair` the current one without an exploration. Gives false, and does nothing, unless the state is
