@@ -3,6 +3,7 @@
 mod adversary;
 mod determinism;
 mod errors;
+mod failover;
 mod figures;
 mod forks;
 mod hold;
