@@ -82,7 +82,7 @@ fn keepalives_do_not_follow_the_round_trip() {
         reap.handle_timeout(now, &mut rng(1));
         times.extend(transmits(&mut reap).iter().map(|_| now));
     }
-    assert_eq!(times, [at(1.05), at(1.1), at(1.15)]);
+    assert_eq!(times, [at(1.04), at(1.08), at(1.12)]);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn the_probe_that_finds_a_pair_measures_it() {
     report(&mut reap, at(1.42), ProbeState::InboundOk, &sent[..2]);
     assert_eq!(reap.current_pair(), pair(1, 0));
     assert_eq!(rtt(&reap), Some((120.0, 60.0)), "since 1.3 s, when it was sent");
-    assert_eq!(reap.send_timeout(), secs(0.435), "120 + 4 * 60 + 75 ms");
+    assert_eq!(reap.send_timeout(), secs(0.42), "120 + 4 * 60 + 60 ms");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_new_pair_without_a_sample_leaves_nothing_known() {
     reap.set_usable(pair(1, 0).local, false);
     report(&mut reap, at(1.42), ProbeState::InboundOk, &sent[..2]);
     assert_eq!((reap.current_pair(), reap.rtt()), (pair(0, 1), None));
-    assert_eq!(reap.send_timeout(), secs(0.15));
+    assert_eq!(reap.send_timeout(), secs(0.12));
 }
 
 #[test]
@@ -290,4 +290,24 @@ fn lost_answers_do_not_lengthen_the_estimate() {
             );
         }
     }
+}
+
+/// The peer's probe comes at 1 s, and what answers it leaves only at 1.4 s.
+#[test]
+fn a_probe_that_had_to_wait_says_so_and_its_answer_is_waited_for_from_then_on() {
+    let rng = &mut rng(1);
+    let mut reap = reap(Config::fast());
+    let probe = probe_from_peer(ProbeState::Exploring, pair(0, 1), 7, Vec::new());
+    reap.handle_probe(at(1.0), pair(0, 1), &probe, rng);
+    assert_eq!(reap.state(), State::InboundOk);
+    let (_, mut answer) = only_probe(&mut reap);
+    assert_eq!(answer.sent[0].data, 0);
+    reap.note_probe_left(at(1.4), &mut answer);
+    assert_eq!(answer.sent[0].data, 400_000);
+    // What the peer returns is what it got.
+    reap.handle_timeout(at(1.4), rng);
+    assert_eq!(reap.state(), State::InboundOk, "its Send Timeout is not over");
+    report(&mut reap, at(1.42), ProbeState::Operational, &answer.sent[..1]);
+    assert_eq!(reap.state(), State::Operational);
+    assert_eq!(rtt(&reap), Some((20.0, 10.0)));
 }
