@@ -68,7 +68,7 @@ pub struct RequestOutcome {
     pub stall: Duration,
     /// The context's locators just before the cut.
     pub locators_before: Locators,
-    /// The context's locators at the end.
+    /// The context's locators after the failure.
     pub locators_after: Locators,
     /// How the daemons went away.
     pub shutdown: Shutdown,
@@ -116,13 +116,13 @@ async fn downloads(stage: &Stage, plan: &Plan) -> anyhow::Result<Outcome> {
     wait_for_cut(stage, ulids, wanted, deadline, || with.client.is_finished()).await?;
     let locators_before = stage.locators(ulids).await?;
     stage.cut(plan.failure).await?;
+    let locators_after = moved(stage, ulids, locators_before, || with.client.is_finished()).await?;
 
     let got_with = with.finish(None).await?;
     live.note(match got_with.completed {
         true => "the download with Shim6 is complete",
         false => "the download with Shim6 failed",
     });
-    let locators_after = stage.locators(ulids).await?;
     let got_without = without.finish(Some(GRACE)).await?;
     let ended = live.now();
     let back = way_back(stage, ulids).await?;
@@ -145,6 +145,23 @@ async fn downloads(stage: &Stage, plan: &Plan) -> anyhow::Result<Outcome> {
         shutdown: Shutdown::default(),
         logs: String::new(),
     })
+}
+
+/// The locators of the context once they are others than before, or at the end of its transfer. Later they may be the former
+/// ones again: where one direction works, its sender goes back.
+async fn moved(
+    stage: &Stage,
+    ulids: Locators,
+    before: Locators,
+    is_over: impl Fn() -> bool,
+) -> anyhow::Result<Locators> {
+    loop {
+        let now = stage.locators(ulids).await?;
+        if now != before || is_over() {
+            return Ok(now);
+        }
+        sleep(POLL).await;
+    }
 }
 
 /// Repairs the uplink; how long it takes then until both hosts use the addresses of their ULIDs again, if they do.
@@ -208,8 +225,8 @@ async fn requests(stage: &Stage, plan: &Plan) -> anyhow::Result<RequestOutcome> 
     wait_for_cut(stage, ulids, wanted, deadline, || asking.is_finished()).await?;
     let locators_before = stage.locators(ulids).await?;
     stage.cut(plan.failure).await?;
+    let locators_after = moved(stage, ulids, locators_before, || asking.is_finished()).await?;
     let exchange = (&mut asking).await??;
-    let locators_after = stage.locators(ulids).await?;
     let stall = live.with().longest_silence(live.cut().unwrap_or_default(), live.now());
     Ok(RequestOutcome {
         exchange,

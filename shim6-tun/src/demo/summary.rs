@@ -40,7 +40,7 @@ pub struct Outcome {
     pub back: Option<Duration>,
     /// The context's locators just before the cut.
     pub locators_before: Locators,
-    /// The context's locators when the download was complete.
+    /// The context's locators after the failure.
     pub locators_after: Locators,
     /// What was told along the way.
     pub notes: Vec<Note>,
@@ -76,7 +76,7 @@ pub struct Protected {
     pub stall_ms: f64,
     /// The context's locators just before the cut.
     pub locators_before: Locators,
-    /// The context's locators at the end.
+    /// The context's locators after the failure.
     pub locators_after: Locators,
 }
 
