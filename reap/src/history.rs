@@ -4,7 +4,8 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::{Instant, LocatorPair, ProbeRecord, ProbeState, Rtt};
+use crate::time::micros;
+use crate::{Instant, LocatorPair, Probe, ProbeRecord, ProbeState, Rtt};
 
 /// How many probes of ours can still be recognised in a report.
 const REMEMBERED: usize = 32;
@@ -106,9 +107,16 @@ impl History {
         });
     }
 
-    /// The latest probe has left only now.
-    pub(crate) fn note_left(&mut self, now: Instant) {
-        if let Some(sent) = self.sent.back_mut() {
+    /// The latest probe, which is this one, has left only now: it says so of what it reports.
+    pub(crate) fn note_left(&mut self, now: Instant, probe: &mut Probe) {
+        let (Some(sent), Some(record)) = (self.sent.back_mut(), probe.sent.first_mut()) else {
+            return;
+        };
+        if sent.record == *record {
+            // What it reports has waited, too.
+            let waited = u32::try_from(micros(now.saturating_duration_since(sent.at))).unwrap_or(u32::MAX);
+            record.data = record.data.saturating_add(waited);
+            sent.record = *record;
             sent.at = sent.at.max(now);
         }
     }

@@ -158,8 +158,13 @@ impl Reap {
             history.acknowledge(&probe.received, now, waited)
         });
         let rule = rule(self.state, self.input(probe.state, &reported));
+        // While all is well, only the probe that this one answers says how things are now: that an earlier one had arrived, too,
+        // may be news, but old news.
+        let latest = probe.received.first().map(ProbeRecord::sender_pair);
         for &pair in &reported.confirmed {
-            self.announce(Event::PairConfirmed { pair });
+            if self.state != State::Operational || latest == Some(pair) {
+                self.announce(Event::PairConfirmed { pair });
+            }
         }
         let before = self.current;
         let becomes_operational = rule.goto == Some(State::Operational);
@@ -233,9 +238,10 @@ impl Reap {
     /// Tests `pair` while all is well: sends one probe on it that the peer answers without any change to its state or
     /// its pair, and to ours (RFC 5534 6.8, 6.9). If what we send there arrives, [`Event::PairConfirmed`] says so.
     ///
-    /// Gives false, and does nothing, unless the state is [`State::Operational`] and the pair usable, and within two
+    /// Gives false, and does nothing, unless the state is [`State::Operational`] and the pair usable, and within four
     /// Send Timeouts of the last test (the longer one of both hosts): each test counts as a sign of life at both ends, so
-    /// that tests without pause would hide that the current pair has failed.
+    /// that tests without pause would hide that the current pair has failed. Keepalives follow it for one Send Timeout, and
+    /// a packet that gets no answer then needs another one to be noticed; what is left is for the pauses between packets.
     ///
     /// For the peer this starts the wait for a packet of ours. So keepalives are sent on the current pair, as if payload
     /// had been received, unless we send payload.
@@ -260,17 +266,18 @@ impl Reap {
     /// The least time between two tests by [`Reap::probe_quietly`].
     pub fn test_interval(&self) -> Duration {
         let pace = self.pace();
-        pace.send_timeout().max(pace.peers_send_timeout()).saturating_mul(2)
+        pace.send_timeout().max(pace.peers_send_timeout()).saturating_mul(4)
     }
 
-    /// The probe that was given out last has left only now: the caller had to let others go first. Round-trip times and
-    /// the time to the next probe count from now.
-    pub fn note_probe_left(&mut self, now: Instant) {
+    /// The probe that was given out last has left only now: the caller had to let others go first. Round-trip times,
+    /// the Send Timeout and the time to the next probe count from now.
+    pub fn note_probe_left(&mut self, now: Instant, probe: &mut Probe) {
         let now = self.advance(now);
         if let Some(history) = &mut self.history {
-            history.note_left(now);
+            history.note_left(now, probe);
         }
         self.explorer.note_left(now);
+        self.timers.note_left(now);
     }
 
     /// Makes `pair` the current one without an exploration. Gives false, and does nothing, unless the state is

@@ -100,6 +100,13 @@ impl Timers {
         self.start_keepalive(at);
     }
 
+    /// What we wait for an answer to has left only now.
+    pub(crate) fn note_left(&mut self, now: Instant) {
+        if let Running::Send { since } = &mut self.running {
+            *since = now.max(*since);
+        }
+    }
+
     /// Takes the one thing that is due at `now`, if any.
     pub(crate) fn expire(&mut self, now: Instant, pace: Pace<'_>) -> Option<Due> {
         match self.running {

@@ -1,8 +1,10 @@
 //! Tests of the protocol in the simulator: named scenarios, random worlds, and the simulator's own tests.
 
 mod adversary;
+mod crowd;
 mod determinism;
 mod errors;
+mod failover;
 mod figures;
 mod forks;
 mod hold;

@@ -291,3 +291,23 @@ fn lost_answers_do_not_lengthen_the_estimate() {
         }
     }
 }
+
+/// The peer's probe comes at 1 s, and what answers it leaves only at 1.4 s.
+#[test]
+fn a_probe_that_had_to_wait_says_so_and_its_answer_is_waited_for_from_then_on() {
+    let rng = &mut rng(1);
+    let mut reap = reap(Config::fast());
+    let probe = probe_from_peer(ProbeState::Exploring, pair(0, 1), 7, Vec::new());
+    reap.handle_probe(at(1.0), pair(0, 1), &probe, rng);
+    assert_eq!(reap.state(), State::InboundOk);
+    let (_, mut answer) = only_probe(&mut reap);
+    assert_eq!(answer.sent[0].data, 0);
+    reap.note_probe_left(at(1.4), &mut answer);
+    assert_eq!(answer.sent[0].data, 400_000);
+    // What the peer returns is what it got.
+    reap.handle_timeout(at(1.4), rng);
+    assert_eq!(reap.state(), State::InboundOk, "its Send Timeout is not over");
+    report(&mut reap, at(1.42), ProbeState::Operational, &answer.sent[..1]);
+    assert_eq!(reap.state(), State::Operational);
+    assert_eq!(rtt(&reap), Some((20.0, 10.0)));
+}

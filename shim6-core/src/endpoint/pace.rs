@@ -127,8 +127,8 @@ impl Endpoint {
             let Some(id) = self.probes.pop() else { return };
             let released = self.contexts.modify(id, |context| {
                 let association = context.association.as_deref_mut()?;
-                let waiting = association.waiting.take()?;
-                association.reap.note_probe_left(now);
+                let mut waiting = association.waiting.take()?;
+                association.reap.note_probe_left(now, &mut waiting.report);
                 Some((association.peer_tag, waiting))
             });
             // The context may be gone, or made anew.

@@ -4,7 +4,11 @@
 //! cargo run --release -p shim6-tests --bin worlds -- --seeds 0..100000
 //! cargo run --release -p shim6-tests --bin worlds -- --seeds 0.. --minutes 60 --jobs 2
 //! cargo run --release -p shim6-tests --bin worlds -- --seed 4711 --trace
+//! cargo run --release -p shim6-tests --bin worlds -- --failovers --seeds 0..10000
 //! ```
+//!
+//! With `--failovers` they are worlds in which paths fail again and again while one always works: how often a session lost its path,
+//! how long it took to find another, and how many sessions did not.
 //!
 //! Exit code 0: no world failed; 1: some did; 2: wrong arguments.
 
@@ -15,7 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use shim6_tests::sim::{Failure, run_seed, run_seed_traced};
+use shim6_tests::sim::failover::{Tally, run_failovers, run_failovers_traced};
+use shim6_tests::sim::{Failure, Invariant, Summary, run_seed, run_seed_traced};
 
 /// Time between two lines about how far it is.
 const PROGRESS: Duration = Duration::from_secs(10);
@@ -35,6 +40,9 @@ struct Arguments {
     /// Print the whole report of at most so many failures; of others, the seed and what did not hold.
     #[arg(long, default_value_t = 3)]
     reports: usize,
+    /// Worlds of failovers instead of worlds of anything.
+    #[arg(long)]
+    failovers: bool,
     /// Run this one world.
     #[arg(long)]
     seed: Option<u64>,
@@ -48,23 +56,29 @@ fn main() -> ExitCode {
     // A panic becomes a failure, with its seed; what the hook would print has none.
     std::panic::set_hook(Box::new(|_| {}));
     let failed = match arguments.seed {
-        Some(seed) => run_one(seed, arguments.trace),
+        Some(seed) => run_one(seed, &arguments),
         None => run_many(&arguments),
     };
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn run_one(seed: u64, with_trace: bool) -> bool {
-    let (result, trace) = run_seed_traced(seed);
-    if with_trace {
+fn run_one(seed: u64, arguments: &Arguments) -> bool {
+    let (result, trace) = if arguments.failovers {
+        let (result, trace) = run_failovers_traced(seed);
+        (result.map(|tally| format!("{tally:?}")), trace)
+    } else {
+        let (result, trace) = run_seed_traced(seed);
+        (result.map(|summary| format!("{summary:?}")), trace)
+    };
+    if arguments.trace {
         trace.entries().for_each(|entry| println!("{entry}"));
     }
     match result {
         Ok(summary) => {
-            println!("world {seed}: {summary:?}");
+            println!("world {seed}: {summary}");
             false
         }
-        Err(failure) if with_trace => {
+        Err(failure) if arguments.trace => {
             let violation = failure.violation;
             println!(
                 "world {seed} failed at {}: {}: {}",
@@ -84,11 +98,8 @@ fn run_many(arguments: &Arguments) -> bool {
     let deadline = arguments
         .minutes
         .map(|minutes| start + Duration::from_secs(60 * minutes));
-    let (next, done, steps) = (
-        AtomicU64::new(arguments.seeds.start),
-        AtomicU64::new(0),
-        AtomicU64::new(0),
-    );
+    let (next, done) = (AtomicU64::new(arguments.seeds.start), AtomicU64::new(0));
+    let total = Mutex::new(Tally::default());
     let failures: Mutex<Vec<Failure>> = Mutex::new(Vec::new());
     let printed = Mutex::new(start);
     let work = || {
@@ -97,8 +108,8 @@ fn run_many(arguments: &Arguments) -> bool {
             if seed >= arguments.seeds.end {
                 return;
             }
-            match run_seed(seed) {
-                Ok(summary) => drop(steps.fetch_add(summary.steps, Relaxed)),
+            match run(seed, arguments.failovers) {
+                Ok(tally) => total.lock().expect("adding does not panic").add(tally),
                 Err(failure) => report(failure, &failures, arguments.reports),
             }
             let count = done.fetch_add(1, Relaxed) + 1;
@@ -116,13 +127,47 @@ fn run_many(arguments: &Arguments) -> bool {
     });
     let failures = failures.into_inner().expect("reporting does not panic");
     progress(done.into_inner(), start, failures.len());
-    println!("{} inputs to hosts", steps.into_inner());
+    let total = total.into_inner().expect("adding does not panic");
+    println!("{} inputs to hosts", total.steps);
+    if arguments.failovers {
+        figures(total, &failures);
+    }
     if !failures.is_empty() {
         let mut seeds: Vec<_> = failures.iter().map(|failure| failure.seed).collect();
         seeds.sort_unstable();
         println!("failing seeds: {seeds:?}");
     }
     !failures.is_empty()
+}
+
+fn run(seed: u64, failovers: bool) -> Result<Tally, Box<Failure>> {
+    match failovers {
+        true => run_failovers(seed),
+        false => run_seed(seed).map(|Summary { steps, .. }| Tally {
+            steps,
+            ..Tally::default()
+        }),
+    }
+}
+
+/// A world ends with the first session that is lost in it.
+fn figures(total: Tally, failures: &[Failure]) {
+    let lost = failures
+        .iter()
+        .filter(|failure| failure.violation.invariant == Invariant::Liveness);
+    println!(
+        "{} failovers, {} sessions lost, {} changes of pairs",
+        total.failovers,
+        lost.count(),
+        total.changes
+    );
+    for (timers, mut took) in [("milliseconds", total.fast), ("RFC 5534", total.rfc)] {
+        took.sort_unstable();
+        let at = |percent: usize| took.get(took.len() * percent / 100).or(took.last());
+        if let (Some(median), Some(most), Some(longest)) = (at(50), at(99), took.last()) {
+            println!("timers of {timers}: median {median:?}, 99 % {most:?}, longest {longest:?}");
+        }
+    }
 }
 
 fn report(failure: Box<Failure>, failures: &Mutex<Vec<Failure>>, reports: usize) {

@@ -19,6 +19,8 @@ pub enum Stream {
     Applications,
     /// The adversary.
     Adversary,
+    /// What fails when.
+    Failovers,
 }
 
 /// A generator with the few kinds of draws that worlds need.

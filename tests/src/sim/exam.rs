@@ -38,6 +38,7 @@ impl World {
         for (from, to) in dead {
             self.links.set(from, to, Link::dead());
         }
+        self.look_at_paths();
         let start = self.now;
         // What was sent before the cut has arrived, and what is sent from now on has to suffer from it.
         self.run_for(IN_TIME * 2)?;
@@ -51,6 +52,7 @@ impl World {
             self.run_for(LOOK)?;
         }
         self.links.set_all(Link::clean(DELAY));
+        self.look_at_paths();
         Ok(())
     }
 

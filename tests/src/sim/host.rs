@@ -398,6 +398,19 @@ impl Host {
                 quiescence: self.plan.config.quiescence / 100,
                 ..self.plan.config.clone()
             },
+            Some(Sabotage::Sluggish) => {
+                let mut config = self.plan.config.clone();
+                config.reap.send_timeout *= 10;
+                config
+            }
+            Some(Sabotage::Undamped | Sabotage::Stubborn) => {
+                let mut config = self.plan.config.clone();
+                let failback = &mut config.failback;
+                failback.enabled = self.plan.sabotage != Some(Sabotage::Stubborn);
+                failback.stable /= 50;
+                failback.max_stable = failback.stable;
+                config
+            }
             _ => self.plan.config.clone(),
         }
     }

@@ -17,6 +17,7 @@
 pub mod adversary;
 pub mod dice;
 mod exam;
+pub mod failover;
 mod failure;
 pub mod host;
 pub mod invariants;

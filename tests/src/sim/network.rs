@@ -8,7 +8,7 @@ use shim6_core::dataplane::addresses;
 use shim6_core::{CloseReason, Event, LocatorPair};
 
 use super::host::Outputs;
-use super::invariants::{Delivery, Invariant, Violation};
+use super::invariants::{Change, Delivery, Invariant, Violation};
 use super::link::{Arrival, Fate};
 use super::packet::{datagram, refusal};
 use super::pool::nobody;
@@ -97,7 +97,9 @@ impl World {
         }
         for event in outputs.events {
             self.check_teardown(host, &event)?;
+            let change = self.change_of(host, &event);
             self.trace.push(self.now, What::Said(host, event));
+            change.map_or(Ok(()), |change| self.paths.note_change(change))?;
         }
         for packet in outputs.packets {
             self.launch(host, packet);
@@ -106,6 +108,30 @@ impl World {
             self.deliver(host, &packet, trigger)?;
         }
         self.check_host(host)
+    }
+
+    fn change_of(&self, host: usize, event: &Event) -> Option<Change> {
+        let &Event::PathChanged {
+            context,
+            from,
+            to,
+            cause,
+        } = event
+        else {
+            return None;
+        };
+        let (from, to) = match self.hosts[host].plan().sabotage {
+            Some(Sabotage::Backwards) => (to, from),
+            _ => (from, to),
+        };
+        Some(Change {
+            at: self.now,
+            host,
+            context,
+            from,
+            to,
+            cause,
+        })
     }
 
     /// A context that is torn down for quiescence was quiet for as long as its host's plan says.

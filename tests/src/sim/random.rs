@@ -48,6 +48,7 @@ impl Scenario {
             horizon,
             exam: dice.chance(500),
             reuses_seeds,
+            report_age: None,
             keep_trace: false,
         }
     }

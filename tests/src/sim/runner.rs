@@ -1,5 +1,6 @@
 //! Running the random world of a seed, with whatever goes wrong in it as a report.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::failure::Failure;
@@ -33,11 +34,14 @@ impl World {
     /// An invariant did not hold, or something panicked.
     pub fn run_caught(&mut self) -> Result<Summary, Box<Failure>> {
         // After a panic the world is only asked for its time and its trace.
-        catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|panic| {
-            let text = (panic.downcast_ref::<String>().map(String::as_str))
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("something without a text");
-            Err(self.failure(Violation::new(Invariant::NoPanic, text)))
-        })
+        catch_unwind(AssertUnwindSafe(|| self.run())).unwrap_or_else(|panic| Err(self.panicked(&*panic)))
+    }
+
+    /// The report about a panic now.
+    pub(super) fn panicked(&self, panic: &(dyn Any + Send)) -> Box<Failure> {
+        let text = (panic.downcast_ref::<String>().map(String::as_str))
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("something without a text");
+        self.failure(Violation::new(Invariant::NoPanic, text))
     }
 }

@@ -34,6 +34,9 @@ pub struct Scenario {
     /// Whether endpoints may be restarted with a seed that they had before, and so use tags again. Payload on its way may then
     /// be restored with ULIDs that it was not sent with; its checksum keeps it from applications.
     pub reuses_seeds: bool,
+    /// How old what a host learns of a pair can be, where that is known: then no context may leave a pair that works for one
+    /// that has been dead for longer.
+    pub report_age: Option<Duration>,
     /// Whether everything is kept in the trace, or only the last entries.
     pub keep_trace: bool,
 }
@@ -52,6 +55,7 @@ impl Scenario {
             horizon: Duration::ZERO,
             exam: false,
             reuses_seeds: false,
+            report_age: None,
             keep_trace: true,
         }
     }
@@ -304,4 +308,12 @@ pub enum Sabotage {
     Restless,
     /// Its endpoint tears contexts down after a hundredth of the time that its plan says.
     Hasty,
+    /// Its endpoint's Send Timeout is ten times what its plan says.
+    Sluggish,
+    /// Its endpoint takes pairs back after a fiftieth of the time that its plan says.
+    Undamped,
+    /// Its endpoint does not take pairs back.
+    Stubborn,
+    /// It does the opposite when it changes pairs.
+    Backwards,
 }

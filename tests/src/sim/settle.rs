@@ -83,6 +83,7 @@ impl World {
                 self.perform(Action::SetIdentity { host, present })?;
             }
         }
+        self.look_at_paths();
         Ok(())
     }
 

@@ -10,8 +10,8 @@ use shim6_core::{Instant, LocatorPair};
 use super::adversary::Adversary;
 use super::dice::{Dice, Stream};
 use super::failure::Failure;
-use super::host::{ContextView, Host};
-use super::invariants::{Invariant, Ledger, Proofs, Replies, Violation, check_contexts};
+use super::host::{ContextView, Host, Outputs};
+use super::invariants::{Invariant, Ledger, Paths, Proofs, Replies, Violation, check_contexts};
 use super::link::Links;
 use super::network::{Filter, InFlight};
 use super::pool::Locator;
@@ -24,6 +24,8 @@ const START: Instant = Instant::from_micros(1_000_000_000);
 const STEPS_AT_ONCE: usize = 5_000;
 /// More inputs than any world needs.
 const STEPS: u64 = 5_000_000;
+/// With so many sessions all contexts are looked at after each input.
+const FEW: usize = 64;
 /// How many entries of the trace are kept where not all are.
 const TRACE: usize = 120;
 
@@ -40,6 +42,7 @@ pub struct World {
     pub(super) adversary: Option<Adversary>,
     pub(super) ledger: Ledger,
     pub(super) proofs: Proofs,
+    pub(super) paths: Paths,
     pub(super) replies: Vec<Replies>,
     pub(super) trace: Trace,
     pub(super) filter: Option<Filter>,
@@ -104,6 +107,7 @@ impl World {
             adversary,
             ledger: Ledger::new(scenario.reuses_seeds),
             proofs: Proofs::new(hosts.len()),
+            paths: Paths::new(scenario.report_age),
             replies: hosts.iter().map(|_| Replies::default()).collect(),
             trace: if scenario.keep_trace {
                 Trace::whole()
@@ -170,6 +174,11 @@ impl World {
     /// Every datagram that was sent, and when it arrived.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// Which directed pairs work, and which contexts changed theirs.
+    pub fn paths(&self) -> &Paths {
+        &self.paths
     }
 
     /// What a host sent because of spoofed packets.
@@ -334,6 +343,38 @@ impl World {
 
     fn act(&mut self, action: Action) -> Result<(), Violation> {
         self.note(format!("{action:?}"));
+        let outputs = match action {
+            Action::Establish { session, reverse } => return self.establish(session, reverse),
+            Action::SetSession { session, running } => {
+                self.running[session] = running;
+                None
+            }
+            Action::Close { session, reverse } => self.context(session, reverse).map(|context| {
+                let host = self.end_of(session, reverse);
+                (
+                    host,
+                    self.hosts[host].command(self.now, |endpoint, _| endpoint.close(context.id)),
+                )
+            }),
+            Action::SetPreferences { host, preferences } => {
+                let now = self.now;
+                let outputs = self.hosts[host].command(now, |endpoint, locators| {
+                    let preferences: Vec<_> = locators.iter().copied().zip(preferences).collect();
+                    endpoint.set_preferences(now, &preferences);
+                });
+                Some((host, outputs))
+            }
+            other => {
+                let outputs = self.change_paths(other);
+                self.look_at_paths();
+                outputs
+            }
+        };
+        outputs.map_or(Ok(()), |(host, outputs)| self.finish(host, outputs, None))
+    }
+
+    /// Does what makes paths live or die, and gives what a host has to say about it.
+    fn change_paths(&mut self, action: Action) -> Option<(usize, Outputs)> {
         match action {
             Action::SetLink { from, to, link } => {
                 let (from, to) = (self.address(from), self.address(to));
@@ -354,31 +395,26 @@ impl World {
             }
             Action::SetLocator { locator, up, told } => {
                 let outputs = self.hosts[locator.host].set_locator(self.now, locator.index, up, told);
-                return self.finish(locator.host, outputs, None);
-            }
-            Action::Establish { session, reverse } => return self.establish(session, reverse),
-            Action::Close { session, reverse } => {
-                let host = self.end_of(session, reverse);
-                if let Some(context) = self.context(session, reverse) {
-                    let outputs = self.hosts[host].command(self.now, |endpoint, _| endpoint.close(context.id));
-                    return self.finish(host, outputs, None);
-                }
+                return Some((locator.host, outputs));
             }
             Action::SetIdentity { host, present } => {
                 let outputs = self.hosts[host].set_identity(self.now, &present);
-                return self.finish(host, outputs, None);
+                return Some((host, outputs));
             }
-            Action::SetPreferences { host, preferences } => {
-                let now = self.now;
-                let outputs = self.hosts[host].command(now, |endpoint, locators| {
-                    let preferences: Vec<_> = locators.iter().copied().zip(preferences).collect();
-                    endpoint.set_preferences(now, &preferences);
-                });
-                return self.finish(host, outputs, None);
-            }
-            Action::SetSession { session, running } => self.running[session] = running,
+            _ => {}
         }
-        Ok(())
+        None
+    }
+
+    /// Notes which directed pairs work from now on.
+    pub(super) fn look_at_paths(&mut self) {
+        for (&from, source) in &self.owners {
+            for (&to, destination) in self.owners.iter().filter(|(_, other)| other.host != source.host) {
+                let is_up = self.hosts[source.host].is_up(from) && self.hosts[destination.host].is_up(to);
+                let works = is_up && !self.links.get(from, to).blackhole;
+                self.paths.note(self.now, (from, to), works);
+            }
+        }
     }
 
     /// Sets up a context, as far as the endpoint lets it: why it does not is in its own tests.
@@ -402,10 +438,16 @@ impl World {
         self.note(format!("h{host} starts"));
         let seed = self.seeds.seed();
         let outputs = self.hosts[host].start(self.now, seed, same_seed);
+        self.look_at_paths();
         self.finish(host, outputs, None)
     }
 
+    /// Looks at all contexts of a host: where they are thousands, only now and then.
     pub(super) fn check_host(&self, host: usize) -> Result<(), Violation> {
+        let sessions = self.scenario.sessions.len();
+        if sessions > FEW && !self.steps.is_multiple_of(sessions as u64) {
+            return Ok(());
+        }
         check_contexts(&self.hosts[host]).map_err(|mut violation| {
             violation.what = format!("h{host}: {}", violation.what);
             violation

@@ -31,16 +31,19 @@ fn check_local_tags(contexts: &[ContextView]) -> Result<(), Violation> {
 }
 
 fn check_peer_tags(contexts: &[ContextView]) -> Result<(), Violation> {
-    let settled: Vec<_> = contexts.iter().filter(|context| is_settled(context.state)).collect();
-    for (index, context) in settled.iter().enumerate() {
-        let confused = settled[..index].iter().find(|other| {
-            let overlap = (other.peer_locators.iter()).any(|locator| context.peer_locators.contains(locator));
-            other.peer_tag.is_some() && other.peer_tag == context.peer_tag && overlap
-        });
-        if let Some(other) = confused {
+    let settled = contexts.iter().filter(|context| is_settled(context.state));
+    let mut with_tag: BTreeMap<_, Vec<&ContextView>> = BTreeMap::new();
+    for context in settled.filter(|context| context.peer_tag.is_some()) {
+        let others = with_tag.entry(context.peer_tag).or_default();
+        let overlaps = |other: &&&ContextView| {
+            let mut locators = other.peer_locators.iter();
+            locators.any(|locator| context.peer_locators.contains(locator))
+        };
+        if let Some(other) = others.iter().find(overlaps) {
             let what = format!("{other:?} and {context:?} have the same CT(peer) and overlapping Ls(peer)");
             return Err(Violation::new(Invariant::NoConfusion, what));
         }
+        others.push(context);
     }
     Ok(())
 }

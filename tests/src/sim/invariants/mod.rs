@@ -1,6 +1,7 @@
 //! What has to hold at every step, judged from outside: from packets, and from what endpoints show of themselves.
 
 mod contexts;
+mod paths;
 mod payload;
 mod proofs;
 mod replies;
@@ -8,6 +9,7 @@ mod replies;
 use std::fmt;
 
 pub use contexts::check_contexts;
+pub use paths::{Change, Paths};
 pub use payload::{Delivery, Ledger, SentDatagram};
 pub use proofs::Proofs;
 pub use replies::Replies;
@@ -32,6 +34,12 @@ pub enum Invariant {
     Quiescence,
     /// When the network works, both ends come to agree and payload flows.
     Liveness,
+    /// No context leaves a pair that works for one that is dead.
+    WorkingPath,
+    /// A pair that fails again and again is taken back ever later.
+    Damping,
+    /// When nothing happens any more, each host uses the pair that it likes best of those that work.
+    Convergence,
     /// Time goes on.
     Progress,
     /// Nothing panics.
@@ -49,6 +57,9 @@ impl fmt::Display for Invariant {
             Self::Bounds => "bounded state",
             Self::Quiescence => "no teardown under traffic",
             Self::Liveness => "liveness",
+            Self::WorkingPath => "no working path left for a dead one",
+            Self::Damping => "damping",
+            Self::Convergence => "convergence",
             Self::Progress => "progress of time",
             Self::NoPanic => "no panic",
         })
