@@ -157,7 +157,7 @@ impl Reap {
         let reported = history.map_or_else(Reported::default, |history| {
             history.acknowledge(&probe.received, now, waited)
         });
-        let rule = rule(self.state, self.input(probe.state, &reported));
+        let rule = rule(self.state, self.input(probe, &reported));
         // While all is well, only the probe that this one answers says how things are now: that an earlier one had arrived, too,
         // may be news, but old news.
         let latest = probe.received.first().map(ProbeRecord::sender_pair);
@@ -351,16 +351,22 @@ impl Reap {
         Pace::new(&self.config, self.rtt)
     }
 
-    /// What a probe of the peer with this state is to our state machine.
+    /// What a probe of the peer is to our state machine.
     ///
     /// The answer to a test that comes when we have begun to explore is no more than a sign of life: the peer sent it
-    /// before it could know, and did not mean that it hears us on the current pair (RFC 5534 6.9).
-    fn input(&self, state: ProbeState, reported: &Reported) -> Input {
+    /// before it could know, and did not mean that it hears us on the current pair (RFC 5534 6.9). And a test of the peer's, which
+    /// reports nothing and comes after nothing, does not say that it hears us, as its state would: it has yet to learn that we
+    /// do not know.
+    fn input(&self, probe: &Probe, reported: &Reported) -> Input {
+        if self.state == State::Operational {
+            return Input::Probe(probe.state);
+        }
         let answers_test = reported.answers_test && reported.pairs.is_empty();
-        if state == ProbeState::Operational && answers_test && self.state != State::Operational {
-            Input::Keepalive
-        } else {
-            Input::Probe(state)
+        let is_test = probe.received.is_empty() && probe.sent.len() == 1;
+        match probe.state {
+            ProbeState::Operational if answers_test => Input::Keepalive,
+            ProbeState::InboundOk if is_test => Input::Probe(ProbeState::Exploring),
+            state => Input::Probe(state),
         }
     }
 

@@ -150,7 +150,11 @@ pub(crate) fn event(event: &Event, at_ms: u64) -> status::Event {
             to,
             cause: why,
         } => (
-            if *why == Cause::Preferred { "failback" } else { "failover" },
+            if *why == Cause::Preferred {
+                "failback"
+            } else {
+                "failover"
+            },
             Some(context),
             format!("path moved from {from} to {to}: {}", cause(*why)),
             json!({ "from": pair(*from), "to": pair(*to), "cause": cause(*why) }),

@@ -115,7 +115,9 @@ impl Outcome {
 
     fn events_after_cut<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = Duration> + 'a {
         let notes = self.notes.iter().filter(move |note| note.kind.as_deref() == Some(kind));
-        notes.map(|note| note.at).filter(|&at| (self.cut..self.ended).contains(&at))
+        notes
+            .map(|note| note.at)
+            .filter(|&at| (self.cut..self.ended).contains(&at))
     }
 
     /// The document for `--json`.
@@ -162,7 +164,8 @@ impl Outcome {
             (false, true) => "DOES NOT MATCH".to_owned(),
             (false, false) => "data is missing".to_owned(),
         };
-        let seconds = |time: Option<Duration>| time.map_or("-".to_owned(), |time| format!("{:.2} s", time.as_secs_f64()));
+        let seconds =
+            |time: Option<Duration>| time.map_or("-".to_owned(), |time| format!("{:.2} s", time.as_secs_f64()));
         let row = |name: &str, with: String, without: String| [name.to_owned(), with, without];
         vec![
             row("completed", completed(with), completed(without)),
@@ -192,7 +195,9 @@ impl Outcome {
                 self.stall().as_secs_f64()
             );
             if self.back.is_some() {
-                text.push_str("When the uplink was repaired the daemons went back to it, after it had worked for a while.\n");
+                text.push_str(
+                    "When the uplink was repaired the daemons went back to it, after it had worked for a while.\n",
+                );
             }
         } else {
             let why = match (&with.error, with.completed) {
@@ -285,7 +290,12 @@ pub(crate) mod tests {
                 note(400, Some("a"), Some("established"), "context 1 established"),
                 note(1500, None, None, "uplink 0 of host a is cut: <blackhole> & \"co\""),
                 note(1650, Some("b"), Some("reachability"), "looking for another path"),
-                note(1880, Some("b"), Some("failover"), "path moved to 2001:db8:b1::b -> 2001:db8:a2::a"),
+                note(
+                    1880,
+                    Some("b"),
+                    Some("failover"),
+                    "path moved to 2001:db8:b1::b -> 2001:db8:a2::a",
+                ),
             ],
             shutdown: Shutdown::default(),
             logs: String::new(),
