@@ -169,11 +169,11 @@ mod tests {
     fn the_send_timeout_follows_no_further_than_the_rfcs_default_or_its_own_floor() {
         let config = Config::fast();
         assert_eq!(
-            at_rtt(&config, 9_950).send_timeout(),
+            at_rtt(&config, 9_960).send_timeout(),
             ms(15_000),
-            "9.95 s + 4.975 s + 75 ms"
+            "9.96 s + 4.98 s + 60 ms"
         );
-        assert_eq!(at_rtt(&config, 9_940).send_timeout(), ms(14_985));
+        assert_eq!(at_rtt(&config, 9_950).send_timeout(), ms(14_985));
         assert_eq!(at_rtt(&config, 60_000).send_timeout(), ms(15_000));
         let slow = Config {
             send_timeout: Duration::from_secs(40),

@@ -21,7 +21,7 @@ const PROFILES: [Profile; 2] = [
     },
     Profile {
         config: Config::fast(),
-        second: 0.01,
+        second: 0.008,
     },
 ];
 

@@ -198,7 +198,7 @@ mod tests {
         live.note("building the lab");
         let mut view = View::new(Vec::new(), Style::Lines, SCOPE);
         view.draw(&live).expect("a vector takes all");
-        live.event("b", "path moved");
+        live.event("b", "failover", "path moved");
         view.draw(&live).expect("a vector takes all");
         let text = String::from_utf8(view.finish(&live).expect("a vector")).expect("UTF-8");
         assert_eq!(text, "  +0.000 s  building the lab\n  +0.000 s  host b: path moved\n");
