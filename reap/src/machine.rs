@@ -17,6 +17,9 @@ use crate::time::micros;
 use crate::timers::{Due, Timers};
 use crate::{Advice, Cause, Config, Event, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, Rtt, State, Transmit};
 
+/// What the data of a test's record say: this probe is a test. Of others they are a time.
+const TEST: u32 = u32::MAX;
+
 /// The most outputs of a kind that wait for a caller who does not fetch them; the oldest go first.
 const MAX_QUEUED: usize = 16;
 
@@ -354,15 +357,14 @@ impl Reap {
     /// What a probe of the peer is to our state machine.
     ///
     /// The answer to a test that comes when we have begun to explore is no more than a sign of life: the peer sent it
-    /// before it could know, and did not mean that it hears us on the current pair (RFC 5534 6.9). And a test of the peer's, which
-    /// reports nothing and comes after nothing, does not say that it hears us, as its state would: it has yet to learn that we
-    /// do not know.
+    /// before it could know, and did not mean that it hears us on the current pair (RFC 5534 6.9). And a test of the peer's
+    /// does not say that it hears us, as its state would.
     fn input(&self, probe: &Probe, reported: &Reported) -> Input {
         if self.state == State::Operational {
             return Input::Probe(probe.state);
         }
         let answers_test = reported.answers_test && reported.pairs.is_empty();
-        let is_test = probe.received.is_empty() && probe.sent.len() == 1;
+        let is_test = probe.sent.first().is_some_and(|record| record.data == TEST);
         match probe.state {
             ProbeState::Operational if answers_test => Input::Keepalive,
             ProbeState::InboundOk if is_test => Input::Probe(ProbeState::Exploring),
@@ -500,12 +502,16 @@ impl Reap {
 
     fn note_sent(&mut self, pair: LocatorPair, purpose: Purpose, rng: &mut dyn Rng) -> ProbeRecord {
         let history = self.history.get_or_insert_default();
-        let waited = micros(history.waited(self.clock));
+        let waited = u32::try_from(micros(history.waited(self.clock))).unwrap_or(u32::MAX);
         let record = ProbeRecord {
             source: pair.local,
             destination: pair.peer,
             nonce: rng.next_u32(),
-            data: u32::try_from(waited).unwrap_or(u32::MAX),
+            data: if purpose == Purpose::Test {
+                TEST
+            } else {
+                waited.min(TEST - 1)
+            },
         };
         history.note_sent(record, purpose, self.clock);
         record

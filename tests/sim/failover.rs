@@ -172,6 +172,9 @@ fn outages_just_below_the_send_timeout_are_sat_out_and_longer_ones_noticed_in_ti
             "{delay:?}: {explored:?}, {timeout:?}"
         );
         let is_near = delay < ms(50);
-        assert!(!is_near || timeout == ReapConfig::fast().send_timeout, "{delay:?}: {timeout:?}");
+        assert!(
+            !is_near || timeout == ReapConfig::fast().send_timeout,
+            "{delay:?}: {timeout:?}"
+        );
     }
 }

@@ -286,7 +286,11 @@ fn a_peer_in_inbound_ok_gets_over_a_test() {
         assert!(world.run_until(world.now + timeout, is_heard));
         assert!(test(&mut world, pair(1, 0)));
         world.run_for(0.02);
-        assert_ne!(world.reap(1).state(), State::Operational, "a test says nothing of what is heard");
+        assert_ne!(
+            world.reap(1).state(),
+            State::Operational,
+            "a test says nothing of what is heard"
+        );
         world.mend(1, 1, 0);
         let end = world.now + timeout * 6;
         assert!(world.run_until(end, World::is_well), "{:?}", world.events);
