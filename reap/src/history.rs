@@ -112,13 +112,13 @@ impl History {
         let (Some(sent), Some(record)) = (self.sent.back_mut(), probe.sent.first_mut()) else {
             return;
         };
-        if sent.record == *record {
+        if sent.record == *record && sent.purpose != Purpose::Test {
             // What it reports has waited, too.
             let waited = u32::try_from(micros(now.saturating_duration_since(sent.at))).unwrap_or(u32::MAX);
-            record.data = record.data.saturating_add(waited);
+            record.data = record.data.saturating_add(waited).min(u32::MAX - 1);
             sent.record = *record;
-            sent.at = sent.at.max(now);
         }
+        sent.at = sent.at.max(now);
     }
 
     pub(crate) fn note_received(&mut self, record: ProbeRecord, at: Instant) {

@@ -17,6 +17,9 @@ use crate::time::micros;
 use crate::timers::{Due, Timers};
 use crate::{Advice, Cause, Config, Event, Instant, LocatorPair, Probe, ProbeRecord, ProbeState, Rtt, State, Transmit};
 
+/// What the data of a test's record say: this probe is a test. Of others they are a time.
+const TEST: u32 = u32::MAX;
+
 /// The most outputs of a kind that wait for a caller who does not fetch them; the oldest go first.
 const MAX_QUEUED: usize = 16;
 
@@ -157,7 +160,7 @@ impl Reap {
         let reported = history.map_or_else(Reported::default, |history| {
             history.acknowledge(&probe.received, now, waited)
         });
-        let rule = rule(self.state, self.input(probe.state, &reported));
+        let rule = rule(self.state, self.input(probe, &reported));
         // While all is well, only the probe that this one answers says how things are now: that an earlier one had arrived, too,
         // may be news, but old news.
         let latest = probe.received.first().map(ProbeRecord::sender_pair);
@@ -351,16 +354,21 @@ impl Reap {
         Pace::new(&self.config, self.rtt)
     }
 
-    /// What a probe of the peer with this state is to our state machine.
+    /// What a probe of the peer is to our state machine.
     ///
     /// The answer to a test that comes when we have begun to explore is no more than a sign of life: the peer sent it
-    /// before it could know, and did not mean that it hears us on the current pair (RFC 5534 6.9).
-    fn input(&self, state: ProbeState, reported: &Reported) -> Input {
+    /// before it could know, and did not mean that it hears us on the current pair (RFC 5534 6.9). And a test of the peer's
+    /// does not say that it hears us, as its state would.
+    fn input(&self, probe: &Probe, reported: &Reported) -> Input {
+        if self.state == State::Operational {
+            return Input::Probe(probe.state);
+        }
         let answers_test = reported.answers_test && reported.pairs.is_empty();
-        if state == ProbeState::Operational && answers_test && self.state != State::Operational {
-            Input::Keepalive
-        } else {
-            Input::Probe(state)
+        let is_test = probe.sent.first().is_some_and(|record| record.data == TEST);
+        match probe.state {
+            ProbeState::Operational if answers_test => Input::Keepalive,
+            ProbeState::InboundOk if is_test => Input::Probe(ProbeState::Exploring),
+            state => Input::Probe(state),
         }
     }
 
@@ -494,12 +502,16 @@ impl Reap {
 
     fn note_sent(&mut self, pair: LocatorPair, purpose: Purpose, rng: &mut dyn Rng) -> ProbeRecord {
         let history = self.history.get_or_insert_default();
-        let waited = micros(history.waited(self.clock));
+        let waited = u32::try_from(micros(history.waited(self.clock))).unwrap_or(u32::MAX);
         let record = ProbeRecord {
             source: pair.local,
             destination: pair.peer,
             nonce: rng.next_u32(),
-            data: u32::try_from(waited).unwrap_or(u32::MAX),
+            data: if purpose == Purpose::Test {
+                TEST
+            } else {
+                waited.min(TEST - 1)
+            },
         };
         history.note_sent(record, purpose, self.clock);
         record

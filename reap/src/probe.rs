@@ -21,7 +21,8 @@ pub struct ProbeRecord {
     /// Random, so that only a host that got the probe can report it.
     pub nonce: u32,
     /// Without meaning in the RFC; the receiver copies it back unchanged. Ours is, in microseconds, how long the first of
-    /// the probe's received records has waited to be reported, so that the peer can tell the round-trip time.
+    /// the probe's received records has waited to be reported, so that the peer can tell the round-trip time; all ones say that
+    /// the probe is a test ([`Reap::probe_quietly`](crate::Reap::probe_quietly)).
     pub data: u32,
 }
 

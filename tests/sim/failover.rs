@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use shim6_core::{Cause, EndpointConfig, Event, ReapState};
+use shim6_core::{Cause, EndpointConfig, Event, ReapConfig, ReapState};
 use shim6_tests::sim::failover::{Failovers, run_failovers};
 use shim6_tests::sim::{Action, HostPlan, Invariant, Kind, Link, Sabotage, Scenario, What, World};
 
@@ -172,6 +172,9 @@ fn outages_just_below_the_send_timeout_are_sat_out_and_longer_ones_noticed_in_ti
             "{delay:?}: {explored:?}, {timeout:?}"
         );
         let is_near = delay < ms(50);
-        assert!(!is_near || timeout == ms(150), "{delay:?}: {timeout:?}");
+        assert!(
+            !is_near || timeout == ReapConfig::fast().send_timeout,
+            "{delay:?}: {timeout:?}"
+        );
     }
 }

@@ -220,6 +220,7 @@ impl Endpoint {
             let repetition = context.repetition();
             let association = context.association.as_deref_mut()?;
             let before = association.flow.clone();
+            let was_settled = association.reap.state() == ReapState::Operational;
             let mut active = report_activity(association, now, rng);
             act(&mut association.reap, rng);
             let mut wanted = Vec::new();
@@ -234,14 +235,18 @@ impl Endpoint {
             association.collect(now, &mut wanted);
             association.hold(now, holds);
             let is_changed = !Arc::ptr_eq(&before, &association.flow);
-            Some((is_changed.then(|| association.flow.clone()), wanted))
+            Some((is_changed.then(|| association.flow.clone()), wanted, was_settled))
         });
-        let Some((flow, wanted)) = wanted.flatten() else { return };
+        let Some((flow, wanted, was_settled)) = wanted.flatten() else {
+            return;
+        };
         self.updates.extend(flow.map(DataplaneUpdate::Insert));
         let mut confirmed = Vec::new();
         for wanted in wanted {
-            if let Wanted::Event(ReapEvent::PairConfirmed { pair }) = &wanted {
-                confirmed.push(*pair);
+            match &wanted {
+                // What a peer reports that is asked at last may be as old as the exploration.
+                Wanted::Event(ReapEvent::PairConfirmed { pair }) if was_settled => confirmed.push(*pair),
+                _ => {}
             }
             self.carry_out(now, id, wanted);
         }
