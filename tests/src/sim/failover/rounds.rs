@@ -382,7 +382,11 @@ impl Failovers {
                     context.locators,
                     self.world.pair(better.0, better.1),
                 );
-                format!("h{host} uses {current} and not {better} in session {session}")
+                let info = self.world.hosts[host]
+                    .endpoint()
+                    .and_then(|endpoint| endpoint.context(context.id));
+                let timeout = info.map(|info| info.send_timeout);
+                format!("h{host} uses {current} and not {better} in session {session}, Send Timeout {timeout:?}")
             })
         })
     }
