@@ -60,8 +60,14 @@ pub struct ContextStatus {
     pub reap: String,
     /// The addresses on the wire. The same as `ulids` until a path fails.
     pub locators: PairStatus,
+    /// Where it goes back to when that has worked for a while; the same as `locators` if that is where it is at home.
+    pub preferred: PairStatus,
     /// Whether its packets go through the TUN device.
     pub steered: bool,
+    /// The smoothed round-trip time on the pair in use, in microseconds, if it was measured.
+    pub rtt_us: Option<u64>,
+    /// How long a packet may stay unanswered before another path is looked for, in milliseconds.
+    pub send_timeout_ms: u64,
     /// The verified locators of the peer.
     pub peer_locators: Vec<Ipv6Addr>,
     /// Milliseconds since the context was made.

@@ -118,7 +118,16 @@ fn contexts(contexts: &[ContextStatus], style: Style, most: usize) -> String {
     let mut sorted: Vec<&ContextStatus> = contexts.iter().collect();
     sorted.sort_by_key(|context| (context.reap == "operational", is_direct(context), context.id));
     let mut table = Table::new(
-        &["CONTEXT", "STATE", "PATH", "HEALTH", "SENT", "RECEIVED", "FAILOVERS"],
+        &[
+            "CONTEXT",
+            "STATE",
+            "PATH",
+            "HEALTH",
+            "RTT",
+            "SENT",
+            "RECEIVED",
+            "FAILOVERS",
+        ],
         style,
     );
     for context in sorted.iter().take(most) {
@@ -134,6 +143,7 @@ fn contexts(contexts: &[ContextStatus], style: Style, most: usize) -> String {
                 "operational" => Cell::styled("operational", |text| style.good(text)),
                 other => Cell::styled(&plain(other), |text| style.bad(text)),
             },
+            context.rtt_us.map_or("-".to_owned(), round_trip).into(),
             volume(context.sent).into(),
             volume(context.received).into(),
             context.failovers.into(),
@@ -141,6 +151,9 @@ fn contexts(contexts: &[ContextStatus], style: Style, most: usize) -> String {
         table.note(format!("  ulids  {}", pair(context.ulids)));
         if !is_direct(context) {
             table.note(format!("  path   {}", pair(context.locators)));
+        }
+        if context.preferred != context.locators {
+            table.note(format!("  back   to {} when that works", pair(context.preferred)));
         }
         if let Some(last) = &context.last_failover {
             table.note(format!("  last   {} ago: {}", age(last.ago_ms), plain(&last.cause)));
@@ -151,6 +164,15 @@ fn contexts(contexts: &[ContextStatus], style: Style, most: usize) -> String {
         let _ = writeln!(text, "{} more: shim6 status --all", sorted.len() - most);
     }
     text
+}
+
+fn round_trip(micros: u64) -> String {
+    let millis = micros as f64 / 1000.0;
+    if millis < 9.95 {
+        format!("{millis:.1}ms")
+    } else {
+        format!("{millis:.0}ms")
+    }
 }
 
 /// Nothing where there are none.
@@ -250,7 +272,10 @@ mod tests {
             state: "established".to_owned(),
             reap: "operational".to_owned(),
             locators: moved,
+            preferred: moved,
             steered: false,
+            rtt_us: Some(20_400),
+            send_timeout_ms: 120,
             peer_locators: vec![moved.peer, ulids.peer],
             age_ms: 60_000,
             sent: Volume {
@@ -287,6 +312,7 @@ mod tests {
                     id: 2,
                     ulids,
                     locators: moved,
+                    preferred: ulids,
                     steered: true,
                     failovers: 1,
                     last_failover: Some(FailoverStatus {
@@ -333,12 +359,13 @@ UPLINK  STATE  PREFIX            ADDRESS                            GATEWAY
 eth0    down   2001:db8:a1::/64  2001:db8:a1:0:1c0d:22e3:3f44:5a55  -
 wwan0   up     2001:db8:a2::/64  2001:db8:a2:0:1c0d:22e3:3f44:5a55  fe80::1
 
-CONTEXT  STATE        PATH    HEALTH       SENT                 RECEIVED            FAILOVERS
-2        established  moved   operational  98.7 kB (1.23k pkt)  118 MB (81.2k pkt)  1
+CONTEXT  STATE        PATH    HEALTH       RTT   SENT                 RECEIVED            FAILOVERS
+2        established  moved   operational  20ms  98.7 kB (1.23k pkt)  118 MB (81.2k pkt)  1
   ulids  2001:db8:a1:0:1c0d:22e3:3f44:5a55 -> 2001:db8:b1:0:3c0d:42e3:5f44:6a55
   path   2001:db8:a2:0:1c0d:22e3:3f44:5a55 -> 2001:db8:b2:0:3c0d:42e3:5f44:6a55
+  back   to 2001:db8:a1:0:1c0d:22e3:3f44:5a55 -> 2001:db8:b1:0:3c0d:42e3:5f44:6a55 when that works
   last   12.3s ago: link down on eth0
-1        established  direct  operational  98.7 kB (1.23k pkt)  118 MB (81.2k pkt)  0
+1        established  direct  operational  20ms  98.7 kB (1.23k pkt)  118 MB (81.2k pkt)  0
   ulids  2001:db8:a2:0:1c0d:22e3:3f44:5a55 -> 2001:db8:b2:0:3c0d:42e3:5f44:6a55
 
 COUNTERS
