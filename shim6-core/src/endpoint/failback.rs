@@ -11,9 +11,11 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use rand_core::Rng;
 use shim6_reap::{Cause, Instant, LocatorPair, State as ReapState};
 
 use super::Endpoint;
+use super::initiate::randomised;
 use super::paths;
 use crate::context::{Association, Away};
 use crate::id::ContextId;
@@ -64,19 +66,29 @@ impl Endpoint {
             usable.clone().count(),
             usable.min_by_key(|&pair| self.experience.last_probed(pair)),
         );
-        let pair = oldest.filter(|_| next.is_some() && is_settled);
+        // Another context may have probed it.
+        let is_probed = |&pair: &LocatorPair| {
+            let last = self.experience.last_probed(pair);
+            last.is_some_and(|last| now - last < interval)
+        };
+        let pair = oldest.filter(|pair| next.is_some() && is_settled && !is_probed(pair));
+        let is_allowed = pair.is_none() || self.trials.allow(now);
+        // Contexts that have failed together ask together: who is not allowed to now asks again at some other time, or the
+        // same ones would come too late each time.
+        let next = if is_allowed {
+            next
+        } else {
+            Some(now + randomised(interval, self.rng.next_u32()))
+        };
         self.contexts.modify(id, |context| {
             let association = context.association.as_deref_mut();
             if let Some(away) = association.and_then(|association| association.away.as_deref_mut()) {
                 away.next = next;
             }
         });
-        let Some(pair) = pair else { return };
-        // Another context may have probed it.
-        let is_probed = |last: Instant| now - last < interval;
-        if self.experience.last_probed(pair).is_some_and(is_probed) || !self.trials.allow(now) {
+        let Some(pair) = pair.filter(|_| is_allowed) else {
             return;
-        }
+        };
         let mut is_probed = false;
         self.with_reap(now, id, |reap, rng| is_probed = reap.probe_quietly(now, pair, rng));
         if is_probed {

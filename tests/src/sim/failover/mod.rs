@@ -2,7 +2,7 @@
 //! lost, and each has to be on pairs that work in a time that follows from the timers.
 //!
 //! A world has a few hosts with different timers, every directed pair its own delay, and sessions of all kinds. Then come rounds:
-//! some things fail, some heal, all within a short time; when the last has happened, each session has its [`bound`].
+//! some things fail, some heal, all within a short time; when the last has happened, each session has its bound.
 
 mod bound;
 mod damping;
