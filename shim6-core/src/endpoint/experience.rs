@@ -92,16 +92,25 @@ impl Experience {
         }
     }
 
-    /// A quiet probe of `pair` was sent. After a pause of more than `gap`, or when neither of the last two was answered, its
-    /// trial begins anew: one probe may get lost.
-    pub(super) fn note_probed(&mut self, now: Instant, pair: LocatorPair, gap: Duration) {
+    /// A quiet probe of `pair` was sent. When neither of the last two was answered, its trial begins anew: one probe may get
+    /// lost.
+    pub(super) fn note_probed(&mut self, now: Instant, pair: LocatorPair) {
         let Some(record) = self.record(now, pair) else { return };
         let trial = &mut record.trial;
-        if trial.unanswered >= 2 || trial.probed.is_none_or(|probed| now - probed > gap) {
+        if trial.unanswered >= 2 {
             trial.since = None;
         }
         trial.probed = Some(now);
         trial.unanswered = trial.unanswered.saturating_add(1);
+    }
+
+    /// Nobody has used `pair` for a while: if it was not probed within `gap`, its trial begins anew.
+    pub(super) fn note_pause(&mut self, now: Instant, pair: LocatorPair, gap: Duration) {
+        if let Some(record) = self.records.get_mut(&pair)
+            && record.trial.probed.is_none_or(|probed| now - probed > gap)
+        {
+            record.trial.since = None;
+        }
     }
 
     /// When `pair` was last probed quietly.
@@ -223,7 +232,7 @@ mod tests {
     fn trial(experience: &mut Experience, start: f64, answered: impl Fn(f64) -> bool) -> Option<f64> {
         for step in 0..200 {
             let seconds = start + f64::from(step);
-            experience.note_probed(at(seconds), pair(1), CONFIG.interval * 2);
+            experience.note_probed(at(seconds), pair(1));
             if answered(seconds) {
                 experience.note_confirmed(at(seconds), pair(1));
             }

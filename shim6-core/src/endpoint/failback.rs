@@ -55,31 +55,33 @@ impl Endpoint {
             return;
         };
         let interval = self.probe_interval(association);
-        let next = association.is_in_use(now).then(|| now + interval);
+        if away.next.is_none() {
+            for &pair in &away.better {
+                self.experience.note_pause(now, pair, interval * 2);
+            }
+        }
+        let in_use = association.is_in_use(now);
         let is_settled = association.reap.state() == ReapState::Operational;
         let usable = away
             .better
             .iter()
             .copied()
             .filter(|&pair| association.reap.is_usable(pair));
-        let (count, oldest) = (
-            usable.clone().count(),
-            usable.min_by_key(|&pair| self.experience.last_probed(pair)),
-        );
+        let oldest = usable.min_by_key(|&pair| self.experience.last_probed(pair));
         // Another context may have probed it.
         let is_probed = |&pair: &LocatorPair| {
             let last = self.experience.last_probed(pair);
             last.is_some_and(|last| now - last < interval)
         };
-        let pair = oldest.filter(|pair| next.is_some() && is_settled && !is_probed(pair));
+        let pair = oldest.filter(|pair| in_use && is_settled && !is_probed(pair));
         let is_allowed = pair.is_none() || self.trials.allow(now);
-        // Contexts that have failed together ask together: who is not allowed to now asks again at some other time, or the
-        // same ones would come too late each time.
-        let next = if is_allowed {
-            next
-        } else {
-            Some(now + randomised(interval, self.rng.next_u32()))
+        // By lot: contexts that have failed together ask together, and the same ones would come too late each time. Nor must the
+        // tests keep step with a flow that sends now and then.
+        let wait = match is_allowed {
+            true => interval + randomised(interval / 4, self.rng.next_u32()),
+            false => randomised(interval, self.rng.next_u32()),
         };
+        let next = in_use.then(|| now + wait);
         self.contexts.modify(id, |context| {
             let association = context.association.as_deref_mut();
             if let Some(away) = association.and_then(|association| association.away.as_deref_mut()) {
@@ -92,11 +94,7 @@ impl Endpoint {
         let mut is_probed = false;
         self.with_reap(now, id, |reap, rng| is_probed = reap.probe_quietly(now, pair, rng));
         if is_probed {
-            // Each of them has its turn, and one probe may get lost.
-            let gap = interval
-                .saturating_mul(u32::try_from(count).unwrap_or(u32::MAX))
-                .saturating_mul(2);
-            self.experience.note_probed(now, pair, gap);
+            self.experience.note_probed(now, pair);
         }
     }
 

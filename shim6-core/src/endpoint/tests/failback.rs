@@ -120,7 +120,7 @@ fn quiet_probes_are_no_more_than_one_in_an_interval() {
         let tried = probes
             .filter(|sent| sent.source == others && sent.source != own)
             .count();
-        assert!((55..=61).contains(&tried), "{tried}");
+        assert!((45..=56).contains(&tried), "{tried}");
     }
     assert!(world.sent(MessageType::KEEPALIVE).is_empty());
 }
@@ -299,33 +299,32 @@ fn send_timeout_follows_the_round_trip_time_of_the_exchange() {
 fn no_context_is_kept_from_its_tests_by_those_that_ask_with_it() {
     let mut config = EndpointConfig::default();
     config.failback.rate = 1;
-    let mut world = World::established(&config);
-    let ulids = [(0, 0), (1, 1), (0, 1), (1, 0)].map(|(local, peer)| world.pair_of(A, local, B, peer));
-    for pair in &ulids[1..] {
-        world.hosts[A]
-            .endpoint
-            .establish(world.now, *pair)
-            .expect("an exchange can start");
-        world.drain(A);
+    for healed in 0..3 {
+        let mut world = World::established(&config);
+        let ulids = [(0, 0), (1, 1), (0, 1), (1, 0)].map(|(local, peer)| world.pair_of(A, local, B, peer));
+        for pair in &ulids[1..] {
+            world.hosts[A]
+                .endpoint
+                .establish(world.now, *pair)
+                .expect("an exchange can start");
+            world.drain(A);
+        }
+        world.run(secs(1));
+        for pair in ulids {
+            world.stream(A, pair, ms(20), true);
+        }
+        world.run(secs(1));
+        // All but the last of them have to move, and one can go back later.
+        for pair in &ulids[..3] {
+            world.cut_both_ways(*pair);
+        }
+        world.run(secs(5));
+        world.heal(ulids[healed]);
+        let is_home = |world: &World| {
+            let mut contexts = world.hosts[A].endpoint.contexts();
+            contexts.any(|context| context.ulids == ulids[healed] && context.locators == ulids[healed])
+        };
+        assert!(!is_home(&world));
+        assert!(world.run_until(secs(300), is_home).is_some(), "{healed}");
     }
-    world.run(secs(1));
-    for pair in ulids {
-        world.stream(A, pair, ms(20), true);
-    }
-    world.run(secs(1));
-    // All but the last of them have to move, and can go back later.
-    for pair in &ulids[..3] {
-        world.cut_both_ways(*pair);
-    }
-    world.run(secs(5));
-    ulids.iter().for_each(|pair| world.heal(*pair));
-    let is_home = |world: &World| {
-        let contexts = [A, B].map(|host| world.hosts[host].endpoint.contexts().collect::<Vec<_>>());
-        contexts
-            .iter()
-            .flatten()
-            .all(|context| context.locators == context.ulids)
-    };
-    assert!(!is_home(&world));
-    assert!(world.run_until(secs(300), is_home).is_some());
 }
