@@ -155,7 +155,7 @@ fn lose_and_regain(contexts: u32, told: bool, name: &str) {
     let noticing = if told {
         Duration::ZERO
     } else {
-        INTERVAL * 3 / 2 + ms(150)
+        INTERVAL * 3 / 2 + ms(120)
     };
     let bound = noticing + secs(1) + Duration::from_secs(1) * (contexts * 5 / 2) / RATE;
     assert!(took <= bound, "{took:?}, {bound:?}");
@@ -196,13 +196,13 @@ fn contexts_that_lose_an_uplink_silently_need_an_exchange_each() {
 /// The rate is what keeps to the rate.
 #[test]
 fn without_a_rate_there_would_be_a_burst() {
-    let (mut world, sent) = established(3_000, 1_000_000, "crowd::without_a_rate_there_would_be_a_burst");
+    let (mut world, sent) = established(1_000, 1_000_000, "crowd::without_a_rate_there_would_be_a_burst");
     let down = Action::SetLocator {
         locator: locator(A, 0),
         up: false,
         told: true,
     };
     world.perform(down).unwrap();
-    let (_, most) = run(&mut world, &sent, secs(20), |world| at_home(world, A) == 0);
-    assert!(most[A] > RATE as usize + RATE as usize / 50, "{most:?}");
+    let at_once = sent.lock().unwrap()[A];
+    assert!(at_once > RATE as usize / 50, "{at_once}");
 }
