@@ -166,15 +166,19 @@ impl Outcome {
         };
         let seconds =
             |time: Option<Duration>| time.map_or("-".to_owned(), |time| format!("{:.2} s", time.as_secs_f64()));
+        let back = match self.back {
+            Some(back) => format!("{:.2} s from the repair", back.as_secs_f64()),
+            None => "-".to_owned(),
+        };
         let row = |name: &str, with: String, without: String| [name.to_owned(), with, without];
         vec![
             row("completed", completed(with), completed(without)),
             row("received", received(with), received(without)),
             row("SHA-256", digest(with), digest(without)),
             row("longest stall", stall(&self.with), stall(&self.without)),
-            row("failure noticed after", seconds(self.noticed()), "-".to_owned()),
-            row("path changed after", seconds(self.moved()), "-".to_owned()),
-            row("back after the repair in", seconds(self.back), "-".to_owned()),
+            row("noticed after", seconds(self.noticed()), "-".to_owned()),
+            row("moved after", seconds(self.moved()), "-".to_owned()),
+            row("back after", back, "-".to_owned()),
         ]
     }
 
@@ -337,8 +341,8 @@ pub(crate) mod tests {
         let rows = outcome.rows();
         assert_eq!(rows[1], ["received", "0.0 MB (100 %)", "0.0 MB (38 %)"]);
         assert_eq!(rows[3], ["longest stall", "0.41 s", "4.91 s, until it was stopped"]);
-        assert_eq!(rows[4], ["failure noticed after", "0.15 s", "-"]);
-        assert_eq!(rows[5], ["path changed after", "0.38 s", "-"]);
-        assert_eq!(rows[6], ["back after the repair in", "2.60 s", "-"]);
+        assert_eq!(rows[4], ["noticed after", "0.15 s", "-"]);
+        assert_eq!(rows[5], ["moved after", "0.38 s", "-"]);
+        assert_eq!(rows[6], ["back after", "2.60 s from the repair", "-"]);
     }
 }
