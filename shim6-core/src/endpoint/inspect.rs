@@ -31,6 +31,7 @@ impl Endpoint {
             // Rates, and names of contexts whose probes are in what is written of them.
             probes: _,
             trials: _,
+            spreads: _,
             transmits,
             deliveries,
             updates,

@@ -58,6 +58,9 @@ use table::Contexts;
 /// Pairs of which something is remembered, for each context that there may be.
 const PAIRS_REMEMBERED: usize = 4;
 
+/// How often in a second all contexts are gone through because of one's discovery: peers can make discoveries happen.
+const SPREADS: u32 = 200;
+
 /// All Shim6 contexts of a host.
 ///
 /// It is driven from outside: the methods are getters, inputs (`handle_*`), commands ([`establish`](Self::establish),
@@ -97,6 +100,8 @@ pub struct Endpoint {
     probes: pace::Queue,
     /// How fast preferred pairs are tried.
     trials: pace::Pace,
+    /// How often all contexts are told of one's discovery.
+    spreads: pace::Pace,
     transmits: VecDeque<output::Outgoing>,
     deliveries: VecDeque<Vec<u8>>,
     updates: VecDeque<DataplaneUpdate>,
@@ -179,6 +184,7 @@ impl Endpoint {
             pace::Queue::new(config.limits.probes),
             pace::Pace::new(config.failback.rate),
         );
+        let spreads = pace::Pace::new(SPREADS);
         Self {
             config,
             identity: Arc::new(identity),
@@ -195,6 +201,7 @@ impl Endpoint {
             experience,
             probes,
             trials,
+            spreads,
             transmits: VecDeque::new(),
             deliveries: VecDeque::new(),
             updates: VecDeque::new(),

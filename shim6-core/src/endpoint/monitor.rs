@@ -263,7 +263,8 @@ impl Endpoint {
             }
             Wanted::Transmit(_, Transmit::Probe { pair, probe }) => self.send_probe(now, id, pair, probe),
             Wanted::Event(ReapEvent::PairConfirmed { pair }) => {
-                if self.experience.note_confirmed(now, pair) {
+                // Whoever is not told now is advised at its own next probe.
+                if self.experience.note_confirmed(now, pair) && self.spreads.allow(now) {
                     self.spread(now, pair);
                 }
             }
