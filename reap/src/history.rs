@@ -60,8 +60,6 @@ pub(crate) struct Reported {
     pub(crate) pairs: Vec<LocatorPair>,
     /// The pairs of the probes that were reported for the first time, tests among them, the first sent first.
     pub(crate) confirmed: Vec<LocatorPair>,
-    /// A test is among the reported probes.
-    pub(crate) answers_test: bool,
     /// A round-trip time, and the pair that it was measured on.
     pub(crate) sample: Option<(LocatorPair, Duration)>,
 }
@@ -151,9 +149,7 @@ impl History {
                 continue;
             }
             let pair = sent.record.sender_pair();
-            if sent.purpose == Purpose::Test {
-                reported.answers_test = true;
-            } else {
+            if sent.purpose != Purpose::Test {
                 reported.pairs.push(pair);
             }
             if !sent.reported {

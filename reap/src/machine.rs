@@ -356,17 +356,18 @@ impl Reap {
 
     /// What a probe of the peer is to our state machine.
     ///
-    /// The answer to a test that comes when we have begun to explore is no more than a sign of life: the peer sent it
-    /// before it could know, and did not mean that it hears us on the current pair (RFC 5534 6.9). And a test of the peer's
-    /// does not say that it hears us, as its state would.
+    /// A peer that is Operational and reports probes, but none of this exploration, answers one from before it, or a test. It
+    /// could not know, and does not mean that it hears us on the current pair: that is no more than a sign of life, or answers
+    /// that are long on their way would end each exploration before its own come (RFC 5534 6.9). And a test of the peer's does
+    /// not say that it hears us, as its state would.
     fn input(&self, probe: &Probe, reported: &Reported) -> Input {
         if self.state == State::Operational {
             return Input::Probe(probe.state);
         }
-        let answers_test = reported.answers_test && reported.pairs.is_empty();
+        let is_old = reported.pairs.is_empty() && !probe.received.is_empty();
         let is_test = probe.sent.first().is_some_and(|record| record.data == TEST);
         match probe.state {
-            ProbeState::Operational if answers_test => Input::Keepalive,
+            ProbeState::Operational if is_old => Input::Keepalive,
             ProbeState::InboundOk if is_test => Input::Probe(ProbeState::Exploring),
             state => Input::Probe(state),
         }

@@ -129,6 +129,16 @@ fn a_report_from_before_this_exploration_counts_for_nothing() {
 }
 
 #[test]
+fn an_answer_to_an_earlier_exploration_does_not_end_this_one() {
+    let (mut reap, probes) = after_three_probes();
+    answer(&mut reap, ProbeState::InboundOk, Vec::new());
+    reap.explore(at(11.0), Cause::LocalHint, &mut rng(2));
+    transmits(&mut reap);
+    answer(&mut reap, ProbeState::Operational, Vec::from([probes[1].sent[0]]));
+    assert_eq!(reap.state(), State::InboundOk);
+}
+
+#[test]
 fn a_reported_pair_that_is_no_longer_usable_is_not_taken() {
     let (mut reap, probes) = after_three_probes();
     reap.set_usable(pair(1, 0).local, false);
