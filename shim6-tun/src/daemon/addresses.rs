@@ -254,6 +254,7 @@ impl Addresses {
                 ours.state = State::Absent;
             }
             ours.uplink.up = link.up && link.running;
+            ours.uplink.mtu = link.mtu;
             if link.up && ours.state == State::Absent {
                 self.add(number).await?;
             } else if link.up && !ours.routed {

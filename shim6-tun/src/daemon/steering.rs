@@ -93,16 +93,20 @@ impl Steering {
         })
     }
 
-    /// Stops steering the ULID pairs `unsteer`, steers the pairs `steer`, and makes all sockets
-    /// look up their routes again, once. Pairs that are as wanted already are fine.
+    /// Stops steering the ULID pairs `unsteer`, steers the pairs `steer`, each with the MTU that its packets may have, and
+    /// makes all sockets look up their routes again, once. Pairs that are as wanted already are fine.
     ///
     /// # Errors
     /// The first refusal of the kernel. The other pairs of the batch are done all the same.
-    pub async fn apply(&mut self, steer: &[LocatorPair], unsteer: &[LocatorPair]) -> Result<(), SteeringError> {
-        let routes = |pairs: &[LocatorPair]| pairs.iter().map(|pair| self.route(pair)).collect::<Vec<_>>();
-        let (unsteer, steer) = (routes(unsteer), routes(steer));
+    pub async fn apply(
+        &mut self,
+        steer: &[(LocatorPair, Option<u32>)],
+        unsteer: &[LocatorPair],
+    ) -> Result<(), SteeringError> {
+        let unsteer: Vec<_> = unsteer.iter().map(|pair| self.route(pair)).collect();
+        let steer: Vec<_> = steer.iter().map(|(pair, mtu)| (self.route(pair), *mtu)).collect();
         let mut answers = self.ledger.remove_routes(&unsteer).await;
-        answers.append(&mut self.ledger.add_routes(&steer).await);
+        answers.append(&mut self.ledger.set_routes(&steer).await);
         let mut first_error = None;
         for answer in answers {
             match answer {

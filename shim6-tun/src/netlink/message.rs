@@ -12,7 +12,7 @@ use rtnetlink::packet_route::link::{
 };
 use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use rtnetlink::{LinkUnspec, LinkVeth};
@@ -206,6 +206,24 @@ pub(super) fn route_to_add(spec: &RouteSpec, tag: Option<u8>) -> RouteMessage {
     message.header.protocol = tag.map_or(RouteProtocol::Static, RouteProtocol::from);
     message.header.scope = RouteScope::Universe;
     message
+}
+
+/// Gives a route an MTU of its own.
+pub(super) fn limit_route(message: &mut RouteMessage, mtu: Option<u32>) {
+    let metrics = mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
+    message.attributes.extend(metrics);
+}
+
+/// The MTU that a route has of its own.
+pub(super) fn route_mtu(message: &RouteMessage) -> Option<u32> {
+    let metrics = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Metrics(metrics) => Some(metrics),
+        _ => None,
+    })?;
+    metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    })
 }
 
 pub(super) fn route_to_delete(spec: &RouteSpec, tag: Option<u8>) -> RouteMessage {

@@ -16,8 +16,8 @@ use std::os::fd::BorrowedFd;
 use futures_util::StreamExt;
 use nix::errno::Errno;
 use rtnetlink::packet_core::{
-    ErrorMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage,
-    NetlinkPayload,
+    ErrorMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
+    NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::LinkMessage;
@@ -180,11 +180,31 @@ impl Netlink {
         Ok(routes.filter(|route| route.table == table).collect())
     }
 
+    /// The unicast routes of a table, each with the MTU that it has of its own.
+    pub async fn route_mtus(&self, table: u32) -> Result<Vec<(RouteSpec, Option<u32>)>, NetlinkError> {
+        let messages = self.route_messages().await?;
+        let routes = messages.iter().flat_map(|listed| {
+            let mtu = message::route_mtu(listed);
+            message::routes(listed).into_iter().map(move |route| (route, mtu))
+        });
+        Ok(routes.filter(|(route, _)| route.table == table).collect())
+    }
+
     /// Adds a route. [`NetlinkError::is_exists`] if there is one with the same prefixes and
     /// metric.
     pub async fn add_route(&self, spec: &RouteSpec) -> Result<(), NetlinkError> {
         let request = RouteNetlinkMessage::NewRoute(message::route_to_add(spec, self.tag));
         self.execute(request, CREATE, || format!("add {spec}")).await
+    }
+
+    /// Adds a route whose packets have at most `mtu` octets, `None` for what the interface takes. One with the same prefixes
+    /// and metric is replaced in one step, so that no packet goes another way meanwhile.
+    pub async fn set_route(&self, spec: &RouteSpec, mtu: Option<u32>) -> Result<(), NetlinkError> {
+        let mut message = message::route_to_add(spec, self.tag);
+        message::limit_route(&mut message, mtu);
+        let request = RouteNetlinkMessage::NewRoute(message);
+        self.execute(request, NLM_F_CREATE | NLM_F_REPLACE, || format!("set {spec}"))
+            .await
     }
 
     /// Deletes the first route that has what `spec` gives; if this connection is

@@ -425,3 +425,31 @@ fn a_truncated_explanation_is_none() {
     answer[16] = 0;
     assert_eq!(error::explanation(&answer), None);
 }
+
+#[test]
+fn a_route_is_replaced_in_one_step_with_another_mtu() {
+    isolated(
+        "netlink::tests::a_route_is_replaced_in_one_step_with_another_mtu",
+        || async {
+            let netlink = Netlink::connect().unwrap().tagged(140);
+            netlink.add_veth("eth0", "eth1", None).await.unwrap();
+            let index = netlink.link("eth0").await.unwrap().index;
+            netlink.set_up(index).await.unwrap();
+            let route = RouteSpec {
+                destination: ("2001:db8:1::2".parse().unwrap(), 128),
+                source: Some(("2001:db8::1".parse().unwrap(), 128)),
+                gateway: None,
+                output: Some(index),
+                table: 99,
+                metric: Some(1024),
+                kind: RouteKind::Unicast,
+            };
+            for mtu in [Some(1400), Some(1272), None] {
+                netlink.set_route(&route, mtu).await.unwrap();
+                assert_eq!(netlink.route_mtus(99).await.unwrap(), [(route, mtu)]);
+            }
+            netlink.delete_route(&route).await.unwrap();
+            assert_eq!(netlink.route_mtus(99).await.unwrap(), []);
+        },
+    );
+}

@@ -60,7 +60,7 @@ fn many_pairs_are_steered_in_rounds_and_the_busiest_first() {
         let (_device, tun) = tun(&netlink).await;
         let mut steering = Steering::install(&netlink, tun, TABLE, 140, 0x5336).await.unwrap();
         let (shared, _inputs) = Shared::new(Clock::start(), HashMap::new(), &HoldConfig::default());
-        let mut paths = Paths::new(&mut steering, Arc::new(shared));
+        let mut paths = Paths::new(&mut steering, PathMtus::default(), Arc::new(shared));
         let flows = flows(600);
         let steered = |routes: Vec<crate::netlink::RouteSpec>| {
             let mut peers: Vec<_> = routes.iter().map(|route| route.destination.0.segments()[3]).collect();
