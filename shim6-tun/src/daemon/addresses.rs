@@ -203,6 +203,7 @@ impl Addresses {
                 }
             }
             Change::RouteRemoved(route) => events = self.handle_route_loss(route).await?,
+            Change::Rules => {}
             Change::Overrun => events = self.resynchronize().await?,
         }
         Ok(events)

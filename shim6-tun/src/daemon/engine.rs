@@ -235,6 +235,9 @@ impl<'a> Engine<'a> {
         self.report_locators();
         self.paths.set_uplinks(self.addresses.uplinks());
         self.follow_uplinks(change);
+        if matches!(change, Change::Rules | Change::Overrun) {
+            self.paths.assert_precedence().await;
+        }
         if let Change::Link(link) = change
             && link.index == self.tun.device.index()
         {
@@ -322,6 +325,7 @@ impl<'a> Engine<'a> {
             pid: std::process::id(),
             uptime_ms: self.shared.clock.millis(),
             tun: self.tun.device.name().to_owned(),
+            problems: self.paths.obstacle().map(str::to_owned).into_iter().collect(),
             uplinks: uplinks.collect(),
             contexts,
             failures: report::failures(&self.endpoint, now),

@@ -111,6 +111,11 @@ impl Ledger {
         self.remove(Entry::Route(*spec)).await
     }
 
+    /// Deletes a rule if it is ours. `false` if it is not, or was gone.
+    pub async fn remove_rule(&mut self, spec: &RuleSpec) -> Result<bool, NetlinkError> {
+        self.remove(Entry::Rule(*spec)).await
+    }
+
     /// Deletes those of the routes that are ours, as [`set_routes`](Self::set_routes) adds them.
     pub async fn remove_routes(&mut self, specs: &[RouteSpec]) -> Vec<Result<bool, NetlinkError>> {
         let netlink = self.netlink.clone();

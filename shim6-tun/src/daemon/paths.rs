@@ -25,6 +25,8 @@ pub(crate) struct Paths<'a> {
     /// Each with the MTU that its route has.
     steered: HashMap<LocatorPair, Option<u32>>,
     mtus: PathMtus,
+    /// What keeps steered packets from being steered, for people.
+    obstacle: Option<String>,
     /// The ULID that each established context holds on to.
     holds: HashMap<ContextId, Ipv6Addr>,
     /// Pairs whose steering may differ from the table.
@@ -53,6 +55,7 @@ impl<'a> Paths<'a> {
             shared,
             steered,
             mtus,
+            obstacle: None,
             holds: HashMap::new(),
             unsettled,
             refused: HashSet::new(),
@@ -184,6 +187,27 @@ impl<'a> Paths<'a> {
         self.settle_by(&table, now).await;
     }
 
+    /// Sees to it that steered packets are steered, whatever rules others have.
+    pub(crate) async fn assert_precedence(&mut self) {
+        match self.steering.assert_precedence(self.steered.keys().copied()).await {
+            Ok(obstacle) => {
+                if let Some(obstacle) = obstacle
+                    .as_ref()
+                    .filter(|obstacle| self.obstacle.as_ref() != Some(obstacle))
+                {
+                    tracing::error!("{obstacle}");
+                }
+                self.obstacle = obstacle;
+            }
+            Err(error) => tracing::error!(%error, "looking whether steered packets are steered"),
+        }
+    }
+
+    /// What keeps steered packets from being steered.
+    pub(crate) fn obstacle(&self) -> Option<&str> {
+        self.obstacle.as_deref()
+    }
+
     /// All that is steered is compared with what it should be, in the next rounds.
     fn look_again(&mut self) {
         self.unsettled.extend(self.steered.keys());
@@ -283,9 +307,13 @@ impl<'a> Paths<'a> {
                 self.refused.extend(round);
                 return done;
             }
+            let has_new = !steer.is_empty();
             self.steered.extend(steer);
             for pair in &unsteer {
                 self.steered.remove(pair);
+            }
+            if has_new {
+                self.assert_precedence().await;
             }
         }
         while !self.backlog

@@ -8,6 +8,8 @@
 //! new route nor the rule does. Deleting any local address does, for all sockets of the network
 //! namespace at once: so each batch of changes ends with a dummy address that comes and goes.
 
+mod precedence;
+
 use core::net::Ipv6Addr;
 use std::collections::btree_map::{BTreeMap, Entry};
 
@@ -46,6 +48,8 @@ pub struct Steering {
     ledger: Ledger,
     tun_index: u32,
     table: u32,
+    /// Where it stands now: in front of others' rules that would lead steered packets elsewhere.
+    rule: RuleSpec,
     /// How often each ULID was pinned.
     pins: BTreeMap<Ipv6Addr, usize>,
     /// Routes have changed, and sockets may not know.
@@ -88,6 +92,7 @@ impl Steering {
             ledger,
             tun_index,
             table,
+            rule,
             pins: BTreeMap::new(),
             stale: false,
         })

@@ -29,7 +29,7 @@ use rtnetlink::{Handle, LinkUnspec};
 
 pub use self::error::NetlinkError;
 pub use self::monitor::Monitor;
-pub use self::types::{Address, AddressSpec, Change, Link, MAIN_TABLE, RouteKind, RouteSpec, RuleSpec};
+pub use self::types::{Address, AddressSpec, Change, Link, MAIN_TABLE, RouteKind, RouteSpec, RuleOrder, RuleSpec};
 
 const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
 
@@ -228,6 +228,37 @@ impl Netlink {
     /// The rules that lead to a table and select by nothing but the mark.
     pub async fn rules(&self) -> Result<Vec<RuleSpec>, NetlinkError> {
         Ok(self.rule_messages().await?.iter().filter_map(message::rule).collect())
+    }
+
+    /// All rules, whatever they select by, in the order in which the kernel asks them.
+    pub async fn rule_order(&self) -> Result<Vec<RuleOrder>, NetlinkError> {
+        Ok(self.rule_messages().await?.iter().map(message::rule_order).collect())
+    }
+
+    /// The interface by which a packet of this host with these addresses and mark leaves; `None` where there is no way.
+    pub async fn output_for(
+        &self,
+        source: Ipv6Addr,
+        destination: Ipv6Addr,
+        fwmark: u32,
+    ) -> Result<Option<u32>, NetlinkError> {
+        let operation = || format!("look up the route from {source} to {destination}");
+        let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetRoute(message::lookup(
+            source,
+            destination,
+            fwmark,
+        )));
+        request.header.flags = NLM_F_REQUEST;
+        let closed = || NetlinkError::Closed { operation: operation() };
+        let mut answers = self.handle.clone().request(request).map_err(|_| closed())?;
+        match answers.next().await.ok_or_else(closed)?.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => Ok(message::output(&route)),
+            NetlinkPayload::Error(error) => match outcome(&error, operation) {
+                Err(error) if error.is_unreachable() => Ok(None),
+                other => other.map(|()| None),
+            },
+            _ => Err(closed()),
+        }
     }
 
     /// Adds a rule. [`NetlinkError::is_exists`] if there is an identical one.
