@@ -228,6 +228,7 @@ impl<'a> Engine<'a> {
             }
         }
         self.report_locators();
+        self.shared.wire.look_up_again();
         self.follow_uplinks(change);
         if let Change::Link(link) = change
             && link.index == self.tun.device.index()
@@ -370,7 +371,7 @@ impl<'a> Engine<'a> {
         header[6..8].copy_from_slice(&[PROTOCOL, HOP_LIMIT]);
         header[8..24].copy_from_slice(&source.octets());
         header[24..].copy_from_slice(&destination.octets());
-        self.shared.send(source, &[&self.packet[..IPV6_HEADER_LEN + len]]);
+        self.shared.send(source, &[self.packet[..IPV6_HEADER_LEN + len].into()]);
     }
 
     fn publish(&self, event: status::Event) {

@@ -1,18 +1,19 @@
 //! What the packet tasks and the engine share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use shim6_core::wire::ContextTag;
-use shim6_core::{ContextId, Dataplane, LocatorPair};
+use shim6_core::{ContextId, Dataplane, Instant, LocatorPair};
 use tokio::sync::mpsc;
 
 use super::clock::Clock;
 use super::hold::Hold;
+use super::wire::Wire;
 use crate::config::HoldConfig;
-use crate::sys::wire_socket::{SendOutcome, WireSender};
+use crate::sys::wire_socket::{SendOutcome, WirePacket};
 
 /// A Shim6 control message, from its Next Header octet on.
 #[derive(Debug)]
@@ -63,8 +64,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) dataplane: ArcSwap<Dataplane>,
     pub(crate) hold: Hold,
-    /// A socket per local locator, made at the start.
-    pub(crate) senders: HashMap<Ipv6Addr, WireSender>,
+    pub(crate) wire: Wire,
     pub(crate) counters: PacketCounters,
     messages: mpsc::Sender<Message>,
     unknown_tags: mpsc::Sender<UnknownTag>,
@@ -74,7 +74,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(clock: Clock, senders: HashMap<Ipv6Addr, WireSender>, hold: &HoldConfig) -> (Self, Inputs) {
+    pub(crate) fn new(clock: Clock, wire: Wire, hold: &HoldConfig) -> (Self, Inputs) {
         let dataplane = ArcSwap::from_pointee(Dataplane::default());
         let counters = PacketCounters::default();
         let (messages, to_messages) = mpsc::channel(MESSAGE_QUEUE);
@@ -94,7 +94,7 @@ impl Shared {
                 clock,
                 dataplane,
                 hold: Hold::new(hold),
-                senders,
+                wire,
                 counters,
                 messages,
                 unknown_tags,
@@ -156,10 +156,18 @@ impl Shared {
     }
 
     /// Sends whole IPv6 packets from one of our locators.
-    pub(crate) fn send(&self, source: Ipv6Addr, packets: &[&[u8]]) {
-        match self.senders.get(&source).map(|sender| sender.send_batch(packets)) {
-            Some(Ok(outcome)) => self.counters.count_sent(outcome),
-            Some(Err(_)) => self.counters.wire_failed.add(packets.len()),
+    pub(crate) fn send(&self, source: Ipv6Addr, packets: &[WirePacket<'_>]) {
+        self.count(packets, self.wire.send(source, packets));
+    }
+
+    /// Sends whole IPv6 packets between the locators of a pair, the shortest way.
+    pub(crate) fn send_on(&self, pair: LocatorPair, packets: &[WirePacket<'_>], now: Instant) {
+        self.count(packets, self.wire.send_on(pair, packets, now));
+    }
+
+    fn count(&self, packets: &[WirePacket<'_>], outcome: Option<SendOutcome>) {
+        match outcome {
+            Some(outcome) => self.counters.count_sent(outcome),
             None => self.counters.not_our_source.add(packets.len()),
         }
     }
@@ -253,6 +261,8 @@ impl PacketCounters {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     fn pair() -> LocatorPair {
@@ -264,7 +274,11 @@ mod tests {
 
     #[test]
     fn a_flood_of_messages_is_bounded_and_crowds_out_no_candidate() {
-        let (shared, mut inputs) = Shared::new(Clock::start(), HashMap::new(), &HoldConfig::default());
+        let (shared, mut inputs) = Shared::new(
+            Clock::start(),
+            Wire::new(HashMap::new(), None).0,
+            &HoldConfig::default(),
+        );
         let large = vec![0; 65_535];
         for _ in 0..MESSAGE_QUEUE + 10 {
             shared.hand_over(Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST, &large);
