@@ -9,7 +9,7 @@ use super::case::{Case, Selection, State};
 use super::sample::Sample;
 use super::scene::Scene;
 
-/// How long traffic runs before it is measured.
+/// How long traffic runs before it is measured; at most as long as it is then measured.
 const WARM_UP: Duration = Duration::from_millis(300);
 
 /// What to measure.
@@ -79,7 +79,7 @@ pub async fn run(plan: &Plan<'_>) -> anyhow::Result<Vec<Measured>> {
 
 async fn measure(scene: &Scene, measured: &mut Measured, window: Duration) -> anyhow::Result<()> {
     let before = scene.failovers().await?;
-    let sample = scene.measure(measured.case.kind, [WARM_UP, window]).await?;
+    let sample = scene.measure(measured.case.kind, [WARM_UP.min(window), window]).await?;
     let moved = scene.failovers().await?.saturating_sub(before);
     if moved > 0 {
         eprintln!(
