@@ -18,4 +18,5 @@ mod requests;
 mod restart;
 mod shutdown;
 mod signed;
+mod throughput;
 mod unprotected;

@@ -6,6 +6,7 @@
 //! - [`tap`]: a passive copy of the IPv6 headers that cross one interface, for noticing activity.
 //! - [`tun`]: the TUN device through which steered packets reach and leave the daemon.
 //! - [`netns`]: user and network namespaces for the lab.
+//! - [`ethtool`]: segmentation offloads off, for the lab.
 //!
 //! The first three work on batches and hide how a batch is moved, so that the means can be replaced
 //! (more queues, segmentation offload, AF_XDP) without a change in their callers. None of them
@@ -16,6 +17,7 @@
 //! What they need: `CAP_NET_RAW` and `CAP_NET_ADMIN` in the user namespace that owns the network
 //! namespace.
 
+pub mod ethtool;
 pub mod netns;
 pub mod tap;
 pub mod tun;
