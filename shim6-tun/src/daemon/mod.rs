@@ -15,6 +15,7 @@ pub mod ledger;
 mod lock;
 mod observer;
 mod outbound;
+mod path_mtu;
 mod paths;
 mod report;
 mod retry;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use rand::Rng as _;
+use shim6_core::dataplane::PAYLOAD_HEADER_LEN;
 use shim6_core::wire::Preference;
 use shim6_core::{Endpoint, EndpointConfig, Identity, LimitsConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -47,6 +49,7 @@ use self::engine::{Engine, Host, Sources};
 use self::identity::HostAddresses;
 use self::lock::NamespaceLock;
 use self::observer::Observers;
+use self::path_mtu::PathMtus;
 use self::shared::Shared;
 use self::steering::Steering;
 use self::trigger::Trigger;
@@ -61,6 +64,9 @@ use crate::sys::wire_socket::{LinkSender, WireReceiver, WireSender};
 
 /// How many events wait for a slow reader before it is told that it missed some.
 const EVENT_QUEUE: usize = 1_024;
+/// The bounds of a TUN device's MTU: what IPv6 needs, and what it can use.
+const MIN_TUN_MTU: u32 = 1280;
+const MAX_TUN_MTU: u32 = 65_535;
 /// Requests from control connections that wait for the engine.
 const REQUEST_QUEUE: usize = 64;
 
@@ -117,7 +123,7 @@ async fn start(config: &Config, netlink: &Netlink, addresses: &mut Addresses) ->
     let mut monitor = Netlink::monitor()?;
     let mut uplinks = uplink::discover(netlink, &hints(config)).await?;
     let mut host = HostAddresses::obtain(&config.addresses, &mut uplinks).await?;
-    let tun = Arc::new(Tun::create(&config.tun.name, config.tun.mtu, 1)?);
+    let tun = Arc::new(Tun::create(&config.tun.name, tun_mtu(config, &uplinks), 1)?);
     assign(&mut host, &uplinks, addresses, &mut monitor).await?;
     for (uplink, address) in host.on(&uplinks) {
         tracing::info!(interface = uplink.interface, %address, "locator");
@@ -180,6 +186,7 @@ async fn serve(
     let endpoint = endpoint(config, identity);
     let host = Host {
         steering: &mut steering,
+        path_mtus: PathMtus::new(config.tun.mtu),
         addresses,
         observers,
     };
@@ -226,6 +233,13 @@ fn report_undo(errors: Vec<NetlinkError>) {
     for error in errors {
         tracing::warn!(%error, "putting the host back");
     }
+}
+
+/// The TUN device's own MTU, which counts for what has no route of its own into it.
+fn tun_mtu(config: &Config, uplinks: &[Uplink]) -> u32 {
+    let largest = uplinks.iter().map(|uplink| uplink.mtu).max().unwrap_or_default();
+    let less_header = largest.saturating_sub(PAYLOAD_HEADER_LEN as u32);
+    config.tun.mtu.unwrap_or(less_header.clamp(MIN_TUN_MTU, MAX_TUN_MTU))
 }
 
 /// What the configuration says about the uplinks.

@@ -283,6 +283,15 @@ impl SendOutcome {
     }
 }
 
+impl WirePacket<'_> {
+    /// Octets of the whole packet.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "a packet has at least a header")]
+    pub fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+}
+
 impl<'a> From<&'a [u8]> for WirePacket<'a> {
     fn from(packet: &'a [u8]) -> Self {
         Self {
@@ -299,7 +308,7 @@ fn destination(packet: &WirePacket<'_>, local: Ipv6Addr) -> Option<Ipv6Addr> {
     let source: [u8; 16] = header[8..24].try_into().ok()?;
     let destination = Ipv6Addr::from(<[u8; 16]>::try_from(&header[24..]).ok()?);
     let valid = header[0] >> 4 == 6
-        && packet.head.len() + packet.body.len() - IPV6_HEADER_OCTETS == payload_length
+        && packet.len() - IPV6_HEADER_OCTETS == payload_length
         && source == local.octets()
         && !destination.is_multicast()
         && !destination.is_unspecified();
