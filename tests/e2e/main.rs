@@ -20,4 +20,5 @@ mod restart;
 mod shutdown;
 mod signed;
 mod steering;
+mod throughput;
 mod unprotected;

@@ -233,6 +233,7 @@ impl<'a> Engine<'a> {
             }
         }
         self.report_locators();
+        self.shared.wire.look_up_again();
         self.paths.set_uplinks(self.addresses.uplinks());
         self.follow_uplinks(change);
         if matches!(change, Change::Rules | Change::Overrun) {
@@ -384,7 +385,7 @@ impl<'a> Engine<'a> {
         header[6..8].copy_from_slice(&[PROTOCOL, HOP_LIMIT]);
         header[8..24].copy_from_slice(&source.octets());
         header[24..].copy_from_slice(&destination.octets());
-        self.shared.send(source, &[&self.packet[..IPV6_HEADER_LEN + len]]);
+        self.shared.send(source, &[self.packet[..IPV6_HEADER_LEN + len].into()]);
     }
 
     fn publish(&self, event: status::Event) {

@@ -27,6 +27,8 @@ mod testing;
 mod tests;
 mod trigger;
 pub mod uplink;
+mod wire;
+mod worker;
 
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
@@ -52,11 +54,13 @@ use self::shared::Shared;
 use self::steering::Steering;
 use self::trigger::Trigger;
 use self::uplink::{Uplink, UplinkHint};
+use self::wire::Wire;
+use self::worker::{Stop, Workers};
 use crate::config::{Config, Prefix64, UplinkConfig};
 use crate::control::Server;
 use crate::netlink::{Monitor, Netlink, NetlinkError};
 use crate::sys::tun::Tun;
-use crate::sys::wire_socket::{WireReceiver, WireSender};
+use crate::sys::wire_socket::{LinkSender, WireReceiver, WireSender};
 
 /// How many events wait for a slow reader before it is told that it missed some.
 const EVENT_QUEUE: usize = 1_024;
@@ -119,7 +123,7 @@ async fn start(config: &Config, netlink: &Netlink, addresses: &mut Addresses) ->
     let mut monitor = Netlink::monitor()?;
     let mut uplinks = uplink::discover(netlink, &hints(config)).await?;
     let mut host = HostAddresses::obtain(&config.addresses, &mut uplinks).await?;
-    let tun = Arc::new(Tun::create(&config.tun.name, tun_mtu(config, &uplinks))?);
+    let tun = Arc::new(Tun::create(&config.tun.name, tun_mtu(config, &uplinks), 1)?);
     assign(&mut host, &uplinks, addresses, &mut monitor).await?;
     for (uplink, address) in host.on(&uplinks) {
         tracing::info!(interface = uplink.interface, %address, "locator");
@@ -150,7 +154,9 @@ async fn serve(
         identity,
     } = start;
     let clock = Clock::start();
-    let (shared, inputs) = Shared::new(clock, senders(config, identity.locators())?, &config.hold);
+    let link = LinkSender::open(config.steering.fwmark)?;
+    let (wire, wanted) = Wire::new(senders(config, identity.locators())?, Some(link));
+    let (shared, inputs) = Shared::new(clock, wire, &config.hold);
     let shared = Arc::new(shared);
     let trigger = Trigger::new(config.trigger.clone(), config.limits.candidates);
     let mut observers = Observers::new(trigger, shared.clone());
@@ -160,9 +166,13 @@ async fn serve(
             .with_context(|| format!("cannot watch the packets on {}", uplink.interface))?;
     }
     let mut tasks = JoinSet::new();
-    tasks.spawn(inbound::run(WireReceiver::open()?, tun.clone(), shared.clone()));
     tasks.spawn(inbound::run_icmp(WireReceiver::open_icmp_errors()?, shared.clone()));
-    tasks.spawn(outbound::run(tun.clone(), shared.clone()));
+    let workers = start_workers(&tun, &shared, &mut tasks)?;
+    let (fwmark, routes, follower) = (config.steering.fwmark, netlink.clone(), shared.clone());
+    tasks.spawn(async move {
+        follower.wire.follow(&routes, fwmark, wanted).await;
+        anyhow::bail!("nobody asks for next hops any more")
+    });
     let (to_requests, requests) = mpsc::channel(REQUEST_QUEUE);
     let (events, _) = broadcast::channel(EVENT_QUEUE);
 
@@ -195,7 +205,28 @@ async fn serve(
         tracing::warn!(packets = held, "dropping what was held for contexts without a path");
     }
     report_undo(steering.undo().await);
+    drop(workers);
     result
+}
+
+/// The threads that move packets.
+fn start_workers(
+    tun: &Arc<Tun>,
+    shared: &Arc<Shared>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<Workers> {
+    let mut workers = Workers::new()?;
+    let receiver = WireReceiver::open()?;
+    let (device, packets) = (tun.clone(), shared.clone());
+    workers.spawn("shim6-in", tasks, move |stop| {
+        inbound::run(&receiver, &device, &packets, stop)
+    })?;
+    for index in 0..tun.queues().len() {
+        let (device, packets) = (tun.clone(), shared.clone());
+        let work = move |stop: &Stop| outbound::run(&device.queues()[index], device.name(), &packets, stop);
+        workers.spawn(&format!("shim6-out-{index}"), tasks, work)?;
+    }
+    Ok(workers)
 }
 
 fn report_undo(errors: Vec<NetlinkError>) {

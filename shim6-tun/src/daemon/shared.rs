@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 
 use super::clock::Clock;
 use super::hold::Hold;
+use super::wire::Wire;
 use crate::config::HoldConfig;
-use crate::sys::wire_socket::{SendOutcome, WireSender};
+use crate::sys::wire_socket::{SendOutcome, WirePacket};
 
 /// A Shim6 control message, from its Next Header octet on.
 #[derive(Debug)]
@@ -68,8 +69,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) dataplane: ArcSwap<Dataplane>,
     pub(crate) hold: Hold,
-    /// A socket per local locator, made at the start.
-    pub(crate) senders: HashMap<Ipv6Addr, WireSender>,
+    pub(crate) wire: Wire,
     /// The MTUs of the uplinks, by this host's locator there.
     pub(crate) uplink_mtus: ArcSwap<HashMap<Ipv6Addr, u32>>,
     pub(crate) counters: PacketCounters,
@@ -82,7 +82,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(clock: Clock, senders: HashMap<Ipv6Addr, WireSender>, hold: &HoldConfig) -> (Self, Inputs) {
+    pub(crate) fn new(clock: Clock, wire: Wire, hold: &HoldConfig) -> (Self, Inputs) {
         let dataplane = ArcSwap::from_pointee(Dataplane::default());
         let counters = PacketCounters::default();
         let (messages, to_messages) = mpsc::channel(MESSAGE_QUEUE);
@@ -102,7 +102,7 @@ impl Shared {
                 clock,
                 dataplane,
                 hold: Hold::new(hold),
-                senders,
+                wire,
                 uplink_mtus: ArcSwap::default(),
                 counters,
                 too_big: TooBigLimit::default(),
@@ -166,7 +166,7 @@ impl Shared {
     }
 
     /// Tells those who sent packets that do not fit the uplink, as a router behind it would (RFC 5533 section 8).
-    fn report_too_big(&self, source: Ipv6Addr, packets: &[&[u8]]) {
+    fn report_too_big(&self, source: Ipv6Addr, packets: &[WirePacket<'_>]) {
         let Some(&mtu) = self.uplink_mtus.load().get(&source) else {
             return;
         };
@@ -175,22 +175,31 @@ impl Shared {
             if !self.too_big.allows(self.clock.now()) {
                 return;
             }
-            if let Some(length) = icmp::packet_too_big(packet, mtu, &mut error) {
+            let packet = [packet.head, packet.body].concat();
+            if let Some(length) = icmp::packet_too_big(&packet, mtu, &mut error) {
                 self.hand_over_icmp_error(&error[..length]);
             }
         }
     }
 
     /// Sends whole IPv6 packets from one of our locators.
-    pub(crate) fn send(&self, source: Ipv6Addr, packets: &[&[u8]]) {
-        match self.senders.get(&source).map(|sender| sender.send_batch(packets)) {
-            Some(Ok(outcome)) => {
+    pub(crate) fn send(&self, source: Ipv6Addr, packets: &[WirePacket<'_>]) {
+        self.count(source, packets, self.wire.send(source, packets));
+    }
+
+    /// Sends whole IPv6 packets between the locators of a pair, the shortest way.
+    pub(crate) fn send_on(&self, pair: LocatorPair, packets: &[WirePacket<'_>], now: Instant) {
+        self.count(pair.local, packets, self.wire.send_on(pair, packets, now));
+    }
+
+    fn count(&self, source: Ipv6Addr, packets: &[WirePacket<'_>], outcome: Option<SendOutcome>) {
+        match outcome {
+            Some(outcome) => {
                 self.counters.count_sent(outcome);
                 if outcome.too_big > 0 {
                     self.report_too_big(source, packets);
                 }
             }
-            Some(Err(_)) => self.counters.wire_failed.add(packets.len()),
             None => self.counters.not_our_source.add(packets.len()),
         }
     }
@@ -327,7 +336,11 @@ mod tests {
 
     #[test]
     fn a_flood_of_messages_is_bounded_and_crowds_out_no_candidate() {
-        let (shared, mut inputs) = Shared::new(Clock::start(), HashMap::new(), &HoldConfig::default());
+        let (shared, mut inputs) = Shared::new(
+            Clock::start(),
+            Wire::new(HashMap::new(), None).0,
+            &HoldConfig::default(),
+        );
         let large = vec![0; 65_535];
         for _ in 0..MESSAGE_QUEUE + 10 {
             shared.hand_over(Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST, &large);

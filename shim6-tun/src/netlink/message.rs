@@ -127,7 +127,8 @@ pub(super) fn address_to_delete(index: u32, address: Ipv6Addr, prefix_len: u8) -
     message
 }
 
-pub(super) fn neighbour_to_delete(index: u32, address: Ipv6Addr) -> NeighbourMessage {
+/// The neighbour that is to be deleted or looked up.
+pub(super) fn neighbour(index: u32, address: Ipv6Addr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = AddressFamily::Inet6;
     message.header.ifindex = index;

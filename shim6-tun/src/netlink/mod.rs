@@ -6,6 +6,7 @@
 mod error;
 mod message;
 mod monitor;
+mod next_hop;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -166,7 +167,7 @@ impl Netlink {
     /// Forgets what is known of a neighbour, and drops the packets that wait for its link-layer address.
     /// [`NetlinkError::is_not_found`] if nothing is known.
     pub async fn delete_neighbour(&self, index: u32, address: Ipv6Addr) -> Result<(), NetlinkError> {
-        let request = RouteNetlinkMessage::DelNeighbour(message::neighbour_to_delete(index, address));
+        let request = RouteNetlinkMessage::DelNeighbour(message::neighbour(index, address));
         self.execute(request, 0, || {
             format!("delete neighbour {address} on interface {index}")
         })

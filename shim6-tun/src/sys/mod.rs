@@ -6,6 +6,7 @@
 //! - [`tap`]: a passive copy of the IPv6 headers that cross one interface, for noticing activity.
 //! - [`tun`]: the TUN device through which steered packets reach and leave the daemon.
 //! - [`netns`]: user and network namespaces for the lab.
+//! - [`ethtool`]: segmentation offloads off, for the lab.
 //! - [`ancillary`]: any socket option and all that comes beside a datagram, for the lab's tests.
 //!
 //! The first three work on batches and hide how a batch is moved, so that the means can be replaced
@@ -18,6 +19,7 @@
 //! namespace.
 
 pub mod ancillary;
+pub mod ethtool;
 pub mod netns;
 pub mod tap;
 pub mod tun;
