@@ -4,6 +4,9 @@
 //! the TUN in a routing table of our own. A rule sends every packet there first, but for those
 //! with the daemon's own mark: the packets that it already rewrote.
 //!
+//! Who has named no source gets one from the route. So where the kernel's choice for a peer is the ULID of a steered pair, there
+//! is a second route for packets without a source: `from ::/128` matches those, and no other packet.
+//!
 //! A socket keeps the route that it found first until something invalidates it, and neither the
 //! new route nor the rule does. Deleting any local address does, for all sockets of the network
 //! namespace at once: so each batch of changes ends with a dummy address that comes and goes.
@@ -11,13 +14,16 @@
 mod precedence;
 
 use core::net::Ipv6Addr;
+use std::collections::HashMap;
 use std::collections::btree_map::{BTreeMap, Entry};
 
 use shim6_core::LocatorPair;
 
 use super::ledger::Ledger;
 use super::uplink::Uplink;
-use crate::netlink::{AddressSpec, MAIN_TABLE, Netlink, NetlinkError, RouteKind, RouteSpec, RuleSpec, unless_missing};
+use crate::netlink::{
+    AddressSpec, MAIN_TABLE, Netlink, NetlinkError, RouteHints, RouteKind, RouteSpec, RuleSpec, unless_missing,
+};
 
 /// From the discard-only block 100::/64 (RFC 6666): no host has an address from it.
 const DUMMY: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0x7368, 0x696d);
@@ -52,6 +58,10 @@ pub struct Steering {
     rule: RuleSpec,
     /// How often each ULID was pinned.
     pins: BTreeMap<Ipv6Addr, usize>,
+    /// Which source the kernel chose for a peer when its ULIDs were pinned.
+    chosen: HashMap<Ipv6Addr, Ipv6Addr>,
+    /// Peers with a route for packets without a source, and the source that it gives them.
+    sourceless: HashMap<Ipv6Addr, Ipv6Addr>,
     /// Routes have changed, and sockets may not know.
     stale: bool,
 }
@@ -94,6 +104,8 @@ impl Steering {
             table,
             rule,
             pins: BTreeMap::new(),
+            chosen: HashMap::new(),
+            sourceless: HashMap::new(),
             stale: false,
         })
     }
@@ -108,8 +120,11 @@ impl Steering {
         steer: &[(LocatorPair, Option<u32>)],
         unsteer: &[LocatorPair],
     ) -> Result<(), SteeringError> {
-        let unsteer: Vec<_> = unsteer.iter().map(|pair| self.route(pair)).collect();
-        let steer: Vec<_> = steer.iter().map(|(pair, mtu)| (self.route(pair), *mtu)).collect();
+        let unsteer: Vec<_> = unsteer.iter().flat_map(|pair| self.routes_to_remove(pair)).collect();
+        let steer: Vec<_> = steer
+            .iter()
+            .flat_map(|(pair, mtu)| self.routes_to_set(pair, *mtu))
+            .collect();
         let mut answers = self.ledger.remove_routes(&unsteer).await;
         answers.append(&mut self.ledger.set_routes(&steer).await);
         let mut first_error = None;
@@ -126,9 +141,16 @@ impl Steering {
         first_error.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Keeps `ulid` a local address whatever happens to its uplink: puts it on the TUN too, not to
+    /// Keeps the local ULID of a pair a local address whatever happens to its uplink: puts it on the TUN too, not to
     /// be chosen for new connections. As often as it is pinned it has to be unpinned.
-    pub async fn pin(&mut self, ulid: Ipv6Addr) -> Result<(), SteeringError> {
+    pub async fn pin(&mut self, ulids: LocatorPair) -> Result<(), SteeringError> {
+        let (ulid, mark) = (ulids.local, self.rule.fwmark.unwrap_or_default());
+        // With the mark, hence without regard to what is steered.
+        let netlink = self.ledger.netlink();
+        let found = netlink.output_for(Ipv6Addr::UNSPECIFIED, ulids.peer, mark).await?;
+        if found.and_then(|(_, source)| source) == Some(ulid) {
+            self.chosen.insert(ulids.peer, ulid);
+        }
         let spec = on_tun(self.tun_index, ulid);
         match self.pins.entry(ulid) {
             Entry::Occupied(mut pinned) => *pinned.get_mut() += 1,
@@ -156,7 +178,11 @@ impl Steering {
     }
 
     /// Takes back one [`pin`](Self::pin); with the last one the address leaves the TUN.
-    pub async fn unpin(&mut self, ulid: Ipv6Addr) -> Result<(), SteeringError> {
+    pub async fn unpin(&mut self, ulids: LocatorPair) -> Result<(), SteeringError> {
+        let ulid = ulids.local;
+        if self.chosen.get(&ulids.peer) == Some(&ulid) {
+            self.chosen.remove(&ulids.peer);
+        }
         let spec = on_tun(self.tun_index, ulid);
         let Entry::Occupied(mut pinned) = self.pins.entry(ulid) else {
             return Ok(());
@@ -193,10 +219,37 @@ impl Steering {
         netlink.delete_address(dummy.index, DUMMY, 128).await
     }
 
-    fn route(&self, ulids: &LocatorPair) -> RouteSpec {
+    /// What leads the packets of a pair into the TUN.
+    fn routes_to_set(&mut self, ulids: &LocatorPair, mtu: Option<u32>) -> Vec<(RouteSpec, RouteHints)> {
+        let hints = RouteHints {
+            mtu,
+            preferred_source: None,
+        };
+        let mut routes = vec![(self.route(ulids.local, ulids.peer), hints)];
+        if self.chosen.get(&ulids.peer) == Some(&ulids.local) {
+            self.sourceless.insert(ulids.peer, ulids.local);
+            let hints = RouteHints {
+                preferred_source: Some(ulids.local),
+                ..hints
+            };
+            routes.push((self.route(Ipv6Addr::UNSPECIFIED, ulids.peer), hints));
+        }
+        routes
+    }
+
+    fn routes_to_remove(&mut self, ulids: &LocatorPair) -> Vec<RouteSpec> {
+        let mut routes = vec![self.route(ulids.local, ulids.peer)];
+        if self.sourceless.get(&ulids.peer) == Some(&ulids.local) {
+            self.sourceless.remove(&ulids.peer);
+            routes.push(self.route(Ipv6Addr::UNSPECIFIED, ulids.peer));
+        }
+        routes
+    }
+
+    fn route(&self, local: Ipv6Addr, peer: Ipv6Addr) -> RouteSpec {
         RouteSpec {
-            destination: (ulids.peer, 128),
-            source: Some((ulids.local, 128)),
+            destination: (peer, 128),
+            source: Some((local, 128)),
             gateway: None,
             output: Some(self.tun_index),
             table: self.table,

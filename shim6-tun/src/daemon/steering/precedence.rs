@@ -63,7 +63,7 @@ impl Steering {
         for LocatorPair { local, peer } in pairs {
             for &mark in marks.iter().filter(|mark| Some(**mark) != self.rule.fwmark) {
                 let output = self.ledger.netlink().output_for(*local, *peer, mark).await?;
-                if output != Some(self.tun_index) {
+                if output.is_none_or(|(index, _)| index != self.tun_index) {
                     return Ok(Some(describe(*local, mark)));
                 }
             }
