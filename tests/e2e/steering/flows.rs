@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 use shim6_tests::isolated;
-use shim6_tun::lab::Topology;
+use shim6_tun::lab::{Failure, Topology};
 use shim6_tun::sys::ancillary::receive;
 use socket2::{Socket, Type};
 
@@ -130,39 +130,51 @@ async fn moved(lab: &Lab) -> [[u64; 2]; 2] {
     })
 }
 
+async fn move_and_return(failure: Failure) {
+    let lab = Lab::start(Topology::two_by_two().await.expect("a lab"), "").await;
+    let mut flows = lab.blocking(both_ways(&lab)).await;
+    let mut round = 0;
+    let mut talk = async |mut flows: Vec<Flow>, more: bool| {
+        round += 1;
+        let now = round;
+        let more = more.then(|| both_ways(&lab));
+        lab.blocking(move || {
+            flows.extend(more.map(|more| more()).unwrap_or_default());
+            flows.iter().for_each(|flow| flow.talk(now));
+            flows
+        })
+        .await
+    };
+    flows = talk(flows, false).await;
+    assert_eq!(moved(&lab).await, [[0; 2]; 2]);
+
+    lab.steer_by(failure).await;
+    flows = talk(flows, false).await;
+    flows = talk(flows, true).await;
+    let steered = moved(&lab).await;
+    // Three packets each way for each flow, at the least.
+    assert!(steered.iter().flatten().all(|count| *count > 2 * 3 * 12), "{steered:?}");
+
+    lab.heal().await;
+    flows = talk(flows, false).await;
+    let back = moved(&lab).await;
+    drop(talk(flows, true).await);
+    assert_eq!(moved(&lab).await, back, "nothing goes through the daemons any more");
+    lab.end().await;
+}
+
 #[test]
-fn flows_of_every_kind_move_at_once_and_back() {
-    let name = "steering::flows::flows_of_every_kind_move_at_once_and_back";
-    isolated(name, || async {
-        let lab = Lab::start(Topology::two_by_two().await.expect("a lab"), "").await;
-        let mut flows = lab.blocking(both_ways(&lab)).await;
-        let mut round = 0;
-        let mut talk = async |mut flows: Vec<Flow>, more: bool| {
-            round += 1;
-            let now = round;
-            let more = more.then(|| both_ways(&lab));
-            lab.blocking(move || {
-                flows.extend(more.map(|more| more()).unwrap_or_default());
-                flows.iter().for_each(|flow| flow.talk(now));
-                flows
-            })
-            .await
-        };
-        flows = talk(flows, false).await;
-        assert_eq!(moved(&lab).await, [[0; 2]; 2]);
+fn flows_of_every_kind_leave_a_blackhole_at_once_and_return() {
+    isolated(
+        "steering::flows::flows_of_every_kind_leave_a_blackhole_at_once_and_return",
+        || move_and_return(Failure::Blackhole),
+    );
+}
 
-        lab.steer().await;
-        flows = talk(flows, false).await;
-        flows = talk(flows, true).await;
-        let steered = moved(&lab).await;
-        // Three packets each way for each flow, at the least.
-        assert!(steered.iter().flatten().all(|count| *count > 2 * 3 * 12), "{steered:?}");
-
-        lab.heal().await;
-        flows = talk(flows, false).await;
-        let back = moved(&lab).await;
-        drop(talk(flows, true).await);
-        assert_eq!(moved(&lab).await, back, "nothing goes through the daemons any more");
-        lab.end().await;
-    });
+#[test]
+fn flows_of_every_kind_leave_a_link_that_is_down_at_once_and_return() {
+    isolated(
+        "steering::flows::flows_of_every_kind_leave_a_link_that_is_down_at_once_and_return",
+        || move_and_return(Failure::LinkDown),
+    );
 }
