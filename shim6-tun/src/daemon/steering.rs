@@ -2,7 +2,8 @@
 //!
 //! Until its path fails, a pair's packets go the kernel's own way. A steered pair has a route into
 //! the TUN in a routing table of our own. A rule sends every packet there first, but for those
-//! with the daemon's own mark: the packets that it already rewrote.
+//! with the daemon's own mark: the packets that it already rewrote. Another rule sends those through the main table, whatever rules
+//! of others say of them.
 //!
 //! Who has named no source gets one from the route. So where the kernel's choice for a peer is the ULID of a steered pair, there
 //! is a second route for packets without a source: `from ::/128` matches those, and no other packet.
@@ -56,6 +57,8 @@ pub struct Steering {
     table: u32,
     /// Where it stands now: in front of others' rules that would lead steered packets elsewhere.
     rule: RuleSpec,
+    /// The one behind it, for the daemon's own packets.
+    own_rule: RuleSpec,
     /// How often each ULID was pinned.
     pins: BTreeMap<Ipv6Addr, usize>,
     /// Which source the kernel chose for a peer when its ULIDs were pinned.
@@ -68,7 +71,7 @@ pub struct Steering {
 
 impl Steering {
     /// Prepares `table`, empties it of what an earlier run left, and adds the rule that sends all
-    /// packets but those marked `fwmark` through it.
+    /// packets but those marked `fwmark` through it, and those through the main table, in which the source routes are.
     ///
     /// # Errors
     /// A table or mark that cannot be used, or the kernel's refusal; then nothing is left behind.
@@ -91,18 +94,32 @@ impl Steering {
             fwmark: Some(fwmark),
             invert: true,
         };
+        let own_rule = RuleSpec {
+            table: MAIN_TABLE,
+            invert: false,
+            ..rule
+        };
         netlink.flush_table(table).await?;
-        let stale = netlink.rules().await?;
-        for _ in stale.iter().filter(|listed| **listed == rule) {
-            unless_missing(netlink.delete_rule(&rule).await)?;
+        for listed in netlink.rules().await? {
+            if listed == rule || listed == own_rule {
+                unless_missing(netlink.delete_rule(&listed).await)?;
+            }
         }
         let mut ledger = Ledger::new(netlink);
-        ledger.add_rule(&rule).await?;
+        let added = async {
+            ledger.add_rule(&rule).await?;
+            ledger.add_rule(&own_rule).await
+        };
+        if let Err(error) = added.await {
+            ledger.undo_all().await;
+            return Err(error.into());
+        }
         Ok(Self {
             ledger,
             tun_index,
             table,
             rule,
+            own_rule,
             pins: BTreeMap::new(),
             chosen: HashMap::new(),
             sourceless: HashMap::new(),
