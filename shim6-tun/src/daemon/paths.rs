@@ -278,6 +278,7 @@ impl<'a> Paths<'a> {
     /// Does a round of what is to be done; what fails stays to be done.
     async fn settle(&mut self, table: &Dataplane) -> Result<(), SteeringError> {
         self.backlog = false;
+        self.steering.learn_sources(&self.to_pin).await?;
         while let Some(&ulids) = self.to_pin.last() {
             self.steering.pin(ulids).await?;
             self.to_pin.pop();

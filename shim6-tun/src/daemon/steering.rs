@@ -18,6 +18,7 @@ use core::net::Ipv6Addr;
 use std::collections::HashMap;
 use std::collections::btree_map::{BTreeMap, Entry};
 
+use futures_util::future::join_all;
 use shim6_core::LocatorPair;
 
 use super::ledger::Ledger;
@@ -31,6 +32,9 @@ const DUMMY: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0x7368, 0x696d);
 
 /// Tables that belong to the kernel: unspecified, default, main and local.
 const RESERVED_TABLES: [u32; 4] = [0, 253, 254, 255];
+
+/// Questions that the kernel is asked before its first answer is read.
+const LOOKUPS: usize = 256;
 
 /// Why steering failed.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +65,7 @@ pub struct Steering {
     own_rule: RuleSpec,
     /// How often each ULID was pinned.
     pins: BTreeMap<Ipv6Addr, usize>,
-    /// Which source the kernel chose for a peer when its ULIDs were pinned.
+    /// Which source the kernel chose for a peer when it was asked.
     chosen: HashMap<Ipv6Addr, Ipv6Addr>,
     /// Peers with a route for packets without a source, and the source that it gives them.
     sourceless: HashMap<Ipv6Addr, Ipv6Addr>,
@@ -158,16 +162,32 @@ impl Steering {
         first_error.map_or(Ok(()), |error| Err(error.into()))
     }
 
+    /// Finds out for which of these pairs the kernel takes the local ULID as source by itself, when nobody names one. To be
+    /// called while their own path works.
+    ///
+    /// # Errors
+    /// The kernel's refusal to tell.
+    pub async fn learn_sources(&mut self, pairs: &[LocatorPair]) -> Result<(), SteeringError> {
+        // With the mark, hence without regard to what is steered.
+        let mark = self.rule.fwmark.unwrap_or_default();
+        let netlink = self.ledger.netlink().clone();
+        for pairs in pairs.chunks(LOOKUPS) {
+            let lookups = pairs
+                .iter()
+                .map(|pair| netlink.output_for(Ipv6Addr::UNSPECIFIED, pair.peer, mark));
+            for (pair, found) in pairs.iter().zip(join_all(lookups).await) {
+                if found?.and_then(|(_, source)| source) == Some(pair.local) {
+                    self.chosen.insert(pair.peer, pair.local);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Keeps the local ULID of a pair a local address whatever happens to its uplink: puts it on the TUN too, not to
     /// be chosen for new connections. As often as it is pinned it has to be unpinned.
     pub async fn pin(&mut self, ulids: LocatorPair) -> Result<(), SteeringError> {
-        let (ulid, mark) = (ulids.local, self.rule.fwmark.unwrap_or_default());
-        // With the mark, hence without regard to what is steered.
-        let netlink = self.ledger.netlink();
-        let found = netlink.output_for(Ipv6Addr::UNSPECIFIED, ulids.peer, mark).await?;
-        if found.and_then(|(_, source)| source) == Some(ulid) {
-            self.chosen.insert(ulids.peer, ulid);
-        }
+        let ulid = ulids.local;
         let spec = on_tun(self.tun_index, ulid);
         match self.pins.entry(ulid) {
             Entry::Occupied(mut pinned) => *pinned.get_mut() += 1,

@@ -38,19 +38,25 @@ impl Steering {
                 self.invalidate().await?;
             }
         }
-        let rules = netlink.rule_order().await?;
+        let mut rules = netlink.rule_order().await?;
         let Some(strayed) = self.strayed(&pairs, &rules).await? else {
             return Ok(None);
         };
         let first = self.before_us(&rules).map(|rule| rule.priority).min();
         if let Some(priority) = first.and_then(|priority| priority.checked_sub(1)).filter(|&p| p > 0) {
             self.move_rule(priority).await?;
-            let rules = netlink.rule_order().await?;
+            rules = netlink.rule_order().await?;
             if self.strayed(&pairs, &rules).await?.is_none() {
                 return Ok(None);
             }
         }
         let priorities: Vec<_> = self.before_us(&rules).map(|rule| rule.priority.to_string()).collect();
+        if priorities.is_empty() {
+            return Ok(Some(format!(
+                "{strayed}: something has deleted their routes in table {}; nothing else may use that table",
+                self.table
+            )));
+        }
         Ok(Some(format!(
             "{strayed}: a policy rule in front of that for steering, at priority {}, leads them elsewhere (see `ip -6 rule`; rules \
              with a priority of 2 or more do no harm)",
@@ -76,9 +82,10 @@ impl Steering {
 
     /// The rules of others that are asked first.
     fn before_us<'r>(&self, rules: &'r [RuleOrder]) -> impl Iterator<Item = &'r RuleOrder> {
-        let own = (self.rule.priority, self.table);
-        let before = rules.iter().take_while(move |rule| (rule.priority, rule.table) != own);
-        before.filter(|rule| rule.table != LOCAL_TABLE)
+        let at = |rule: &RuleSpec| (rule.priority, rule.table);
+        let (ours, companion) = (at(&self.rule), at(&self.own_rule));
+        let before = rules.iter().take_while(move |rule| (rule.priority, rule.table) != ours);
+        before.filter(move |rule| rule.table != LOCAL_TABLE && (rule.priority, rule.table) != companion)
     }
 
     async fn move_rule(&mut self, priority: u32) -> Result<(), SteeringError> {

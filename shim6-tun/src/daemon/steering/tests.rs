@@ -203,6 +203,7 @@ fn sender_that_names_no_source_is_steered_with_the_source_that_it_had() {
             assert_eq!(arrived(&receiver).await, "before");
 
             // One that the kernel would not choose leaves such packets alone.
+            steering.learn_sources(&[pair(other), pair(ours)]).await.unwrap();
             steering.pin(pair(other)).await.unwrap();
             steering.apply(&[(pair(other), None)], &[]).await.unwrap();
             send(b"not chosen").await;
@@ -388,6 +389,28 @@ fn the_kernels_tables_and_a_zero_mark_are_refused() {
             }
             let refused = Steering::install(&netlink, 1, TABLE, PRIORITY, 0).await;
             assert!(matches!(refused, Err(SteeringError::ZeroMark)));
+        },
+    );
+}
+
+#[test]
+fn deleted_routes_are_told_of_and_no_rule_is_moved_for_them() {
+    isolated(
+        "daemon::steering::tests::deleted_routes_are_told_of_and_no_rule_is_moved_for_them",
+        || async {
+            let netlink = Netlink::connect().unwrap();
+            let provider = Provider::new();
+            let uplink = provider.connect(&netlink, 1).await;
+            let (_device, tun) = tun(&netlink).await;
+            let mut steering = install(&netlink, tun).await;
+            let ours = pair(plain(uplink.prefix));
+            steering.apply(&[(ours, None)], &[]).await.unwrap();
+            let rules = netlink.rules().await.unwrap();
+            assert_eq!(steering.assert_precedence([ours].into_iter()).await.unwrap(), None);
+            netlink.flush_table(TABLE).await.unwrap();
+            let problem = steering.assert_precedence([ours].into_iter()).await.unwrap().unwrap();
+            assert!(problem.contains(&TABLE.to_string()), "{problem}");
+            assert_eq!(netlink.rules().await.unwrap(), rules);
         },
     );
 }
