@@ -30,6 +30,7 @@ use rtnetlink::{Handle, LinkUnspec};
 
 pub use self::error::NetlinkError;
 pub use self::monitor::Monitor;
+pub use self::next_hop::Ethernet;
 pub use self::types::{Address, AddressSpec, Change, Link, MAIN_TABLE, RouteKind, RouteSpec, RuleOrder, RuleSpec};
 
 const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
