@@ -32,7 +32,7 @@ pub(crate) fn run(receiver: &WireReceiver, tun: &Tun, shared: &Shared, stop: &St
     let mut batch = RecvBatch::new(BATCH);
     let mut coalescer = Coalescer::new(tun.takes_joined_datagrams());
     let mut lost = Lost::default();
-    let mut pace = Pace::new();
+    let mut pace = Pace::new(&shared.streams);
     let queue = &tun.queues()[0];
     loop {
         let count = match receiver.recv_batch(&mut batch) {

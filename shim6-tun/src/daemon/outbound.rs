@@ -23,7 +23,7 @@ const BUFFER: usize = PAYLOAD_HEADER_LEN + MAX_PACKET_OCTETS;
 
 /// Runs until it is to stop, or the queue fails.
 pub(crate) fn run(queue: &TunQueue, name: &str, shared: &Shared, stop: &Stop) -> anyhow::Result<()> {
-    let (mut burst, mut pace) = (Burst::default(), Pace::new());
+    let (mut burst, mut pace) = (Burst::default(), Pace::new(&shared.streams));
     loop {
         match burst.read(queue) {
             Ok(()) => {

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -31,16 +32,37 @@ const AFTER_STREAM: Duration = Duration::from_millis(2);
 /// gather, asleep for a time that nobody cuts short; and a question whose answer may come soon is waited for awake, while
 /// others have the processor if they want it.
 #[derive(Debug)]
-pub(crate) struct Pace {
-    stream_at: Option<Instant>,
+pub(crate) struct Pace<'a> {
+    streams: &'a Streams,
     /// Since when there has been nothing to read.
     idle_since: Option<Instant>,
 }
 
-impl Pace {
+/// When there was a stream last, in either direction: its acknowledgments come alone, and are no questions.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    start: Instant,
+    /// Microseconds since the start.
+    last: AtomicU64,
+}
+
+impl Streams {
     pub(crate) fn new() -> Self {
         Self {
-            stream_at: None,
+            start: Instant::now(),
+            last: AtomicU64::new(0),
+        }
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        u64::try_from((at - self.start).as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+impl<'a> Pace<'a> {
+    pub(crate) fn new(streams: &'a Streams) -> Self {
+        Self {
+            streams,
             idle_since: None,
         }
     }
@@ -49,7 +71,8 @@ impl Pace {
     pub(crate) fn read(&mut self, count: usize) {
         self.idle_since = None;
         if count >= STREAM {
-            self.stream_at = Some(Instant::now());
+            let now = self.streams.micros(Instant::now());
+            self.streams.last.store(now, Relaxed);
         }
     }
 
@@ -61,9 +84,9 @@ impl Pace {
     /// There was nothing to read from the descriptor. Comes back when there may be. False: it is time to end.
     pub(crate) fn wait(&mut self, descriptor: BorrowedFd<'_>, stop: &Stop) -> io::Result<bool> {
         let now = Instant::now();
-        let is_after_stream = self.stream_at.is_some_and(|at| now - at < AFTER_STREAM);
+        let since_stream = self.streams.micros(now).saturating_sub(self.streams.last.load(Relaxed));
         let idle_since = *self.idle_since.get_or_insert(now);
-        if !is_after_stream && now - idle_since < LOOKING {
+        if u128::from(since_stream) >= AFTER_STREAM.as_micros() && now - idle_since < LOOKING {
             thread::yield_now();
             return Ok(true);
         }
