@@ -10,7 +10,7 @@ use serde::Serialize;
 use shim6_tests::binary;
 use shim6_tests::failover::report::{self, Record};
 use shim6_tests::failover::{self, FailureKind, Outcome, Plan, System};
-use shim6_tests::throughput::{self, Selection, State};
+use shim6_tests::throughput::{self, Selection, State, wireguard};
 use shim6_tun::lab;
 
 /// Measures the Shim6 stack over real packets; needs no root where user namespaces are allowed
@@ -26,7 +26,8 @@ enum Command {
     ///
     /// TCP with one stream and eight in both directions, UDP with datagrams of three sizes, requests and responses; each
     /// over the plain kernel, over a kernel without segmentation offload and coalescing, which is one that carries packet by packet, over hosts
-    /// with our daemons, and over these after a failure, when all packets go through the daemons. Each state has a network
+    /// with our daemons, over these after a failure, when all packets go through the daemons, and over userspace WireGuard if
+    /// `wireguard-go` is installed. Each state has a network
     /// of its own, in which the same hosts and routers share this machine. The states take turns. All of it takes five minutes.
     Throughput(ThroughputArgs),
     /// How long a TCP flow stalls when its path fails: over our daemons and over kernel MPTCP
@@ -96,7 +97,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let Cli { command } = Cli::parse();
     // Before anything takes time.
     let selection = match &command {
-        Command::Throughput(args) => Some(Selection::of(&State::ALL, &args.case, !args.alone)?),
+        Command::Throughput(args) => Some(select(args)?),
         Command::Failover(_) => None,
     };
     // Outside of the namespaces, where Cargo may need the network.
@@ -195,4 +196,13 @@ fn in_words(outcome: &Outcome) -> String {
         Ok(time) => format!("first stall {stall} ms, smooth after {} ms", time.as_millis()),
         Err(why) => format!("first stall {stall} ms, session lost: {why}"),
     }
+}
+
+fn select(args: &ThroughputArgs) -> anyhow::Result<Selection> {
+    let mut states = State::ALL.to_vec();
+    if let Err(why) = wireguard::support() {
+        states.retain(|&state| state != State::Wireguard);
+        eprintln!("userspace WireGuard is left out: {why}");
+    }
+    Ok(Selection::of(&states, &args.case, !args.alone)?)
 }
