@@ -19,6 +19,9 @@ pub struct Status {
     pub uptime_ms: u64,
     /// The name of the TUN device.
     pub tun: String,
+    /// What keeps the daemon from doing its work, each in a sentence that says what to do; empty if nothing does.
+    #[serde(default)]
+    pub problems: Vec<String>,
     /// The uplinks in use or waited for, in the order of their locators.
     pub uplinks: Vec<UplinkStatus>,
     /// The contexts, in the order of their ids.

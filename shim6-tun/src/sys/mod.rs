@@ -7,6 +7,7 @@
 //! - [`tun`]: the TUN device through which steered packets reach and leave the daemon.
 //! - [`netns`]: user and network namespaces for the lab.
 //! - [`ethtool`]: segmentation offloads off, for the lab.
+//! - [`ancillary`]: any socket option and all that comes beside a datagram, for the lab's tests.
 //!
 //! The first three work on batches and hide how a batch is moved, so that the means can be replaced
 //! (more queues, segmentation offload, AF_XDP) without a change in their callers. None of them
@@ -17,6 +18,7 @@
 //! What they need: `CAP_NET_RAW` and `CAP_NET_ADMIN` in the user namespace that owns the network
 //! namespace.
 
+pub mod ancillary;
 pub mod ethtool;
 pub mod netns;
 pub mod tap;

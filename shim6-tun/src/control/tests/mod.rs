@@ -125,6 +125,7 @@ fn sample() -> Status {
         pid: 1,
         uptime_ms: u64::MAX,
         tun: "shim0".to_owned(),
+        problems: vec!["something is in the way".to_owned()],
         uplinks: vec![UplinkStatus {
             interface: "eth0".to_owned(),
             prefix: "2001:db8::/64".to_owned(),

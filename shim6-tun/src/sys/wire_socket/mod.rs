@@ -8,14 +8,16 @@
 //! [`WireSender`] sends whole IPv6 packets with one source locator. It is a second socket because
 //! of the firewall mark, the source address and because it must not receive anything.
 
+mod link_sender;
 mod receiver;
 mod sender;
 
 #[cfg(test)]
 mod tests;
 
+pub use link_sender::{LinkSender, NextHop};
 pub use receiver::{HEADROOM_OCTETS, ReceivedPacket, RecvBatch, RecvErrors, WireReceiver};
-pub use sender::{SendOutcome, WireSender};
+pub use sender::{SendOutcome, WirePacket, WireSender};
 
 /// Most packets that one system call moves; a longer batch takes several calls.
 pub const MAX_BATCH: usize = 64;
