@@ -20,7 +20,7 @@ pub use receiver::{HEADROOM_OCTETS, ReceivedPacket, RecvBatch, RecvErrors, WireR
 pub use sender::{SendOutcome, WirePacket, WireSender};
 
 /// Most packets that one system call moves; a longer batch takes several calls.
-pub const MAX_BATCH: usize = 64;
+pub const MAX_BATCH: usize = 128;
 
 /// Octets asked for as socket buffer in either direction: about 10 ms at 3 Gbit/s.
 const SOCKET_BUFFER_OCTETS: usize = 4 * 1024 * 1024;
