@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use futures_util::future::join_all;
 
-use crate::netlink::{AddressSpec, Netlink, NetlinkError, RouteSpec, RuleSpec, unless_missing};
+use crate::netlink::{AddressSpec, Netlink, NetlinkError, RouteHints, RouteSpec, RuleSpec, unless_missing};
 
 /// Marks our addresses, routes and rules in the kernel (`proto 140` in the output of `ip`, after
 /// Shim6's protocol number).
@@ -83,13 +83,16 @@ impl Ledger {
         self.add(Entry::Rule(*spec), netlink.add_rule(spec)).await
     }
 
-    /// Adds routes with an MTU, or gives those that are there the MTU. All of them are asked for before the first answer: what
-    /// they cost is then mostly the kernel's work. Only for tables in which nobody else has routes.
-    pub async fn set_routes(&mut self, specs: &[(RouteSpec, Option<u32>)]) -> Vec<Result<bool, NetlinkError>> {
+    /// Adds routes, or gives those that are there what they say beside where packets go. All of them are asked for before the
+    /// first answer: what they cost is then mostly the kernel's work. Only for tables in which nobody else has routes.
+    pub async fn set_routes(&mut self, specs: &[(RouteSpec, RouteHints)]) -> Vec<Result<bool, NetlinkError>> {
         let netlink = self.netlink.clone();
-        let set = |(spec, mtu): &(RouteSpec, Option<u32>)| {
-            let (netlink, spec, mtu) = (netlink.clone(), *spec, *mtu);
-            (Entry::Route(spec), async move { netlink.set_route(&spec, mtu).await })
+        let set = |(spec, hints): &(RouteSpec, RouteHints)| {
+            let (netlink, spec, hints) = (netlink.clone(), *spec, *hints);
+            (
+                Entry::Route(spec),
+                async move { netlink.set_route(&spec, &hints).await },
+            )
         };
         let entries = specs.iter().map(set);
         let (entries, requests): (Vec<_>, Vec<_>) = entries.unzip();

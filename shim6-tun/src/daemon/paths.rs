@@ -27,8 +27,8 @@ pub(crate) struct Paths<'a> {
     mtus: PathMtus,
     /// What keeps steered packets from being steered, for people.
     obstacle: Option<String>,
-    /// The ULID that each established context holds on to.
-    holds: HashMap<ContextId, Ipv6Addr>,
+    /// The ULIDs that each established context holds on to.
+    holds: HashMap<ContextId, LocatorPair>,
     /// Pairs whose steering may differ from the table.
     unsettled: HashSet<LocatorPair>,
     /// Pairs that the kernel refused, to be tried again with the others when it is time.
@@ -41,8 +41,8 @@ pub(crate) struct Paths<'a> {
     backlog: bool,
     /// Contexts that look for a path.
     holding: HashSet<ContextId>,
-    to_pin: Vec<Ipv6Addr>,
-    to_unpin: Vec<Ipv6Addr>,
+    to_pin: Vec<LocatorPair>,
+    to_unpin: Vec<LocatorPair>,
     retry: Retry,
 }
 
@@ -86,8 +86,8 @@ impl<'a> Paths<'a> {
             match &update {
                 DataplaneUpdate::Insert(flow) => {
                     self.unsettled.insert(flow.ulids);
-                    if self.holds.insert(flow.context, flow.ulids.local).is_none() {
-                        self.to_pin.push(flow.ulids.local);
+                    if self.holds.insert(flow.context, flow.ulids).is_none() {
+                        self.to_pin.push(flow.ulids);
                     }
                     changed.push(flow.clone());
                     meanwhile.apply(update.clone());
@@ -278,8 +278,8 @@ impl<'a> Paths<'a> {
     /// Does a round of what is to be done; what fails stays to be done.
     async fn settle(&mut self, table: &Dataplane) -> Result<(), SteeringError> {
         self.backlog = false;
-        while let Some(&ulid) = self.to_pin.last() {
-            self.steering.pin(ulid).await?;
+        while let Some(&ulids) = self.to_pin.last() {
+            self.steering.pin(ulids).await?;
             self.to_pin.pop();
         }
         let mtus = &self.mtus;
@@ -317,9 +317,9 @@ impl<'a> Paths<'a> {
             }
         }
         while !self.backlog
-            && let Some(&ulid) = self.to_unpin.last()
+            && let Some(&ulids) = self.to_unpin.last()
         {
-            self.steering.unpin(ulid).await?;
+            self.steering.unpin(ulids).await?;
             self.to_unpin.pop();
         }
         Ok(())

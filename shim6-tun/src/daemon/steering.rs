@@ -2,7 +2,11 @@
 //!
 //! Until its path fails, a pair's packets go the kernel's own way. A steered pair has a route into
 //! the TUN in a routing table of our own. A rule sends every packet there first, but for those
-//! with the daemon's own mark: the packets that it already rewrote.
+//! with the daemon's own mark: the packets that it already rewrote. Another rule sends those through the main table, whatever rules
+//! of others say of them.
+//!
+//! Who has named no source gets one from the route. So where the kernel's choice for a peer is the ULID of a steered pair, there
+//! is a second route for packets without a source: `from ::/128` matches those, and no other packet.
 //!
 //! A socket keeps the route that it found first until something invalidates it, and neither the
 //! new route nor the rule does. Deleting any local address does, for all sockets of the network
@@ -11,13 +15,16 @@
 mod precedence;
 
 use core::net::Ipv6Addr;
+use std::collections::HashMap;
 use std::collections::btree_map::{BTreeMap, Entry};
 
 use shim6_core::LocatorPair;
 
 use super::ledger::Ledger;
 use super::uplink::Uplink;
-use crate::netlink::{AddressSpec, MAIN_TABLE, Netlink, NetlinkError, RouteKind, RouteSpec, RuleSpec, unless_missing};
+use crate::netlink::{
+    AddressSpec, MAIN_TABLE, Netlink, NetlinkError, RouteHints, RouteKind, RouteSpec, RuleSpec, unless_missing,
+};
 
 /// From the discard-only block 100::/64 (RFC 6666): no host has an address from it.
 const DUMMY: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0x7368, 0x696d);
@@ -50,15 +57,21 @@ pub struct Steering {
     table: u32,
     /// Where it stands now: in front of others' rules that would lead steered packets elsewhere.
     rule: RuleSpec,
+    /// The one behind it, for the daemon's own packets.
+    own_rule: RuleSpec,
     /// How often each ULID was pinned.
     pins: BTreeMap<Ipv6Addr, usize>,
+    /// Which source the kernel chose for a peer when its ULIDs were pinned.
+    chosen: HashMap<Ipv6Addr, Ipv6Addr>,
+    /// Peers with a route for packets without a source, and the source that it gives them.
+    sourceless: HashMap<Ipv6Addr, Ipv6Addr>,
     /// Routes have changed, and sockets may not know.
     stale: bool,
 }
 
 impl Steering {
     /// Prepares `table`, empties it of what an earlier run left, and adds the rule that sends all
-    /// packets but those marked `fwmark` through it.
+    /// packets but those marked `fwmark` through it, and those through the main table, in which the source routes are.
     ///
     /// # Errors
     /// A table or mark that cannot be used, or the kernel's refusal; then nothing is left behind.
@@ -81,19 +94,35 @@ impl Steering {
             fwmark: Some(fwmark),
             invert: true,
         };
+        let own_rule = RuleSpec {
+            table: MAIN_TABLE,
+            invert: false,
+            ..rule
+        };
         netlink.flush_table(table).await?;
-        let stale = netlink.rules().await?;
-        for _ in stale.iter().filter(|listed| **listed == rule) {
-            unless_missing(netlink.delete_rule(&rule).await)?;
+        for listed in netlink.rules().await? {
+            if listed == rule || listed == own_rule {
+                unless_missing(netlink.delete_rule(&listed).await)?;
+            }
         }
         let mut ledger = Ledger::new(netlink);
-        ledger.add_rule(&rule).await?;
+        let added = async {
+            ledger.add_rule(&rule).await?;
+            ledger.add_rule(&own_rule).await
+        };
+        if let Err(error) = added.await {
+            ledger.undo_all().await;
+            return Err(error.into());
+        }
         Ok(Self {
             ledger,
             tun_index,
             table,
             rule,
+            own_rule,
             pins: BTreeMap::new(),
+            chosen: HashMap::new(),
+            sourceless: HashMap::new(),
             stale: false,
         })
     }
@@ -108,8 +137,11 @@ impl Steering {
         steer: &[(LocatorPair, Option<u32>)],
         unsteer: &[LocatorPair],
     ) -> Result<(), SteeringError> {
-        let unsteer: Vec<_> = unsteer.iter().map(|pair| self.route(pair)).collect();
-        let steer: Vec<_> = steer.iter().map(|(pair, mtu)| (self.route(pair), *mtu)).collect();
+        let unsteer: Vec<_> = unsteer.iter().flat_map(|pair| self.routes_to_remove(pair)).collect();
+        let steer: Vec<_> = steer
+            .iter()
+            .flat_map(|(pair, mtu)| self.routes_to_set(pair, *mtu))
+            .collect();
         let mut answers = self.ledger.remove_routes(&unsteer).await;
         answers.append(&mut self.ledger.set_routes(&steer).await);
         let mut first_error = None;
@@ -126,9 +158,16 @@ impl Steering {
         first_error.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Keeps `ulid` a local address whatever happens to its uplink: puts it on the TUN too, not to
+    /// Keeps the local ULID of a pair a local address whatever happens to its uplink: puts it on the TUN too, not to
     /// be chosen for new connections. As often as it is pinned it has to be unpinned.
-    pub async fn pin(&mut self, ulid: Ipv6Addr) -> Result<(), SteeringError> {
+    pub async fn pin(&mut self, ulids: LocatorPair) -> Result<(), SteeringError> {
+        let (ulid, mark) = (ulids.local, self.rule.fwmark.unwrap_or_default());
+        // With the mark, hence without regard to what is steered.
+        let netlink = self.ledger.netlink();
+        let found = netlink.output_for(Ipv6Addr::UNSPECIFIED, ulids.peer, mark).await?;
+        if found.and_then(|(_, source)| source) == Some(ulid) {
+            self.chosen.insert(ulids.peer, ulid);
+        }
         let spec = on_tun(self.tun_index, ulid);
         match self.pins.entry(ulid) {
             Entry::Occupied(mut pinned) => *pinned.get_mut() += 1,
@@ -156,7 +195,11 @@ impl Steering {
     }
 
     /// Takes back one [`pin`](Self::pin); with the last one the address leaves the TUN.
-    pub async fn unpin(&mut self, ulid: Ipv6Addr) -> Result<(), SteeringError> {
+    pub async fn unpin(&mut self, ulids: LocatorPair) -> Result<(), SteeringError> {
+        let ulid = ulids.local;
+        if self.chosen.get(&ulids.peer) == Some(&ulid) {
+            self.chosen.remove(&ulids.peer);
+        }
         let spec = on_tun(self.tun_index, ulid);
         let Entry::Occupied(mut pinned) = self.pins.entry(ulid) else {
             return Ok(());
@@ -193,10 +236,37 @@ impl Steering {
         netlink.delete_address(dummy.index, DUMMY, 128).await
     }
 
-    fn route(&self, ulids: &LocatorPair) -> RouteSpec {
+    /// What leads the packets of a pair into the TUN.
+    fn routes_to_set(&mut self, ulids: &LocatorPair, mtu: Option<u32>) -> Vec<(RouteSpec, RouteHints)> {
+        let hints = RouteHints {
+            mtu,
+            preferred_source: None,
+        };
+        let mut routes = vec![(self.route(ulids.local, ulids.peer), hints)];
+        if self.chosen.get(&ulids.peer) == Some(&ulids.local) {
+            self.sourceless.insert(ulids.peer, ulids.local);
+            let hints = RouteHints {
+                preferred_source: Some(ulids.local),
+                ..hints
+            };
+            routes.push((self.route(Ipv6Addr::UNSPECIFIED, ulids.peer), hints));
+        }
+        routes
+    }
+
+    fn routes_to_remove(&mut self, ulids: &LocatorPair) -> Vec<RouteSpec> {
+        let mut routes = vec![self.route(ulids.local, ulids.peer)];
+        if self.sourceless.get(&ulids.peer) == Some(&ulids.local) {
+            self.sourceless.remove(&ulids.peer);
+            routes.push(self.route(Ipv6Addr::UNSPECIFIED, ulids.peer));
+        }
+        routes
+    }
+
+    fn route(&self, local: Ipv6Addr, peer: Ipv6Addr) -> RouteSpec {
         RouteSpec {
-            destination: (ulids.peer, 128),
-            source: Some((ulids.local, 128)),
+            destination: (peer, 128),
+            source: Some((local, 128)),
             gateway: None,
             output: Some(self.tun_index),
             table: self.table,

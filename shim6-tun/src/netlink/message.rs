@@ -17,7 +17,7 @@ use rtnetlink::packet_route::route::{
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use rtnetlink::{LinkUnspec, LinkVeth};
 
-use super::types::{Address, AddressSpec, Link, RouteKind, RouteSpec, RuleOrder, RuleSpec};
+use super::types::{Address, AddressSpec, Link, RouteHints, RouteKind, RouteSpec, RuleOrder, RuleSpec};
 
 /// The kernel's loopback interface has this index in every namespace.
 const LOOPBACK_INDEX: u32 = 1;
@@ -209,22 +209,32 @@ pub(super) fn route_to_add(spec: &RouteSpec, tag: Option<u8>) -> RouteMessage {
     message
 }
 
-/// Gives a route an MTU of its own.
-pub(super) fn limit_route(message: &mut RouteMessage, mtu: Option<u32>) {
-    let metrics = mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
-    message.attributes.extend(metrics);
+/// Adds to a route what it says beside where packets go.
+pub(super) fn hint(message: &mut RouteMessage, hints: &RouteHints) {
+    let mtu = hints
+        .mtu
+        .map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
+    let source = hints.preferred_source.map(RouteAddress::Inet6);
+    let source = source.map(RouteAttribute::PrefSource);
+    message.attributes.extend(mtu.into_iter().chain(source));
 }
 
-/// The MTU that a route has of its own.
-pub(super) fn route_mtu(message: &RouteMessage) -> Option<u32> {
-    let metrics = message.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Metrics(metrics) => Some(metrics),
-        _ => None,
-    })?;
-    metrics.iter().find_map(|metric| match metric {
-        RouteMetric::Mtu(mtu) => Some(*mtu),
-        _ => None,
-    })
+/// What a route says beside where packets go.
+pub(super) fn hints(message: &RouteMessage) -> RouteHints {
+    let mut hints = RouteHints::default();
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Metrics(metrics) => {
+                hints.mtu = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::Mtu(mtu) => Some(*mtu),
+                    _ => None,
+                });
+            }
+            RouteAttribute::PrefSource(RouteAddress::Inet6(source)) => hints.preferred_source = Some(*source),
+            _ => {}
+        }
+    }
+    hints
 }
 
 pub(super) fn route_to_delete(spec: &RouteSpec, tag: Option<u8>) -> RouteMessage {
@@ -348,12 +358,16 @@ pub(super) fn lookup(source: Ipv6Addr, destination: Ipv6Addr, fwmark: u32) -> Ro
     let mut message = RouteMessage::default();
     message.header.address_family = AddressFamily::Inet6;
     message.header.destination_prefix_length = 128;
-    message.header.source_prefix_length = 128;
     message.attributes = vec![
         RouteAttribute::Destination(RouteAddress::Inet6(destination)),
-        RouteAttribute::Source(RouteAddress::Inet6(source)),
         RouteAttribute::Mark(fwmark),
     ];
+    if !source.is_unspecified() {
+        message.header.source_prefix_length = 128;
+        message
+            .attributes
+            .push(RouteAttribute::Source(RouteAddress::Inet6(source)));
+    }
     message
 }
 

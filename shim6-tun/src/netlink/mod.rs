@@ -31,7 +31,9 @@ use rtnetlink::{Handle, LinkUnspec};
 pub use self::error::NetlinkError;
 pub use self::monitor::Monitor;
 pub use self::next_hop::Ethernet;
-pub use self::types::{Address, AddressSpec, Change, Link, MAIN_TABLE, RouteKind, RouteSpec, RuleOrder, RuleSpec};
+pub use self::types::{
+    Address, AddressSpec, Change, Link, MAIN_TABLE, RouteHints, RouteKind, RouteSpec, RuleOrder, RuleSpec,
+};
 
 const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
 
@@ -182,12 +184,12 @@ impl Netlink {
         Ok(routes.filter(|route| route.table == table).collect())
     }
 
-    /// The unicast routes of a table, each with the MTU that it has of its own.
-    pub async fn route_mtus(&self, table: u32) -> Result<Vec<(RouteSpec, Option<u32>)>, NetlinkError> {
+    /// The unicast routes of a table, each with what it says beside where packets go.
+    pub async fn hinted_routes(&self, table: u32) -> Result<Vec<(RouteSpec, RouteHints)>, NetlinkError> {
         let messages = self.route_messages().await?;
         let routes = messages.iter().flat_map(|listed| {
-            let mtu = message::route_mtu(listed);
-            message::routes(listed).into_iter().map(move |route| (route, mtu))
+            let hints = message::hints(listed);
+            message::routes(listed).into_iter().map(move |route| (route, hints))
         });
         Ok(routes.filter(|(route, _)| route.table == table).collect())
     }
@@ -199,11 +201,11 @@ impl Netlink {
         self.execute(request, CREATE, || format!("add {spec}")).await
     }
 
-    /// Adds a route whose packets have at most `mtu` octets, `None` for what the interface takes. One with the same prefixes
-    /// and metric is replaced in one step, so that no packet goes another way meanwhile.
-    pub async fn set_route(&self, spec: &RouteSpec, mtu: Option<u32>) -> Result<(), NetlinkError> {
+    /// Adds a route with what it says beside where packets go. One with the same prefixes and metric is replaced in one step, so
+    /// that no packet goes another way meanwhile.
+    pub async fn set_route(&self, spec: &RouteSpec, hints: &RouteHints) -> Result<(), NetlinkError> {
         let mut message = message::route_to_add(spec, self.tag);
-        message::limit_route(&mut message, mtu);
+        message::hint(&mut message, hints);
         let request = RouteNetlinkMessage::NewRoute(message);
         self.execute(request, NLM_F_CREATE | NLM_F_REPLACE, || format!("set {spec}"))
             .await
@@ -237,24 +239,25 @@ impl Netlink {
         Ok(self.rule_messages().await?.iter().map(message::rule_order).collect())
     }
 
-    /// The interface by which a packet of this host with these addresses and mark leaves; `None` where there is no way.
+    /// The interface by which a packet of this host with these addresses and mark leaves, and its source if `source` is the
+    /// unspecified address; `None` where there is no way.
     pub async fn output_for(
         &self,
         source: Ipv6Addr,
         destination: Ipv6Addr,
         fwmark: u32,
-    ) -> Result<Option<u32>, NetlinkError> {
+    ) -> Result<Option<(u32, Option<Ipv6Addr>)>, NetlinkError> {
         let operation = || format!("look up the route from {source} to {destination}");
-        let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetRoute(message::lookup(
-            source,
-            destination,
-            fwmark,
-        )));
+        let question = RouteNetlinkMessage::GetRoute(message::lookup(source, destination, fwmark));
+        let mut request = NetlinkMessage::from(question);
         request.header.flags = NLM_F_REQUEST;
         let closed = || NetlinkError::Closed { operation: operation() };
         let mut answers = self.handle.clone().request(request).map_err(|_| closed())?;
         match answers.next().await.ok_or_else(closed)?.payload {
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => Ok(message::output(&route)),
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => {
+                let output = message::output(&route);
+                Ok(output.map(|output| (output, message::hints(&route).preferred_source)))
+            }
             NetlinkPayload::Error(error) => match outcome(&error, operation) {
                 Err(error) if error.is_unreachable() => Ok(None),
                 other => other.map(|()| None),

@@ -5,10 +5,10 @@ use core::net::Ipv6Addr;
 use futures_util::StreamExt as _;
 use rtnetlink::LinkUnspec;
 use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_route::route::RouteType;
 
 use super::{Netlink, NetlinkError, message, outcome};
 use crate::sys::wire_socket::NextHop;
@@ -34,7 +34,7 @@ impl Netlink {
         fwmark: u32,
     ) -> Result<Option<NextHop>, NetlinkError> {
         let operation = || format!("look up the route from {source} to {destination}");
-        let request = RouteNetlinkMessage::GetRoute(lookup(source, destination, fwmark));
+        let request = RouteNetlinkMessage::GetRoute(message::lookup(source, destination, fwmark));
         let Some(RouteNetlinkMessage::NewRoute(route)) = self.get(request, operation).await? else {
             return Ok(None);
         };
@@ -104,20 +104,6 @@ impl Netlink {
             _ => Err(closed()),
         }
     }
-}
-
-/// The question by which route such a packet leaves.
-fn lookup(source: Ipv6Addr, destination: Ipv6Addr, fwmark: u32) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header.address_family = AddressFamily::Inet6;
-    message.header.destination_prefix_length = 128;
-    message.header.source_prefix_length = 128;
-    message.attributes = vec![
-        RouteAttribute::Destination(RouteAddress::Inet6(destination)),
-        RouteAttribute::Source(RouteAddress::Inet6(source)),
-        RouteAttribute::Mark(fwmark),
-    ];
-    message
 }
 
 /// The address of a neighbour that packets can be sent to.

@@ -445,11 +445,15 @@ fn a_route_is_replaced_in_one_step_with_another_mtu() {
                 kind: RouteKind::Unicast,
             };
             for mtu in [Some(1400), Some(1272), None] {
-                netlink.set_route(&route, mtu).await.unwrap();
-                assert_eq!(netlink.route_mtus(99).await.unwrap(), [(route, mtu)]);
+                let hints = RouteHints {
+                    mtu,
+                    ..RouteHints::default()
+                };
+                netlink.set_route(&route, &hints).await.unwrap();
+                assert_eq!(netlink.hinted_routes(99).await.unwrap(), [(route, hints)]);
             }
             netlink.delete_route(&route).await.unwrap();
-            assert_eq!(netlink.route_mtus(99).await.unwrap(), []);
+            assert_eq!(netlink.hinted_routes(99).await.unwrap(), []);
         },
     );
 }
@@ -489,8 +493,9 @@ fn rules_are_listed_in_order_and_a_lookup_goes_by_them() {
                 order,
                 [(0, 255, None), (10, 99, Some(7)), (20, 98, None), (32766, 254, None)]
             );
-            assert_eq!(netlink.output_for(from, to, 0).await.unwrap(), Some(indexes[0]));
-            assert_eq!(netlink.output_for(from, to, 7).await.unwrap(), Some(indexes[1]));
+            let output = async |mark| netlink.output_for(from, to, mark).await.unwrap().unwrap().0;
+            assert_eq!(output(0).await, indexes[0]);
+            assert_eq!(output(7).await, indexes[1]);
         },
     );
 }

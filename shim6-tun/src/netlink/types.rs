@@ -160,6 +160,15 @@ impl fmt::Display for RuleSpec {
     }
 }
 
+/// What a route says beside where packets go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct RouteHints {
+    /// The most octets that packets have; `None` for what the interface takes.
+    pub mtu: Option<u32>,
+    /// The source of packets whose sender has named none; `None` for the kernel's choice.
+    pub preferred_source: Option<Ipv6Addr>,
+}
+
 /// Any IPv6 policy routing rule, as far as it matters which of them is asked first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RuleOrder {

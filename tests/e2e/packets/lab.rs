@@ -91,9 +91,14 @@ impl Lab {
         lab
     }
 
-    /// Cuts the path of the context, and waits until both hosts have it on another one.
+    /// Cuts the path of the context silently, and waits until both hosts have it on another one.
     pub(crate) async fn steer(&self) {
-        self.stage.cut(Failure::Blackhole).await.expect("a cut");
+        self.steer_by(Failure::Blackhole).await;
+    }
+
+    /// As [`steer`](Self::steer), by a failure of this kind.
+    pub(crate) async fn steer_by(&self, failure: Failure) {
+        self.stage.cut(failure).await.expect("a cut");
         self.until("both hosts are on another path", |a, b| {
             [a, b]
                 .iter()
@@ -164,12 +169,9 @@ impl Lab {
     }
 
     /// Runs `probe` on both kinds of pair, each in both directions. It does not return here what differs from the plain path.
-    pub(crate) async fn compare<R: PartialEq + std::fmt::Debug>(
-        &self,
-        what: &str,
-        probe: impl Fn(&Pair) -> R + Send + 'static,
-    ) where
-        R: Send + 'static,
+    pub(crate) async fn compare<R>(&self, what: &str, probe: impl Fn(&Pair) -> R + Send + 'static)
+    where
+        R: PartialEq + std::fmt::Debug + Send + 'static,
     {
         let (ulids, plain) = (self.pair(), self.plain());
         let what = what.to_owned();

@@ -9,4 +9,5 @@ mod headers;
 pub(crate) mod lab;
 mod mtu;
 mod others;
+mod router_options;
 pub(crate) mod streams;

@@ -1,16 +1,19 @@
 //! Flows of every kind, in both directions, old and new ones.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv6Addr, TcpStream};
+use std::time::{Duration, Instant};
 
 use shim6_tests::isolated;
-use shim6_tun::lab::Topology;
+use shim6_tun::lab::{Failure, Topology};
 use shim6_tun::sys::ancillary::receive;
-use socket2::Socket;
+use socket2::{Socket, Type};
 
 use crate::packets::lab::{Lab, Pair, address_of, octets};
 use crate::packets::streams::{connected, unbound};
 
+/// Less than it takes TCP to send what was lost once more when a connection is made.
+const AT_ONCE: Duration = Duration::from_millis(800);
 /// What is said each way in one round: a few packets.
 const OCTETS: usize = 3_000;
 
@@ -23,7 +26,8 @@ pub(super) struct Flow {
 enum Ends {
     Stream([TcpStream; 2]),
     Connected([Socket; 2]),
-    Unconnected([Socket; 2]),
+    /// With the address of the first end, which it need not have named.
+    Unconnected([Socket; 2], Ipv6Addr),
 }
 
 impl Flow {
@@ -34,7 +38,10 @@ impl Flow {
             name: format!("{what} {}", pair.name),
             ends,
         };
+        let started = Instant::now();
         let free = unbound(pair);
+        let took = started.elapsed();
+        assert!(took < AT_ONCE, "a connection {} took {took:?}", pair.name);
         let local = free[0].local_addr().expect("an address").ip();
         assert_eq!(
             local, pair.from.address,
@@ -43,16 +50,35 @@ impl Flow {
         let both = sockets();
         both[0].connect(&address_of(&both[1]).into()).expect("a peer");
         both[1].connect(&address_of(&both[0]).into()).expect("a peer");
+        let datagrams = || pair.from.unbound(Type::DGRAM, libc::IPPROTO_UDP, None);
+        let joined = [datagrams(), pair.to.udp()];
+        joined[0].connect(&address_of(&joined[1]).into()).expect("a peer");
+        joined[1].connect(&address_of(&joined[0]).into()).expect("a peer");
         vec![
             of("connection of a bound client", Ends::Stream(connected(pair, true))),
             of("connection of a client that is not bound", Ends::Stream(free)),
             of("connected datagrams", Ends::Connected(both)),
-            of("unconnected datagrams", Ends::Unconnected(sockets())),
+            of("unconnected datagrams", Ends::Unconnected(sockets(), pair.from.address)),
+            of(
+                "connected datagrams of a client that is not bound",
+                Ends::Connected(joined),
+            ),
+            of(
+                "unconnected datagrams of a client that is not bound",
+                Ends::Unconnected([datagrams(), pair.to.udp()], pair.from.address),
+            ),
         ]
     }
 
-    /// Each end says something and hears what the other one has said.
+    /// Each end says something and hears what the other one has said, at once.
     pub(super) fn talk(&self, round: usize) {
+        let started = Instant::now();
+        self.exchange(round);
+        let took = started.elapsed();
+        assert!(took < AT_ONCE, "round {round} of {} took {took:?}", self.name);
+    }
+
+    fn exchange(&self, round: usize) {
         for (from, to) in [(0, 1), (1, 0)] {
             let said = octets(2 * round + from, OCTETS);
             match &self.ends {
@@ -68,8 +94,12 @@ impl Flow {
                     ends[from].send(&said).expect("it is taken");
                     self.hear(&ends[to], &said, round);
                 }
-                Ends::Unconnected(ends) => {
-                    let address = address_of(&ends[to]).into();
+                Ends::Unconnected(ends, first) => {
+                    let mut address = address_of(&ends[to]);
+                    if to == 0 {
+                        address.set_ip(*first);
+                    }
+                    let address = address.into();
                     ends[from].send_to(&said, &address).expect("it is taken");
                     self.hear(&ends[to], &said, round);
                 }
@@ -100,39 +130,51 @@ async fn moved(lab: &Lab) -> [[u64; 2]; 2] {
     })
 }
 
+async fn move_and_return(failure: Failure) {
+    let lab = Lab::start(Topology::two_by_two().await.expect("a lab"), "").await;
+    let mut flows = lab.blocking(both_ways(&lab)).await;
+    let mut round = 0;
+    let mut talk = async |mut flows: Vec<Flow>, more: bool| {
+        round += 1;
+        let now = round;
+        let more = more.then(|| both_ways(&lab));
+        lab.blocking(move || {
+            flows.extend(more.map(|more| more()).unwrap_or_default());
+            flows.iter().for_each(|flow| flow.talk(now));
+            flows
+        })
+        .await
+    };
+    flows = talk(flows, false).await;
+    assert_eq!(moved(&lab).await, [[0; 2]; 2]);
+
+    lab.steer_by(failure).await;
+    flows = talk(flows, false).await;
+    flows = talk(flows, true).await;
+    let steered = moved(&lab).await;
+    // Three packets each way for each flow, at the least.
+    assert!(steered.iter().flatten().all(|count| *count > 2 * 3 * 12), "{steered:?}");
+
+    lab.heal().await;
+    flows = talk(flows, false).await;
+    let back = moved(&lab).await;
+    drop(talk(flows, true).await);
+    assert_eq!(moved(&lab).await, back, "nothing goes through the daemons any more");
+    lab.end().await;
+}
+
 #[test]
-fn flows_of_every_kind_move_at_once_and_back() {
-    let name = "steering::flows::flows_of_every_kind_move_at_once_and_back";
-    isolated(name, || async {
-        let lab = Lab::start(Topology::two_by_two().await.expect("a lab"), "").await;
-        let mut flows = lab.blocking(both_ways(&lab)).await;
-        let mut round = 0;
-        let mut talk = async |mut flows: Vec<Flow>, more: bool| {
-            round += 1;
-            let now = round;
-            let more = more.then(|| both_ways(&lab));
-            lab.blocking(move || {
-                flows.extend(more.map(|more| more()).unwrap_or_default());
-                flows.iter().for_each(|flow| flow.talk(now));
-                flows
-            })
-            .await
-        };
-        flows = talk(flows, false).await;
-        assert_eq!(moved(&lab).await, [[0; 2]; 2]);
+fn flows_of_every_kind_leave_a_blackhole_at_once_and_return() {
+    isolated(
+        "steering::flows::flows_of_every_kind_leave_a_blackhole_at_once_and_return",
+        || move_and_return(Failure::Blackhole),
+    );
+}
 
-        lab.steer().await;
-        flows = talk(flows, false).await;
-        flows = talk(flows, true).await;
-        let steered = moved(&lab).await;
-        // Three packets each way for each flow, at the least.
-        assert!(steered.iter().flatten().all(|count| *count > 2 * 3 * 8), "{steered:?}");
-
-        lab.heal().await;
-        flows = talk(flows, false).await;
-        let back = moved(&lab).await;
-        drop(talk(flows, true).await);
-        assert_eq!(moved(&lab).await, back, "nothing goes through the daemons any more");
-        lab.end().await;
-    });
+#[test]
+fn flows_of_every_kind_leave_a_link_that_is_down_at_once_and_return() {
+    isolated(
+        "steering::flows::flows_of_every_kind_leave_a_link_that_is_down_at_once_and_return",
+        || move_and_return(Failure::LinkDown),
+    );
 }

@@ -139,6 +139,25 @@ fn rules_of_the_user_do_not_keep_packets_from_being_steered() {
     });
 }
 
+/// All that leaves goes by the first uplink, unless a rule before this one knows better.
+#[test]
+fn packets_of_the_daemon_leave_by_their_uplink_whatever_the_user_says_of_all_packets() {
+    let name = "steering::rules::packets_of_the_daemon_leave_by_their_uplink_whatever_the_user_says_of_all_packets";
+    isolated(name, || async {
+        let topology = Topology::two_by_two().await.expect("a lab");
+        let user = User::on(&topology.a).await;
+        let [route] = user.netlink.routes(TABLE).await.expect("routes")[..] else {
+            panic!("one route");
+        };
+        let everything = RouteSpec { source: None, ..route };
+        user.netlink.add_route(&everything).await.expect("a route");
+        user.add(rule(1_000, None)).await;
+        let lab = Lab::steered(topology).await;
+        assert_steered(&lab).await;
+        lab.end().await;
+    });
+}
+
 #[test]
 fn rule_that_cannot_be_passed_is_told_of_until_it_is_gone() {
     let name = "steering::rules::rule_that_cannot_be_passed_is_told_of_until_it_is_gone";

@@ -30,10 +30,13 @@ impl Steering {
         let mut sources = BTreeSet::new();
         let pairs: Vec<_> = steered.filter(|pair| sources.insert(pair.local)).collect();
         let netlink = self.ledger.netlink().clone();
-        if !netlink.rules().await?.contains(&self.rule) {
-            tracing::warn!(rule = %self.rule, "the rule for steering was deleted; bringing it back");
-            self.ledger.add_rule(&self.rule).await?;
-            self.invalidate().await?;
+        let present = netlink.rules().await?;
+        for rule in [self.rule, self.own_rule] {
+            if !present.contains(&rule) {
+                tracing::warn!(%rule, "a rule for steering was deleted; bringing it back");
+                self.ledger.add_rule(&rule).await?;
+                self.invalidate().await?;
+            }
         }
         let rules = netlink.rule_order().await?;
         let Some(strayed) = self.strayed(&pairs, &rules).await? else {
@@ -63,7 +66,7 @@ impl Steering {
         for LocatorPair { local, peer } in pairs {
             for &mark in marks.iter().filter(|mark| Some(**mark) != self.rule.fwmark) {
                 let output = self.ledger.netlink().output_for(*local, *peer, mark).await?;
-                if output != Some(self.tun_index) {
+                if output.is_none_or(|(index, _)| index != self.tun_index) {
                     return Ok(Some(describe(*local, mark)));
                 }
             }
@@ -79,15 +82,20 @@ impl Steering {
     }
 
     async fn move_rule(&mut self, priority: u32) -> Result<(), SteeringError> {
-        let moved = RuleSpec { priority, ..self.rule };
+        let moved = [self.rule, self.own_rule].map(|rule| RuleSpec { priority, ..rule });
         tracing::warn!(
             from = self.rule.priority,
             to = priority,
             "another rule led steered packets elsewhere; moved that for steering in front of it"
         );
-        self.ledger.add_rule(&moved).await?;
-        let before = std::mem::replace(&mut self.rule, moved);
-        self.ledger.remove_rule(&before).await?;
+        for rule in &moved {
+            self.ledger.add_rule(rule).await?;
+        }
+        let before = [self.rule, self.own_rule];
+        [self.rule, self.own_rule] = moved;
+        for rule in &before {
+            self.ledger.remove_rule(rule).await?;
+        }
         self.invalidate().await?;
         Ok(())
     }

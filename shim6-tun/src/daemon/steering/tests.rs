@@ -169,12 +169,58 @@ fn socket_learns_the_mtu_of_its_path_each_time_it_changes() {
             // Beyond what the device says of itself, too, and below the smallest that IPv6 knows.
             for mtu in [1492, 8992, 1272, 1284] {
                 steering.apply(&[(pair(ours), Some(mtu))], &[]).await.unwrap();
-                let routes = netlink.route_mtus(TABLE).await.unwrap();
-                assert_eq!(routes.iter().map(|(_, mtu)| *mtu).collect::<Vec<_>>(), [Some(mtu)]);
+                let routes = netlink.hinted_routes(TABLE).await.unwrap();
+                assert_eq!(
+                    routes.iter().map(|(_, hints)| hints.mtu).collect::<Vec<_>>(),
+                    [Some(mtu)]
+                );
                 assert_eq!(known(), mtu);
             }
             steering.apply(&[], &[pair(ours)]).await.unwrap();
             assert_eq!(known(), 1500);
+            assert!(steering.undo().await.is_empty());
+        },
+    );
+}
+
+#[test]
+fn sender_that_names_no_source_is_steered_with_the_source_that_it_had() {
+    isolated(
+        "daemon::steering::tests::sender_that_names_no_source_is_steered_with_the_source_that_it_had",
+        || async {
+            let netlink = Netlink::connect().unwrap();
+            let provider = Provider::new();
+            let uplink = provider.connect(&netlink, 1).await;
+            // The kernel chooses the address added last.
+            let (ours, other) = (hba(uplink.prefix), plain(uplink.prefix));
+            netlink.add_address(&fixed(uplink.index, ours, 64)).await.unwrap();
+            let (device, tun) = tun(&netlink).await;
+            let mut steering = install(&netlink, tun).await;
+            let receiver = provider.receiver(PORT);
+            let unbound = tokio_socket(StdSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap());
+            let send = async |payload: &[u8]| unbound.send_to(payload, (PEER, PORT)).await.unwrap();
+            send(b"before").await;
+            assert_eq!(arrived(&receiver).await, "before");
+
+            // One that the kernel would not choose leaves such packets alone.
+            steering.pin(pair(other)).await.unwrap();
+            steering.apply(&[(pair(other), None)], &[]).await.unwrap();
+            send(b"not chosen").await;
+            assert_eq!(arrived(&receiver).await, "not chosen");
+
+            steering.pin(pair(ours)).await.unwrap();
+            steering.apply(&[(pair(ours), None)], &[pair(other)]).await.unwrap();
+            send(b"steered").await;
+            assert_eq!(tunnelled(&device).await, "steered");
+            assert_eq!(connected(Ipv6Addr::UNSPECIFIED).local_addr().unwrap().ip(), ours);
+            let third = connected(other);
+            third.send(b"other").await.unwrap();
+            assert_eq!(arrived(&receiver).await, "other");
+
+            steering.apply(&[], &[pair(ours)]).await.unwrap();
+            assert_eq!(netlink.routes(TABLE).await.unwrap(), []);
+            send(b"after").await;
+            assert_eq!(arrived(&receiver).await, "after");
             assert!(steering.undo().await.is_empty());
         },
     );
@@ -195,14 +241,14 @@ fn a_pinned_ulid_receives_after_its_link_went_down() {
             let mut steering = install(&netlink, tun).await;
             let socket = connected(ours);
 
-            steering.pin(ours).await.unwrap();
-            steering.pin(ours).await.unwrap();
+            steering.pin(pair(ours)).await.unwrap();
+            steering.pin(pair(ours)).await.unwrap();
             netlink.set_down(uplink.index).await.unwrap();
             deliver(&device, &socket, b"inbound").await;
-            steering.unpin(ours).await.unwrap();
+            steering.unpin(pair(ours)).await.unwrap();
             deliver(&device, &socket, b"pinned once").await;
 
-            steering.unpin(ours).await.unwrap();
+            steering.unpin(pair(ours)).await.unwrap();
             let addresses = netlink.addresses().await.unwrap();
             assert!(!addresses.iter().any(|a| a.address == ours));
             let refused = deliver(&device, &socket, b"refused");
@@ -272,7 +318,7 @@ fn undoing_leaves_the_namespace_exactly_as_before() {
             let before = netlink.snapshot().await;
             let mut steering = install(&netlink, tun).await;
             let ours = hba(uplink.prefix);
-            steering.pin(ours).await.unwrap();
+            steering.pin(pair(ours)).await.unwrap();
             steering.apply(&[(pair(ours), None)], &[]).await.unwrap();
             assert_ne!(netlink.snapshot().await, before);
             assert!(steering.undo().await.is_empty());
@@ -290,7 +336,7 @@ fn undoing_after_the_tun_is_gone_reports_nothing() {
             let before = netlink.rules().await.unwrap();
             let (device, tun) = tun(&netlink).await;
             let mut steering = install(&netlink, tun).await;
-            steering.pin(PEER).await.unwrap();
+            steering.pin(pair(PEER)).await.unwrap();
             drop(device);
             let errors = steering.undo().await;
             assert!(errors.is_empty(), "{errors:?}");

@@ -11,16 +11,26 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{MAX_BATCH, SOCKET_BUFFER_OCTETS};
 use crate::sys::{IPV6_HEADER_OCTETS, SHIM6_NEXT_HEADER, socket_option, while_doing, while_opening};
 
-/// Free octets in front of each received message: room for an IPv6 header and for what a rewriter
-/// may add.
-pub const HEADROOM_OCTETS: usize = 64;
+/// Octets of the extension headers that a packet may have in front of its message. More pass hardly any
+/// router (RFC 8504 section 5.3), and room for all that is possible would cost every packet.
+const MAX_EXTENSION_OCTETS: usize = 1_024;
 
-/// Octets for ancillary data per message: packet information, hop limit and flow information, with
-/// space left.
-const CONTROL_OCTETS: usize = 128;
+/// Free octets in front of each received message: room for an IPv6 header with extension headers, and
+/// for what a rewriter may add.
+pub const HEADROOM_OCTETS: usize = 64 + MAX_EXTENSION_OCTETS;
+
+/// Octets for ancillary data per message: packet information, hop limit and flow information, and the
+/// extension headers, with space left.
+const CONTROL_OCTETS: usize = 192 + MAX_EXTENSION_OCTETS;
 
 /// The longest message: what an IPv6 packet without a jumbo payload can carry.
 const MAX_MESSAGE_OCTETS: usize = 65_535;
+
+/// Next Header values of the extension headers that routers on the way look at, in front of which the
+/// shim has no place (RFC 5533 section 11.1).
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const DESTINATION_OPTIONS: u8 = 60;
 
 /// Next Header value of ICMPv6.
 const ICMPV6: u8 = 58;
@@ -48,7 +58,14 @@ impl WireReceiver {
     /// `PermissionDenied` without `CAP_NET_RAW`; otherwise the kernel's error and the option it
     /// refused.
     pub fn open() -> io::Result<Self> {
-        Self::open_for(SHIM6_NEXT_HEADER)
+        let receiver = Self::open_for(SHIM6_NEXT_HEADER)?;
+        // The upper layers may want to see them: RFC 3542 section 6.
+        receiver.ask_for(&[
+            (libc::IPV6_RECVHOPOPTS, "IPV6_RECVHOPOPTS"),
+            (libc::IPV6_RECVRTHDR, "IPV6_RECVRTHDR"),
+            (libc::IPV6_RECVDSTOPTS, "IPV6_RECVDSTOPTS"),
+        ])?;
+        Ok(receiver)
     }
 
     /// Opens one for the ICMPv6 errors that reach this host, with right checksums. The kernel acts
@@ -78,19 +95,25 @@ impl WireReceiver {
             )
         })?;
         socket.set_nonblocking(true)?;
-        let options = [
+        let receiver = Self { socket, next_header };
+        receiver.ask_for(&[
             (libc::IPV6_RECVPKTINFO, "IPV6_RECVPKTINFO"),
             (libc::IPV6_RECVHOPLIMIT, "IPV6_RECVHOPLIMIT"),
             // Traffic class and flow label at once: one item less to parse than with
             // IPV6_RECVTCLASS beside it.
             (libc::IPV6_FLOWINFO, "IPV6_FLOWINFO"),
-        ];
-        for (option, name) in options {
-            socket_option::set(&socket, libc::IPPROTO_IPV6, option, 1)
+        ])?;
+        socket_option::grow_receive_buffer(&receiver.socket, SOCKET_BUFFER_OCTETS)?;
+        Ok(receiver)
+    }
+
+    /// Asks for ancillary data.
+    fn ask_for(&self, options: &[(libc::c_int, &str)]) -> io::Result<()> {
+        for &(option, name) in options {
+            socket_option::set(&self.socket, libc::IPPROTO_IPV6, option, 1)
                 .map_err(|error| while_doing(format_args!("setting {name} on the raw IPv6 socket"), error))?;
         }
-        socket_option::grow_receive_buffer(&socket, SOCKET_BUFFER_OCTETS)?;
-        Ok(Self { socket, next_header })
+        Ok(())
     }
 
     /// Receives up to the capacity of `batch`, replacing what it held; returns how many packets it
@@ -157,7 +180,53 @@ pub struct RecvBatch {
 struct Slot {
     source: libc::sockaddr_in6,
     control: Control,
+    extensions: Extensions,
     packet: Option<Packet>,
+}
+
+/// The extension headers in front of a message, as they were in the packet.
+#[derive(Clone, Debug, Default)]
+struct Extensions {
+    octets: Vec<u8>,
+    /// The kind of each, and where it starts.
+    headers: Vec<(u8, usize)>,
+}
+
+impl Extensions {
+    fn clear(&mut self) {
+        self.octets.clear();
+        self.headers.clear();
+    }
+
+    /// `None` if there is no room for it, or it is none.
+    fn push(&mut self, kind: u8, header: &[u8]) -> Option<()> {
+        let fits = self.octets.len() + header.len() <= MAX_EXTENSION_OCTETS;
+        if header.is_empty() || !fits {
+            return None;
+        }
+        self.headers.push((kind, self.octets.len()));
+        self.octets.extend_from_slice(header);
+        Some(())
+    }
+
+    /// Makes the headers a chain that ends with `next_header`. Destination options that no routing header follows are the
+    /// destination's, which has dealt with them.
+    fn complete(&mut self, next_header: u8) {
+        while let Some(&(DESTINATION_OPTIONS, start)) = self.headers.last() {
+            self.headers.pop();
+            self.octets.truncate(start);
+        }
+        let mut next = next_header;
+        for &(kind, start) in self.headers.iter().rev() {
+            self.octets[start] = next;
+            next = kind;
+        }
+    }
+
+    /// The value of the Next Header field in front of them.
+    fn first(&self, next_header: u8) -> u8 {
+        self.headers.first().map_or(next_header, |(kind, _)| *kind)
+    }
 }
 
 /// Ancillary data, aligned for the `cmsghdr` at its start.
@@ -203,6 +272,7 @@ impl RecvBatch {
         let slot = Slot {
             source,
             control: Control([0; CONTROL_OCTETS]),
+            extensions: Extensions::default(),
             packet: None,
         };
         Self {
@@ -232,6 +302,7 @@ impl RecvBatch {
                     traffic_class: packet.info.traffic_class,
                     flow_label: packet.info.flow_label,
                     next_header: self.next_header,
+                    extensions: &slot.extensions,
                     place,
                     buffer: &mut buffer[..HEADROOM_OCTETS + packet.length],
                 })
@@ -295,6 +366,7 @@ impl RecvBatch {
         let mut usable = 0;
         for (slot, header) in self.slots.iter_mut().zip(&headers[..received]) {
             slot.packet = parse(slot, header, &mut self.errors);
+            slot.extensions.complete(self.next_header);
             usable += usize::from(slot.packet.is_some());
         }
         Ok(usable)
@@ -318,14 +390,14 @@ pub struct ReceivedPacket<'a> {
     pub flow_label: u32,
     /// The protocol that the socket is for.
     pub next_header: u8,
+    extensions: &'a Extensions,
     /// Where in [`RecvBatch::memory_mut`] its buffer begins.
     pub place: usize,
     buffer: &'a mut [u8],
 }
 
 impl<'a> ReceivedPacket<'a> {
-    /// The message, from the first octet of its protocol's header on. IPv6 extension headers in
-    /// front of it are gone.
+    /// The message, from the first octet of its protocol's header on.
     #[must_use]
     pub fn message(&self) -> &[u8] {
         &self.buffer[HEADROOM_OCTETS..]
@@ -337,28 +409,31 @@ impl<'a> ReceivedPacket<'a> {
         (self.buffer, HEADROOM_OCTETS)
     }
 
-    /// Puts the IPv6 header back in front of the message; returns the buffer and where in it the
-    /// IPv6 packet starts.
+    /// Puts the IPv6 header and the extension headers that routers look at back in front of the
+    /// message; returns the buffer and where in it the IPv6 packet starts.
     ///
-    /// The header has the fields of this structure and the message's length as Payload Length.
+    /// The header has the fields of this structure, and a Payload Length that is right.
     pub fn into_packet(self) -> (&'a mut [u8], usize) {
-        const START: usize = HEADROOM_OCTETS - IPV6_HEADER_OCTETS;
-        let length = self.buffer.len().saturating_sub(HEADROOM_OCTETS);
-        let payload_length = u16::try_from(length).unwrap_or(0);
+        let extensions = &self.extensions.octets;
+        let payload = HEADROOM_OCTETS - extensions.len();
+        let start = payload - IPV6_HEADER_OCTETS;
+        let payload_length = u16::try_from(self.buffer.len() - payload).unwrap_or(0);
         let first = 6 << 28 | u32::from(self.traffic_class) << 20 | self.flow_label & 0x000f_ffff;
-        let header = &mut self.buffer[START..HEADROOM_OCTETS];
+        self.buffer[payload..HEADROOM_OCTETS].copy_from_slice(extensions);
+        let header = &mut self.buffer[start..payload];
         header[..4].copy_from_slice(&first.to_be_bytes());
         header[4..6].copy_from_slice(&payload_length.to_be_bytes());
-        header[6] = self.next_header;
+        header[6] = self.extensions.first(self.next_header);
         header[7] = self.hop_limit;
         header[8..24].copy_from_slice(&self.source.octets());
         header[24..].copy_from_slice(&self.destination.octets());
-        (self.buffer, START)
+        (self.buffer, start)
     }
 }
 
 /// Reads one filled header; `None` if the packet did not arrive whole, which is counted.
-fn parse(slot: &Slot, header: &libc::mmsghdr, errors: &mut RecvErrors) -> Option<Packet> {
+fn parse(slot: &mut Slot, header: &libc::mmsghdr, errors: &mut RecvErrors) -> Option<Packet> {
+    slot.extensions.clear();
     let flags = header.msg_hdr.msg_flags;
     if flags & libc::MSG_TRUNC != 0 {
         errors.truncated += 1;
@@ -368,7 +443,7 @@ fn parse(slot: &Slot, header: &libc::mmsghdr, errors: &mut RecvErrors) -> Option
     #[allow(clippy::unnecessary_cast, reason = "another type than usize with musl")]
     let control_octets = header.msg_hdr.msg_controllen as usize;
     let info = (flags & libc::MSG_CTRUNC == 0 && has_source)
-        .then(|| parse_control(slot.control.0.get(..control_octets)?))
+        .then(|| parse_control(slot.control.0.get(..control_octets)?, &mut slot.extensions))
         .flatten();
     let Some(info) = info else {
         errors.control_lost += 1;
@@ -384,7 +459,7 @@ fn parse(slot: &Slot, header: &libc::mmsghdr, errors: &mut RecvErrors) -> Option
 
 /// Reads the ancillary data of one message: a sequence of `cmsghdr`, each followed by its value and
 /// padded.
-fn parse_control(mut control: &[u8]) -> Option<PacketInfo> {
+fn parse_control(mut control: &[u8], extensions: &mut Extensions) -> Option<PacketInfo> {
     /// Where the value starts: the header is a multiple of the alignment already.
     const HEADER: usize = size_of::<libc::cmsghdr>().next_multiple_of(size_of::<usize>());
     let (mut target, mut hop_limit, mut flow) = (None, None, 0);
@@ -399,6 +474,10 @@ fn parse_control(mut control: &[u8]) -> Option<PacketInfo> {
                 target = Some((Ipv6Addr::from(address), read_int(value, 16)?.cast_unsigned()));
             }
             (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT) => hop_limit = u8::try_from(read_int(value, 0)?).ok(),
+            // In the order in which they are in the packet.
+            (libc::IPPROTO_IPV6, libc::IPV6_HOPOPTS) => extensions.push(HOP_BY_HOP, value)?,
+            (libc::IPPROTO_IPV6, libc::IPV6_RTHDR) => extensions.push(ROUTING, value)?,
+            (libc::IPPROTO_IPV6, libc::IPV6_DSTOPTS) => extensions.push(DESTINATION_OPTIONS, value)?,
             // Left out by the kernel when all of it is zero.
             (libc::IPPROTO_IPV6, libc::IPV6_FLOWINFO) => flow = u32::from_be_bytes(value.get(..4)?.try_into().ok()?),
             _ => {}
@@ -445,6 +524,10 @@ mod tests {
         octets
     }
 
+    fn parse(control: &[u8]) -> Option<PacketInfo> {
+        parse_control(control, &mut Extensions::default())
+    }
+
     fn packet_info(address: Ipv6Addr, interface: u32) -> Vec<u8> {
         item(
             libc::IPV6_PKTINFO,
@@ -461,7 +544,7 @@ mod tests {
             packet_info(Ipv6Addr::LOCALHOST, 9),
         ];
         for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]] {
-            let info = parse_control(&order.map(|part| parts[part].as_slice()).concat()).unwrap();
+            let info = parse(&order.map(|part| parts[part].as_slice()).concat()).unwrap();
             assert_eq!((info.destination, info.interface), (Ipv6Addr::LOCALHOST, 9));
             assert_eq!((info.hop_limit, info.traffic_class), (63, 0xa5));
             assert_eq!(info.flow_label, 0x1_2345);
@@ -473,20 +556,50 @@ mod tests {
         let info = packet_info(Ipv6Addr::LOCALHOST, 9);
         let hop_limit = item(libc::IPV6_HOPLIMIT, &63_i32.to_ne_bytes());
         let whole = [info.clone(), hop_limit.clone()].concat();
-        assert!(parse_control(&whole).is_some());
-        assert!(parse_control(&info).is_none());
-        assert!(parse_control(&hop_limit).is_none());
+        assert!(parse(&whole).is_some());
+        assert!(parse(&info).is_none());
+        assert!(parse(&hop_limit).is_none());
         // The hop limit ends 4 octets before its padding does.
         for length in 0..whole.len() - 4 {
-            assert!(parse_control(&whole[..length]).is_none(), "{length} octets");
+            assert!(parse(&whole[..length]).is_none(), "{length} octets");
         }
         let impossible = [item(libc::IPV6_HOPLIMIT, &256_i32.to_ne_bytes()), info].concat();
-        assert!(parse_control(&impossible).is_none());
+        assert!(parse(&impossible).is_none());
         // A length of zero or beyond counting must neither loop nor overflow.
         for length in [0_usize, 1, usize::MAX] {
             let mut broken = whole.clone();
             broken[..size_of::<usize>()].copy_from_slice(&length.to_ne_bytes());
-            assert!(parse_control(&broken).is_none());
+            assert!(parse(&broken).is_none());
         }
+    }
+
+    #[test]
+    fn extension_headers_are_a_chain_again_without_what_the_destination_has_dealt_with() {
+        let header = |next, octet| [next, 0, octet, octet, 0, 0, 0, 0];
+        let mut extensions = Extensions::default();
+        extensions.push(HOP_BY_HOP, &header(DESTINATION_OPTIONS, 1)).unwrap();
+        extensions.push(DESTINATION_OPTIONS, &header(ROUTING, 2)).unwrap();
+        extensions.push(ROUTING, &header(DESTINATION_OPTIONS, 3)).unwrap();
+        extensions.push(DESTINATION_OPTIONS, &header(140, 4)).unwrap();
+        extensions.complete(140);
+        let chain = [header(DESTINATION_OPTIONS, 1), header(ROUTING, 2), header(140, 3)];
+        assert_eq!(extensions.octets, chain.concat());
+        assert_eq!(extensions.first(140), HOP_BY_HOP);
+
+        extensions.clear();
+        extensions.push(DESTINATION_OPTIONS, &header(140, 4)).unwrap();
+        extensions.complete(140);
+        assert_eq!((extensions.octets.len(), extensions.first(140)), (0, 140));
+    }
+
+    #[test]
+    fn extension_headers_without_room_or_octets_are_refused() {
+        let mut extensions = Extensions::default();
+        assert_eq!(extensions.push(ROUTING, &[]), None);
+        for _ in 0..2 {
+            extensions.push(ROUTING, &[0; 512]).unwrap();
+        }
+        assert_eq!(extensions.push(ROUTING, &[0; 8]), None);
+        assert!(IPV6_HEADER_OCTETS + extensions.octets.len() <= HEADROOM_OCTETS);
     }
 }

@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::*;
 use crate::lab::{Namespace, isolated};
 use crate::netlink::{MAIN_TABLE, RouteKind, RouteSpec, RuleSpec};
+use crate::sys::SHIM6_NEXT_HEADER;
 use crate::sys::testing::{A, B, Header, Joined, address_spec, until_done, wait_until_delivered};
 
 const ELSEWHERE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1);
@@ -83,6 +84,51 @@ fn a_message_arrives_with_all_fields_as_sent() {
                 let (buffer, start) = packet.into_packet();
                 assert_eq!(buffer[start..], sent_packet);
                 assert_eq!(batch.errors(), RecvErrors::default());
+            }
+        },
+    );
+}
+
+#[test]
+fn extension_headers_that_routers_look_at_are_in_the_packet_again() {
+    isolated(
+        "sys::wire_socket::tests::extension_headers_that_routers_look_at_are_in_the_packet_again",
+        || async {
+            let joined = Joined::new().await;
+            let mut receiver = joined.b.run(WireReceiver::open).unwrap().unwrap();
+            let sender = sender(&joined.a, A, 0);
+            // Hop-by-hop options of 8 and of 1024 octets with padding, an experimental option (RFC 4727) among it.
+            for words in [0_u8, 127] {
+                let mut options = vec![SHIM6_NEXT_HEADER, words, 0x1e, 4, 1, 2, 3, 4];
+                while options.len() < 8 * (usize::from(words) + 1) {
+                    let rest = (8 * (usize::from(words) + 1) - options.len()).min(208);
+                    options.extend([&[0x1e, rest as u8 - 2][..], &vec![7; rest - 2]].concat());
+                }
+                let message = [59, 0, 0, 0, 0, 0, 0, 0];
+                let header = Header {
+                    next_header: 0,
+                    ..Header::A_TO_B
+                };
+                let packet = header.packet(&[&options[..], &message].concat());
+                let mut batch = RecvBatch::new(8);
+                assert_eq!(sender.send_batch(&[&packet]).unwrap(), sent(1));
+                until_done("the message", &mut receiver, |receiver| {
+                    Ok(receiver.recv_batch(&mut batch)? == 1)
+                })
+                .await;
+                let received = batch.packets_mut().next().unwrap();
+                assert_eq!(received.message(), message);
+                let (buffer, start) = received.into_packet();
+                assert_eq!(buffer[start..], packet);
+                // And nothing of it in the next one.
+                let packet = Header::A_TO_B.packet(&message);
+                assert_eq!(sender.send_batch(&[&packet]).unwrap(), sent(1));
+                until_done("the message", &mut receiver, |receiver| {
+                    Ok(receiver.recv_batch(&mut batch)? == 1)
+                })
+                .await;
+                let (buffer, start) = batch.packets_mut().next().unwrap().into_packet();
+                assert_eq!(buffer[start..], packet);
             }
         },
     );
