@@ -17,6 +17,7 @@ mod path_mtu;
 mod plans;
 mod requests;
 mod restart;
+mod scale;
 mod shutdown;
 mod signed;
 mod steering;

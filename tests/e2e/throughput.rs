@@ -41,7 +41,9 @@ fn each_kind_of_traffic_is_measured_beside_its_references() {
         return;
     }
     let records = measure(&["steered/tcp-1/b-a", "daemon/tcp-8/a-b", "steered/udp-1400", "latency"]);
-    let names: Vec<&str> = records.iter().map(|(name, _)| name.as_str()).collect();
+    // Whether it is there depends on what is installed.
+    let ours = records.iter().map(|(name, _)| name.as_str());
+    let names: Vec<&str> = ours.filter(|name| !name.starts_with("wireguard/")).collect();
     let expected = [
         "plain/tcp-1/b-a",
         "per-packet/tcp-1/b-a",

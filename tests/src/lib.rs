@@ -7,6 +7,7 @@ mod conformance;
 #[cfg(test)]
 mod explore;
 pub mod failover;
+pub mod scale;
 pub mod sim;
 pub mod throughput;
 

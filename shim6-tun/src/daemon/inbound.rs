@@ -13,12 +13,12 @@ use shim6_core::wire::payload;
 use shim6_core::{Dataplane, Instant};
 
 use super::shared::{Shared, UnknownTag};
-use super::worker::{Stop, gather};
+use super::worker::{Pace, STREAM, Stop};
 use crate::sys::Readiness;
-use crate::sys::tun::{Tun, TunQueue};
-use crate::sys::wire_socket::{ReceivedPacket, RecvBatch, WireReceiver};
+use crate::sys::tun::{MAX_PARTS, Tun, TunQueue};
+use crate::sys::wire_socket::{MAX_BATCH, ReceivedPacket, RecvBatch, WireReceiver};
 
-const BATCH: usize = 64;
+const BATCH: usize = MAX_BATCH;
 const ICMP_BATCH: usize = 16;
 /// Octets of the longest ICMPv6 error taken. RFC 4443 section 2.4 allows 1280 with the IPv6 header.
 const ICMP_MAX: usize = 1_500;
@@ -32,12 +32,13 @@ pub(crate) fn run(receiver: &WireReceiver, tun: &Tun, shared: &Shared, stop: &St
     let mut batch = RecvBatch::new(BATCH);
     let mut coalescer = Coalescer::new(tun.takes_joined_datagrams());
     let mut lost = Lost::default();
+    let mut pace = Pace::new(&shared.streams);
     let queue = &tun.queues()[0];
     loop {
         let count = match receiver.recv_batch(&mut batch) {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if !stop.wait_readable(receiver.as_fd())? {
+                if !pace.wait(receiver.as_fd(), stop)? {
                     return Ok(());
                 }
                 continue;
@@ -51,7 +52,10 @@ pub(crate) fn run(receiver: &WireReceiver, tun: &Tun, shared: &Shared, stop: &St
         restore(&mut batch, &mut coalescer, shared);
         deliver(batch.memory_mut(), &coalescer, queue, shared);
         lost.count(&batch, shared);
-        gather(count, BATCH);
+        pace.read(count);
+        if (STREAM..BATCH).contains(&count) {
+            pace.gather();
+        }
     }
 }
 
@@ -83,7 +87,7 @@ fn restore(batch: &mut RecvBatch, coalescer: &mut Coalescer, shared: &Shared) {
 fn deliver(memory: &mut [u8], coalescer: &Coalescer, queue: &TunQueue, shared: &Shared) {
     for group in coalescer.groups() {
         let offload = group.finish(memory);
-        let mut parts = [IoSlice::new(&[]); BATCH];
+        let mut parts = [IoSlice::new(&[]); MAX_PARTS];
         for (slot, part) in parts.iter_mut().zip(group.parts()) {
             *slot = IoSlice::new(&memory[part.clone()]);
         }

@@ -10,7 +10,7 @@ use shim6_core::dataplane::{HoldBuffer, Malformed, Outbound, PAYLOAD_HEADER_LEN,
 use shim6_core::{Dataplane, Flow, Instant, LocatorPair};
 
 use super::shared::Shared;
-use super::worker::Stop;
+use super::worker::{Pace, Stop};
 use crate::sys::tun::{MAX_PACKET_OCTETS, TunQueue};
 use crate::sys::wire_socket::{MAX_BATCH, WirePacket};
 
@@ -23,12 +23,15 @@ const BUFFER: usize = PAYLOAD_HEADER_LEN + MAX_PACKET_OCTETS;
 
 /// Runs until it is to stop, or the queue fails.
 pub(crate) fn run(queue: &TunQueue, name: &str, shared: &Shared, stop: &Stop) -> anyhow::Result<()> {
-    let mut burst = Burst::default();
+    let (mut burst, mut pace) = (Burst::default(), Pace::new(&shared.streams));
     loop {
         match burst.read(queue) {
-            Ok(()) => burst.forward(shared),
+            Ok(()) => {
+                burst.forward(shared);
+                pace.read(burst.ready.len());
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if !stop.wait_readable(queue.as_fd())? {
+                if !pace.wait(queue.as_fd(), stop)? {
                     return Ok(());
                 }
             }

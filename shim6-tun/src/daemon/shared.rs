@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use super::clock::Clock;
 use super::hold::Hold;
 use super::wire::Wire;
+use super::worker::Streams;
 use crate::config::HoldConfig;
 use crate::sys::wire_socket::{SendOutcome, WirePacket};
 
@@ -70,6 +71,7 @@ pub(crate) struct Shared {
     pub(crate) dataplane: ArcSwap<Dataplane>,
     pub(crate) hold: Hold,
     pub(crate) wire: Wire,
+    pub(crate) streams: Streams,
     /// The MTUs of the uplinks, by this host's locator there.
     pub(crate) uplink_mtus: ArcSwap<HashMap<Ipv6Addr, u32>>,
     pub(crate) counters: PacketCounters,
@@ -103,6 +105,7 @@ impl Shared {
                 dataplane,
                 hold: Hold::new(hold),
                 wire,
+                streams: Streams::new(),
                 uplink_mtus: ArcSwap::default(),
                 counters,
                 too_big: TooBigLimit::default(),

@@ -11,8 +11,8 @@
 
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -21,7 +21,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::netlink::Netlink;
-use crate::sys::wire_socket::{LinkSender, NextHop, SendOutcome, WirePacket, WireSender};
+use crate::sys::wire_socket::{LinkSender, NextHop, SendOutcome, WirePacket, WireSender, XdpSender};
 
 /// How long packets may go on being sent without one that takes the way through the IP layer.
 const THROUGH_IP: Duration = Duration::from_millis(200);
@@ -47,6 +47,8 @@ pub(crate) struct Wire {
 #[derive(Debug)]
 struct Path {
     next_hop: NextHop,
+    /// Where there is no queueing discipline that would be passed by: a socket that is faster still.
+    frames: Option<Arc<Mutex<XdpSender>>>,
     /// When a packet went through the IP layer last, in microseconds.
     through_ip: AtomicU64,
     /// Packets were sent since the last look-up.
@@ -100,9 +102,7 @@ impl Wire {
             path.through_ip.store(now.as_micros(), Relaxed);
             rest = others;
         }
-        let below = link
-            .send_parts(path.next_hop, rest)
-            .unwrap_or_else(|_| all_failed(rest));
+        let below = path.send(link, rest);
         if below.unreachable + below.forbidden + below.other > 0 {
             path.failed.store(true, Relaxed);
         }
@@ -172,14 +172,14 @@ impl Wire {
                 return;
             }
             (None, None) => return,
-            (_, found) => found.map(|next_hop| {
-                Arc::new(Path {
-                    next_hop,
-                    through_ip: AtomicU64::new(0),
-                    used: AtomicBool::new(true),
-                    failed: AtomicBool::new(false),
-                })
-            }),
+            (_, None) => None,
+            (_, Some(next_hop)) => Some(Arc::new(Path {
+                next_hop,
+                frames: self.frames(netlink, next_hop.interface).await,
+                through_ip: AtomicU64::new(0),
+                used: AtomicBool::new(true),
+                failed: AtomicBool::new(false),
+            })),
         };
         let mut next_hops = (**self.next_hops.load()).clone();
         match path {
@@ -187,6 +187,48 @@ impl Wire {
             None => next_hops.remove(&pair),
         };
         self.next_hops.store(Arc::new(next_hops));
+    }
+}
+
+impl Wire {
+    /// The socket for frames on an interface, which all paths over it share, if there can be one.
+    async fn frames(&self, netlink: &Netlink, interface: u32) -> Option<Arc<Mutex<XdpSender>>> {
+        let next_hops = self.next_hops.load();
+        let mut others = next_hops.values().filter(|path| path.next_hop.interface == interface);
+        if let Some(other) = others.next() {
+            return other.frames.clone();
+        }
+        let ethernet = netlink.ethernet(interface).await.ok().flatten();
+        let ethernet = ethernet.filter(|ethernet| !ethernet.has_queue)?;
+        match XdpSender::open(interface, ethernet.address, ethernet.mtu) {
+            Ok(sender) => Some(Arc::new(Mutex::new(sender))),
+            Err(error) => {
+                tracing::debug!(%error, interface, "sending by a packet socket instead");
+                None
+            }
+        }
+    }
+}
+
+impl Path {
+    /// Sends below the IP layer.
+    fn send(&self, link: &LinkSender, packets: &[WirePacket<'_>]) -> SendOutcome {
+        let (mut outcome, mut rest) = (SendOutcome::default(), packets);
+        if let Some(frames) = &self.frames {
+            let mut frames = frames.lock().unwrap_or_else(PoisonError::into_inner);
+            // Sizes that it does not take come alone or in a row: all or none, so that the lock is taken once.
+            if packets.iter().all(|packet| frames.takes(packet)) {
+                outcome = frames.send_parts(self.next_hop, packets);
+                rest = &packets[outcome.sent + outcome.unreachable..];
+            }
+        }
+        if rest.is_empty() {
+            return outcome;
+        }
+        outcome
+            + link
+                .send_parts(self.next_hop, rest)
+                .unwrap_or_else(|_| all_failed(rest))
     }
 }
 

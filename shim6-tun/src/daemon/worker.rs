@@ -6,8 +6,9 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::errno::Errno;
@@ -17,17 +18,79 @@ use nix::sys::prctl::set_timerslack;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-/// From how many packets at a time there is a stream of them, and how long is waited for more of it.
-const STREAM: usize = 4;
-const GATHERING: Duration = Duration::from_micros(60);
+/// From how many packets at a time there is a stream of them.
+pub(crate) const STREAM: usize = 4;
+/// How long a stream gathers before it is read on.
+const GATHERING: Duration = Duration::from_micros(100);
+/// How long a thread looks for the next packet before it sleeps, and how long after a stream it does not.
+const LOOKING: Duration = Duration::from_micros(60);
+const AFTER_STREAM: Duration = Duration::from_millis(2);
 
-/// Lets a stream of packets gather before it is read on, if `count` of at most `most` were there now.
+/// When a thread sleeps, and for how long.
 ///
-/// Otherwise each few of them would wake the thread, which costs the thread and whoever sends them more than anything that is done
-/// to the packets. A question that waits for its answer comes alone, and is not kept waiting.
-pub(crate) fn gather(count: usize, most: usize) {
-    if (STREAM..most).contains(&count) {
+/// To wake a thread takes longer than all that is done to a packet, and whoever sends the packet has to do it. So a stream is let
+/// gather, asleep for a time that nobody cuts short; and a question whose answer may come soon is waited for awake, while
+/// others have the processor if they want it.
+#[derive(Debug)]
+pub(crate) struct Pace<'a> {
+    streams: &'a Streams,
+    /// Since when there has been nothing to read.
+    idle_since: Option<Instant>,
+}
+
+/// When there was a stream last, in either direction: its acknowledgments come alone, and are no questions.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    start: Instant,
+    /// Microseconds since the start.
+    last: AtomicU64,
+}
+
+impl Streams {
+    pub(crate) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            last: AtomicU64::new(0),
+        }
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        u64::try_from((at - self.start).as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+impl<'a> Pace<'a> {
+    pub(crate) fn new(streams: &'a Streams) -> Self {
+        Self {
+            streams,
+            idle_since: None,
+        }
+    }
+
+    /// So many packets were read at a time.
+    pub(crate) fn read(&mut self, count: usize) {
+        self.idle_since = None;
+        if count >= STREAM {
+            let now = self.streams.micros(Instant::now());
+            self.streams.last.store(now, Relaxed);
+        }
+    }
+
+    /// Lets a stream gather.
+    pub(crate) fn gather(&self) {
         thread::sleep(GATHERING);
+    }
+
+    /// There was nothing to read from the descriptor. Comes back when there may be. False: it is time to end.
+    pub(crate) fn wait(&mut self, descriptor: BorrowedFd<'_>, stop: &Stop) -> io::Result<bool> {
+        let now = Instant::now();
+        let since_stream = self.streams.micros(now).saturating_sub(self.streams.last.load(Relaxed));
+        let idle_since = *self.idle_since.get_or_insert(now);
+        if u128::from(since_stream) >= AFTER_STREAM.as_micros() && now - idle_since < LOOKING {
+            thread::yield_now();
+            return Ok(true);
+        }
+        stop.wait_readable(descriptor)
     }
 }
 

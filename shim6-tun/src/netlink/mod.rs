@@ -30,6 +30,7 @@ use rtnetlink::{Handle, LinkUnspec};
 
 pub use self::error::NetlinkError;
 pub use self::monitor::Monitor;
+pub use self::next_hop::Ethernet;
 pub use self::types::{
     Address, AddressSpec, Change, Link, MAIN_TABLE, RouteHints, RouteKind, RouteSpec, RuleOrder, RuleSpec,
 };

@@ -3,13 +3,26 @@
 use core::net::Ipv6Addr;
 
 use futures_util::StreamExt as _;
+use rtnetlink::LinkUnspec;
 use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
 use rtnetlink::packet_route::route::RouteType;
 
 use super::{Netlink, NetlinkError, message, outcome};
 use crate::sys::wire_socket::NextHop;
+
+/// An interface that sends Ethernet frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ethernet {
+    /// Its link-layer address.
+    pub address: [u8; 6],
+    /// Its MTU, in octets.
+    pub mtu: u32,
+    /// Whether packets pass a queueing discipline, which may order, delay or drop them.
+    pub has_queue: bool,
+}
 
 impl Netlink {
     /// The next hop of this host's own packets with these addresses and this mark, by the present routes and rules. `None` if
@@ -44,6 +57,29 @@ impl Netlink {
         Ok(link_address(&neighbour).map(|link_address| NextHop {
             interface,
             link_address,
+        }))
+    }
+
+    /// What is known of an interface as one that frames are sent on; `None` if it has no link-layer address of 6 octets.
+    pub async fn ethernet(&self, index: u32) -> Result<Option<Ethernet>, NetlinkError> {
+        let operation = || format!("look up interface {index}");
+        let request = RouteNetlinkMessage::GetLink(LinkUnspec::new_with_index(index).build());
+        let Some(RouteNetlinkMessage::NewLink(link)) = self.get(request, operation).await? else {
+            return Ok(None);
+        };
+        let (mut address, mut mtu, mut has_queue) = (None, None, true);
+        for attribute in &link.attributes {
+            match attribute {
+                LinkAttribute::Address(octets) => address = octets[..].try_into().ok(),
+                LinkAttribute::Mtu(octets) => mtu = Some(*octets),
+                LinkAttribute::Qdisc(name) => has_queue = name != "noqueue",
+                _ => {}
+            }
+        }
+        Ok(address.zip(mtu).map(|(address, mtu)| Ethernet {
+            address,
+            mtu,
+            has_queue,
         }))
     }
 

@@ -23,6 +23,10 @@ unsafe impl<const N: usize> OptionValue for [u32; N] {}
 unsafe impl OptionValue for libc::tpacket_req3 {}
 // SAFETY: three 32-bit integers, hence no padding.
 unsafe impl OptionValue for libc::tpacket_stats_v3 {}
+// SAFETY: two 64-bit and four 32-bit integers, hence no padding.
+unsafe impl OptionValue for libc::xdp_umem_reg {}
+// SAFETY: 64-bit integers only.
+unsafe impl OptionValue for libc::xdp_mmap_offsets {}
 
 /// Sets one option.
 pub(super) fn set<T: OptionValue>(socket: &impl AsFd, level: i32, name: i32, value: T) -> io::Result<()> {

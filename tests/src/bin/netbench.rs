@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
-use shim6_tests::binary;
 use shim6_tests::failover::report::{self, Record};
 use shim6_tests::failover::{self, FailureKind, Outcome, Plan, System};
-use shim6_tests::throughput::{self, Selection, State};
+use shim6_tests::throughput::{self, Selection, State, wireguard};
+use shim6_tests::{binary, scale};
 use shim6_tun::lab;
 
 /// Measures the Shim6 stack over real packets; needs no root where user namespaces are allowed
@@ -26,9 +26,16 @@ enum Command {
     ///
     /// TCP with one stream and eight in both directions, UDP with datagrams of three sizes, requests and responses; each
     /// over the plain kernel, over a kernel without segmentation offload and coalescing, which is one that carries packet by packet, over hosts
-    /// with our daemons, and over these after a failure, when all packets go through the daemons. Each state has a network
+    /// with our daemons, over these after a failure, when all packets go through the daemons, and over userspace WireGuard if
+    /// `wireguard-go` is installed. Each state has a network
     /// of its own, in which the same hosts and routers share this machine. The states take turns. All of it takes five minutes.
     Throughput(ThroughputArgs),
+    /// What many contexts cost a daemon, and how long it takes when many paths fail at once
+    ///
+    /// The daemon runs on one host; its peers are played behind one router, each with hash-based addresses of its own. One socket
+    /// sends datagrams to all of them in turns, and they answer. Measured: how long it takes from the failure of paths until each peer's
+    /// answers arrive again; the daemon's processor time for each packet, with one context and with all; its memory.
+    Scale(ScaleArgs),
     /// How long a TCP flow stalls when its path fails: over our daemons and over kernel MPTCP
     ///
     /// Host a sends 200 messages a second to host b over one TCP connection; then the path between their
@@ -37,6 +44,28 @@ enum Command {
     /// because its connection breaks or is not smooth within 15 s, counts as 15 s. The systems take turns,
     /// each run in a network of its own. All of it takes a quarter of an hour.
     Failover(FailoverArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+struct ScaleArgs {
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+    /// How many contexts, each with a peer of its own
+    #[arg(long, value_name = "N", default_value_t = 10_000,
+          value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    contexts: u32,
+    /// How many of them lose their paths at the same time; fewer than there are
+    #[arg(long, value_name = "N", default_value_t = 1_000,
+          value_parser = clap::value_parser!(u32).range(1..100_000))]
+    steered: u32,
+    /// Datagrams to the peers per second, all together; each is answered
+    #[arg(long, value_name = "N", default_value_t = 10_000,
+          value_parser = clap::value_parser!(u64).range(100..=1_000_000))]
+    rate: u64,
+    /// How long each cost is measured, in seconds: 0.05 to 60
+    #[arg(long, value_name = "N", default_value = "3", value_parser = seconds)]
+    seconds: Duration,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -96,8 +125,8 @@ fn main() -> anyhow::Result<ExitCode> {
     let Cli { command } = Cli::parse();
     // Before anything takes time.
     let selection = match &command {
-        Command::Throughput(args) => Some(Selection::of(&State::ALL, &args.case, !args.alone)?),
-        Command::Failover(_) => None,
+        Command::Throughput(args) => Some(select(args)?),
+        Command::Failover(_) | Command::Scale(_) => None,
     };
     // Outside of the namespaces, where Cargo may need the network.
     let shim6 = binary::build()?;
@@ -117,6 +146,17 @@ fn main() -> anyhow::Result<ExitCode> {
             let measured = runtime.block_on(throughput::run(&plan))?;
             let records = throughput::report::records(&measured);
             show(args.json, &records, |records| throughput::report::table(records))?;
+        }
+        Command::Scale(args) => {
+            let plan = scale::Plan {
+                shim6: &shim6,
+                contexts: args.contexts as usize,
+                steered: args.steered as usize,
+                rate: args.rate,
+                window: args.seconds,
+            };
+            let record = runtime.block_on(scale::run(&plan))?;
+            show(args.json, &record, scale::report::table)?;
         }
         Command::Failover(args) => {
             let records = runtime.block_on(compare(&shim6, &args))?;
@@ -195,4 +235,13 @@ fn in_words(outcome: &Outcome) -> String {
         Ok(time) => format!("first stall {stall} ms, smooth after {} ms", time.as_millis()),
         Err(why) => format!("first stall {stall} ms, session lost: {why}"),
     }
+}
+
+fn select(args: &ThroughputArgs) -> anyhow::Result<Selection> {
+    let mut states = State::ALL.to_vec();
+    if let Err(why) = wireguard::support() {
+        states.retain(|&state| state != State::Wireguard);
+        eprintln!("userspace WireGuard is left out: {why}");
+    }
+    Ok(Selection::of(&states, &args.case, !args.alone)?)
 }

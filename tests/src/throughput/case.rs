@@ -15,11 +15,19 @@ pub enum State {
     Daemon,
     /// The same after a failure: the packets go through the daemons.
     Steered,
+    /// A tunnel of userspace WireGuard, which encrypts; nothing has failed.
+    Wireguard,
 }
 
 impl State {
     /// All of them; those first that others are compared with.
-    pub const ALL: [Self; 4] = [Self::Plain, Self::PerPacket, Self::Daemon, Self::Steered];
+    pub const ALL: [Self; 5] = [
+        Self::Plain,
+        Self::PerPacket,
+        Self::Daemon,
+        Self::Steered,
+        Self::Wireguard,
+    ];
 
     /// Those that others are compared with.
     pub const REFERENCES: [Self; 2] = [Self::Plain, Self::PerPacket];
@@ -32,6 +40,7 @@ impl State {
             Self::PerPacket => "kernel, packet by packet",
             Self::Daemon => "daemons, before a failure",
             Self::Steered => "daemons, after a failure",
+            Self::Wireguard => "userspace WireGuard",
         }
     }
 }
@@ -43,6 +52,7 @@ impl fmt::Display for State {
             Self::PerPacket => "per-packet",
             Self::Daemon => "daemon",
             Self::Steered => "steered",
+            Self::Wireguard => "wireguard",
         })
     }
 }

@@ -38,6 +38,15 @@ impl CpuMeter {
         Ok(Self { clocks })
     }
 
+    /// A meter of one process alone.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn of_process(process: u32) -> io::Result<Self> {
+        let clocks = vec![ClockId::pid_cpu_clock_id(Pid::from_raw(process.cast_signed()))?];
+        Ok(Self { clocks })
+    }
+
     /// The processor time taken so far.
     ///
     /// # Errors
@@ -91,9 +100,7 @@ mod tests {
             .stdin(Stdio::null())
             .spawn()
             .expect("a shell");
-        let meter = CpuMeter {
-            clocks: CpuMeter::new(&[child.id()]).expect("a meter").clocks[1..2].to_vec(),
-        };
+        let meter = CpuMeter::of_process(child.id()).expect("a meter");
         while meter.read().expect("a time") < Duration::from_millis(20) {
             assert!(start.elapsed() < Duration::from_secs(20), "no time passes");
         }

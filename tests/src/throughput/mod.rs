@@ -12,6 +12,7 @@ pub mod report;
 mod run;
 mod sample;
 pub mod scene;
+pub mod wireguard;
 
 pub use case::{Case, Kind, Selection, State};
 pub use run::{Measured, Plan, run};

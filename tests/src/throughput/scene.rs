@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::cpu::CpuMeter;
 use super::load::Load;
+use super::wireguard::Tunnel;
 use super::{Kind, Sample, State};
 
 /// How long a context may take to be established, a failure to be noticed, and a context to come back to its own path.
@@ -36,6 +37,11 @@ pub struct Scene {
 enum Place {
     Kernel(Box<Topology>),
     Daemons(Box<Stage>),
+    Tunnel {
+        topology: Box<Topology>,
+        /// Ends when it is dropped.
+        _running: Tunnel,
+    },
 }
 
 impl Scene {
@@ -47,6 +53,7 @@ impl Scene {
         match state {
             State::Plain | State::PerPacket => Self::kernel(state).await,
             State::Daemon | State::Steered => Self::daemons(state, shim6).await,
+            State::Wireguard => Self::tunnel(state).await,
         }
     }
 
@@ -77,6 +84,20 @@ impl Scene {
         };
         scene.establish().await?;
         Ok(scene)
+    }
+
+    async fn tunnel(state: State) -> anyhow::Result<Self> {
+        let topology = Topology::two_by_two().await.context("cannot build the lab")?;
+        let tunnel = Tunnel::start(&topology).await?;
+        Ok(Self {
+            state,
+            addresses: tunnel.addresses(),
+            cpu: CpuMeter::new(&tunnel.pids())?,
+            place: Place::Tunnel {
+                topology: Box::new(topology),
+                _running: tunnel,
+            },
+        })
     }
 
     /// The state it is in.
@@ -126,14 +147,14 @@ impl Scene {
 
     fn topology(&self) -> &Topology {
         match &self.place {
-            Place::Kernel(topology) => topology,
+            Place::Kernel(topology) | Place::Tunnel { topology, .. } => topology,
             Place::Daemons(stage) => stage.topology(),
         }
     }
 
     fn logs(&self) -> String {
         match &self.place {
-            Place::Kernel(_) => String::new(),
+            Place::Kernel(_) | Place::Tunnel { .. } => String::new(),
             Place::Daemons(stage) => stage.logs(),
         }
     }
@@ -141,7 +162,7 @@ impl Scene {
     /// The contexts of the addresses in use on both hosts, as far as there are such.
     async fn contexts(&self) -> anyhow::Result<[Option<ContextStatus>; 2]> {
         Ok(match &self.place {
-            Place::Kernel(_) => [None, None],
+            Place::Kernel(_) | Place::Tunnel { .. } => [None, None],
             Place::Daemons(stage) => [
                 stage.context_a(self.addresses).await?,
                 stage.context_b(self.addresses).await?,
@@ -171,7 +192,7 @@ impl Scene {
     /// Makes sure that it is in its state. A context that a busy machine has moved gets time to come back.
     async fn ready(&self) -> anyhow::Result<()> {
         match self.state {
-            State::Plain | State::PerPacket => Ok(()),
+            State::Plain | State::PerPacket | State::Wireguard => Ok(()),
             State::Steered => match self.contexts().await? {
                 contexts if contexts.iter().all(is_moved) => Ok(()),
                 contexts => bail!("the contexts are not steered any more: {contexts:#?}\n{}", self.logs()),

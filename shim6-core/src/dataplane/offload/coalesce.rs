@@ -16,8 +16,8 @@ use crate::wire::{fold, sum};
 
 /// As many octets as a packet that was put together may have, its IPv6 header included.
 const MAX_OCTETS: usize = 65_535;
-/// As many datagrams as a kernel cuts one packet into.
-const MAX_DATAGRAMS: usize = 64;
+/// As many packets as are put together at most: a kernel cuts one packet into no more datagrams.
+pub const MAX_PACKETS: usize = 64;
 /// The pseudo-header's addresses within a packet.
 const ADDRESSES: Range<usize> = 8..IPV6_HEADER_LEN;
 
@@ -172,9 +172,13 @@ impl Group {
         let size = open.payload;
         let is_next = match open.transport {
             Transport::Tcp => sequence(packet) == sequence(first).wrapping_add(self.payload as u32),
-            Transport::Udp => self.parts.len() < MAX_DATAGRAMS,
+            Transport::Udp => true,
         };
-        if !is_next || segment.payload > size || open.header_len + self.payload + segment.payload > MAX_OCTETS {
+        if !is_next
+            || self.parts.len() >= MAX_PACKETS
+            || segment.payload > size
+            || open.header_len + self.payload + segment.payload > MAX_OCTETS
+        {
             return false;
         }
         // What is put together counts as verified.

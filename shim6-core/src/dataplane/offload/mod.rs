@@ -13,7 +13,7 @@ mod segments;
 #[cfg(test)]
 mod tests;
 
-pub use coalesce::{Coalescer, Group};
+pub use coalesce::{Coalescer, Group, MAX_PACKETS};
 pub use segments::Segments;
 
 use super::Malformed;

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use nix::net::if_::if_nametoindex;
 use nix::sys::uio::{readv, writev};
-use shim6_core::dataplane::offload::Offload;
+use shim6_core::dataplane::offload::{MAX_PACKETS, Offload};
 use tun_rs::{DeviceBuilder, SyncDevice};
 
 pub use polled::PolledTun;
@@ -35,7 +35,7 @@ const MIN_MTU: u32 = 1280;
 pub const MAX_PACKET_OCTETS: usize = 65_536 + 40;
 
 /// Most pieces of memory that a packet may be written from.
-pub const MAX_PARTS: usize = 64;
+pub const MAX_PARTS: usize = MAX_PACKETS;
 
 /// A TUN device of our own, gone when it is dropped.
 ///

@@ -11,6 +11,7 @@
 mod link_sender;
 mod receiver;
 mod sender;
+mod xdp_sender;
 
 #[cfg(test)]
 mod tests;
@@ -18,9 +19,10 @@ mod tests;
 pub use link_sender::{LinkSender, NextHop};
 pub use receiver::{HEADROOM_OCTETS, ReceivedPacket, RecvBatch, RecvErrors, WireReceiver};
 pub use sender::{SendOutcome, WirePacket, WireSender};
+pub use xdp_sender::XdpSender;
 
 /// Most packets that one system call moves; a longer batch takes several calls.
-pub const MAX_BATCH: usize = 64;
+pub const MAX_BATCH: usize = 128;
 
 /// Octets asked for as socket buffer in either direction: about 10 ms at 3 Gbit/s.
 const SOCKET_BUFFER_OCTETS: usize = 4 * 1024 * 1024;
