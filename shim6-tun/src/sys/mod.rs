@@ -16,6 +16,7 @@
 //! What they need: `CAP_NET_RAW` and `CAP_NET_ADMIN` in the user namespace that owns the network
 //! namespace.
 
+pub mod bpf;
 pub mod netns;
 pub mod tap;
 pub mod tun;
