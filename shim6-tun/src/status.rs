@@ -19,6 +19,9 @@ pub struct Status {
     pub uptime_ms: u64,
     /// The name of the TUN device.
     pub tun: String,
+    /// By what packets are watched that the daemon does not touch: `ebpf` or `tap`.
+    #[serde(default)]
+    pub observation: String,
     /// The uplinks in use or waited for, in the order of their locators.
     pub uplinks: Vec<UplinkStatus>,
     /// The contexts, in the order of their ids.

@@ -47,7 +47,6 @@ use self::lock::NamespaceLock;
 use self::observer::Observers;
 use self::shared::Shared;
 use self::steering::Steering;
-use self::trigger::Trigger;
 use self::uplink::{Uplink, UplinkHint};
 use crate::config::{Config, Prefix64, UplinkConfig};
 use crate::control::Server;
@@ -146,13 +145,8 @@ async fn serve(
     let clock = Clock::start();
     let (shared, inputs) = Shared::new(clock, senders(config, identity.locators())?, &config.hold);
     let shared = Arc::new(shared);
-    let trigger = Trigger::new(config.trigger.clone(), config.limits.candidates);
-    let mut observers = Observers::new(trigger, shared.clone());
-    for uplink in &uplinks {
-        observers
-            .watch(uplink)
-            .with_context(|| format!("cannot watch the packets on {}", uplink.interface))?;
-    }
+    let observers = Observers::open(config, &uplinks, shared.clone())?;
+    tracing::info!(method = %observers.method(), "watching the packets on the uplinks");
     let mut tasks = JoinSet::new();
     tasks.spawn(inbound::run(WireReceiver::open()?, tun.clone(), shared.clone()));
     tasks.spawn(inbound::run_icmp(WireReceiver::open_icmp_errors()?, shared.clone()));

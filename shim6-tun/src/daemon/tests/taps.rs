@@ -43,7 +43,7 @@ fn an_uplink_that_was_unplugged_is_watched_again_when_it_is_back() {
         let (shared, _inputs) = Shared::new(Clock::start(), HashMap::new(), &HoldConfig::default());
         let shared = Arc::new(shared);
         let trigger: TriggerConfig = Config::default().trigger;
-        let mut observers = Observers::new(Trigger::new(trigger, 10), shared.clone());
+        let mut observers = Observers::taps(Trigger::new(trigger, 10), shared.clone());
         observers.watch(&before).unwrap();
         let seen = seen_after(&shared, 0).await;
 

@@ -139,7 +139,7 @@ impl Assembler {
     }
 
     /// Turns 16 bits in network byte order into a number.
-    pub(super) fn from_big_endian(&mut self, register: Register) {
+    pub(super) fn network_to_host(&mut self, register: Register) {
         self.push(0xdc, register, Register::R0, 0, 16);
     }
 

@@ -88,6 +88,14 @@ pub struct Counts {
     pub first_was_sent: bool,
 }
 
+impl Counts {
+    /// Whether these were counted from nothing again since `other`.
+    #[must_use]
+    pub fn is_less_than(&self, other: &Self) -> bool {
+        self.sent.packets < other.sent.packets || self.received.packets < other.received.packets
+    }
+}
+
 /// What has to be known at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {

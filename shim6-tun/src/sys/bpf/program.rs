@@ -138,7 +138,7 @@ impl Program {
         self.load_packet(0, stack::HEADER, IPV6_HEADER_OCTETS as i32);
         let code = &mut self.code;
         code.load(Size::Half, R9, (R10, stack::PAYLOAD_LENGTH));
-        code.from_big_endian(R9);
+        code.network_to_host(R9);
         code.jump_if(If::NotEqual, R9, 0, header);
         // Larger than 16 bits can say.
         code.load(Size::Word, R9, (R6, record::LENGTH));
