@@ -283,3 +283,104 @@ impl Clocks {
         self.ours - self.counters.saturating_sub(counters)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// Our clock is 100 s behind that of the counters, on which times are in milliseconds.
+    fn clocks(now: u64) -> Clocks {
+        Clocks {
+            ours: at(now),
+            counters: ms(now),
+        }
+    }
+
+    fn at(counters: u64) -> Instant {
+        Instant::from_micros((counters - 100_000) * 1_000)
+    }
+
+    fn count(packets: u64, last: u64) -> Count {
+        Count {
+            packets,
+            octets: packets * 100,
+            last: ms(last),
+        }
+    }
+
+    fn seen() -> Seen {
+        let address = std::net::Ipv6Addr::LOCALHOST;
+        Seen {
+            pair: (address, address),
+            counts: Counts::default(),
+            looked_at: Duration::ZERO,
+            quiet: 0,
+            small: 0,
+        }
+    }
+
+    fn counts(sent: Count, received: Count, first: u64, first_was_sent: bool) -> Counts {
+        Counts {
+            sent,
+            received,
+            first: ms(first),
+            first_was_sent,
+        }
+    }
+
+    #[test]
+    fn what_passed_is_told_with_the_time_of_the_first_unanswered_packet() {
+        let mut seen = seen();
+        let passed = seen.take(
+            counts(count(5, 200_008), count(2, 200_004), 200_005, true),
+            clocks(200_010),
+        );
+        assert_eq!(passed.packets, 7);
+        let sent = passed.sent.expect("five packets");
+        assert_eq!((sent.packets, sent.octets), (5, 500));
+        assert_eq!((sent.first, sent.last), (at(200_005), at(200_008)));
+        let received = passed.received.expect("two packets");
+        assert_eq!((received.packets, received.last), (2, at(200_004)));
+
+        let passed = seen.take(
+            counts(count(5, 200_008), count(3, 200_012), 200_012, false),
+            clocks(200_020),
+        );
+        assert_eq!((passed.packets, passed.sent), (1, None));
+        assert_eq!(passed.received.map(|received| received.first), Some(at(200_012)));
+    }
+
+    #[test]
+    fn a_run_that_goes_on_is_no_older_than_the_last_look() {
+        let mut seen = seen();
+        let _ = seen.take(
+            counts(count(5, 200_008), Count::default(), 200_001, true),
+            clocks(200_010),
+        );
+        let passed = seen.take(
+            counts(count(9, 200_018), Count::default(), 200_001, true),
+            clocks(200_020),
+        );
+        let sent = passed.sent.expect("four packets");
+        assert_eq!((sent.packets, sent.first, sent.last), (4, at(200_010), at(200_018)));
+        let passed = seen.take(
+            counts(count(9, 200_018), Count::default(), 200_001, true),
+            clocks(200_030),
+        );
+        assert_eq!((passed.packets, passed.sent, passed.received), (0, None, None));
+    }
+
+    #[test]
+    fn more_pairs_are_looked_at_less_often_but_often_enough() {
+        let mut watch = Watch::default();
+        assert_eq!(watch.until_next_look(), LOOK);
+        watch.active = vec![Slot::default(); PAIRS_PER_LOOK];
+        assert_eq!(watch.until_next_look(), 2 * LOOK);
+        watch.active = vec![Slot::default(); 100 * PAIRS_PER_LOOK];
+        assert_eq!(watch.until_next_look(), LONGEST_LOOK);
+    }
+}

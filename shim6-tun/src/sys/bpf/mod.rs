@@ -58,7 +58,7 @@ pub struct CounterOptions<'a> {
 }
 
 /// The number of a pair that is followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Slot(u32);
 
 /// Two addresses: ours and the peer's.
