@@ -22,6 +22,9 @@ pub struct Status {
     /// By what packets are watched that the daemon does not touch: `ebpf` or `tap`.
     #[serde(default)]
     pub observation: String,
+    /// What keeps the daemon from doing its work, each in a sentence that says what to do; empty if nothing does.
+    #[serde(default)]
+    pub problems: Vec<String>,
     /// The uplinks in use or waited for, in the order of their locators.
     pub uplinks: Vec<UplinkStatus>,
     /// The contexts, in the order of their ids.

@@ -8,6 +8,7 @@ mod conformance;
 mod explore;
 pub mod failover;
 pub mod sim;
+pub mod throughput;
 
 /// Runs the body of a test in namespaces of its own, see [`shim6_tun::lab::isolated`], with the
 /// `shim6` program built before: inside, Cargo would have no network.

@@ -31,6 +31,10 @@ const INFORMATIONAL: u8 = 128;
 const ICMP_HEADER_LEN: usize = 8;
 const CHECKSUM: usize = 2;
 const WORD: usize = 4;
+/// The smallest MTU of a link (RFC 8200 section 5).
+const MIN_MTU: usize = 1280;
+/// Of a message that this host sends to itself.
+const HOP_LIMIT: u8 = 64;
 /// With extensions, the packet in error takes at least so many octets (RFC 4884 section 4).
 const MIN_QUOTE: usize = 128;
 
@@ -132,6 +136,40 @@ pub fn parse(packet: &[u8]) -> Result<IcmpError<'_>, IcmpFault> {
         field,
         offset,
     })
+}
+
+/// What a Packet Too Big says that [`IcmpError::restore`] has written: the ULIDs, this host's first, and the MTU, which is
+/// without the header of the shim. `None` for all else.
+pub fn restored_mtu(packet: &[u8]) -> Option<(LocatorPair, u32)> {
+    let message = icmp_message(packet).ok()?;
+    let (fixed, quote) = message.split_first_chunk::<ICMP_HEADER_LEN>()?;
+    let [PACKET_TOO_BIG, _, _, _, word @ ..] = *fixed else {
+        return None;
+    };
+    let (local, peer) = addresses(quote)?;
+    Some((LocatorPair { local, peer }, u32::from_be_bytes(word)))
+}
+
+/// Writes a Packet Too Big about `packet`, which has no more than `mtu` octets of room on this host's own link, as a router
+/// would send it to the source of the packet. Returns its length; `out` needs 1280 octets.
+pub fn packet_too_big(packet: &[u8], mtu: u32, out: &mut [u8]) -> Option<usize> {
+    let (source, _) = addresses(packet)?;
+    // As much of the packet as fits the smallest MTU (RFC 4443 section 3.2).
+    let quoted = packet.len().min(MIN_MTU - IPV6_HEADER_LEN - ICMP_HEADER_LEN);
+    let length = ICMP_HEADER_LEN + quoted;
+    let out = out.get_mut(..IPV6_HEADER_LEN + length)?;
+    let (header, message) = out.split_at_mut(IPV6_HEADER_LEN);
+    header.fill(0);
+    header[0] = 0x60;
+    header[PAYLOAD_LENGTH..PAYLOAD_LENGTH + 2].copy_from_slice(&u16::try_from(length).ok()?.to_be_bytes());
+    header[NEXT_HEADER..NEXT_HEADER + 2].copy_from_slice(&[ICMPV6, HOP_LIMIT]);
+    set_addresses(header, source, source);
+    message[..WORD].copy_from_slice(&[PACKET_TOO_BIG, 0, 0, 0]);
+    message[WORD..ICMP_HEADER_LEN].copy_from_slice(&mtu.to_be_bytes());
+    message[ICMP_HEADER_LEN..].copy_from_slice(&packet[..quoted]);
+    let sum = icmp_checksum(source, source, message);
+    message[CHECKSUM..CHECKSUM + 2].copy_from_slice(&sum.to_be_bytes());
+    Some(out.len())
 }
 
 impl IcmpError<'_> {

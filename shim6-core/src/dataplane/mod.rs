@@ -7,6 +7,7 @@ mod activity;
 mod hold;
 pub mod icmp;
 mod index;
+pub mod offload;
 mod rewrite;
 #[cfg(test)]
 mod tests;

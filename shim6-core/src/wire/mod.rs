@@ -29,6 +29,7 @@ mod tests;
 
 pub use addresses::check_addresses;
 pub use checksum::checksum;
+pub(crate) use checksum::{fold, sum};
 pub use codepoint::{ErrorCode, MessageType, OptionType, VerificationMethod};
 pub use context_tag::ContextTag;
 pub use discard::Discard;

@@ -51,6 +51,9 @@ pub fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
 
 fn screen(status: &Status, style: Style, most: usize) -> String {
     let mut text = facts(status);
+    for problem in &status.problems {
+        text += &wrapped_words("problem:", &plain(problem));
+    }
     text.push('\n');
     text += &uplinks(&status.uplinks, style);
     text.push('\n');
@@ -82,6 +85,20 @@ fn facts(status: &Status) -> String {
     }
     text.push('\n');
     text
+}
+
+/// A sentence in lines that fit the screen.
+fn wrapped_words(name: &str, sentence: &str) -> String {
+    let mut lines = vec![name.to_owned()];
+    for word in sentence.split_whitespace() {
+        let line = lines.last_mut().expect("it starts with one");
+        if line.len() + 1 + word.len() <= WIDTH {
+            *line = format!("{line} {word}");
+        } else {
+            lines.push(format!("  {word}"));
+        }
+    }
+    lines.join("\n") + "\n"
 }
 
 fn uplinks(uplinks: &[UplinkStatus], style: Style) -> String {
@@ -304,6 +321,7 @@ mod tests {
             uptime_ms: 7_384_000,
             tun: "shim0".to_owned(),
             observation: "ebpf".to_owned(),
+            problems: Vec::new(),
             uplinks: vec![
                 uplink("eth0", "2001:db8:a1::/64", ulids.local, false),
                 uplink("wwan0", "2001:db8:a2::/64", moved.local, true),
@@ -377,6 +395,17 @@ COUNTERS
   data path  -
 ";
         assert_eq!(screen(&sample(), NO_COLOR, SHOWN), expected);
+    }
+
+    #[test]
+    fn problems_come_first_and_in_lines_that_fit() {
+        let mut status = sample();
+        status.problems = vec!["packets are not steered ".repeat(9)];
+        let screen = screen(&status, NO_COLOR, SHOWN);
+        let lines: Vec<_> = screen.lines().collect();
+        assert!(lines[1].starts_with("problem: packets are not"), "{screen}");
+        assert!(lines[2].starts_with("  "), "{screen}");
+        assert!(lines.iter().all(|line| line.len() <= WIDTH), "{screen}");
     }
 
     #[test]

@@ -72,8 +72,9 @@ pub struct Config {
 pub struct TunConfig {
     /// `name`: the device's name, 1 to 15 octets. Default `shim0`.
     pub name: String,
-    /// `mtu`: octets per packet, 1280 to 65535. Default 1492: an Ethernet uplink less the 8-octet payload header.
-    pub mtu: u32,
+    /// `mtu`: the most octets that a packet may have, 1280 to 65535. Default: none but what each uplink carries, less the
+    /// 8-octet payload header.
+    pub mtu: Option<u32>,
 }
 
 /// One `[[uplink]]`.
@@ -255,7 +256,7 @@ impl Default for TunConfig {
     fn default() -> Self {
         Self {
             name: "shim0".to_owned(),
-            mtu: 1492,
+            mtu: None,
         }
     }
 }

@@ -58,7 +58,7 @@ fn tun(section: Section<'_>) -> TunConfig {
         name: section
             .parsed("name", INTERFACE_EXPECTED, interface_name)
             .unwrap_or(defaults.name),
-        mtu: section.integer("mtu", 1280, 65535).unwrap_or(defaults.mtu),
+        mtu: section.integer("mtu", 1280, 65535).or(defaults.mtu),
     };
     section.finish();
     tun

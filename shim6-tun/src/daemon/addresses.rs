@@ -203,6 +203,7 @@ impl Addresses {
                 }
             }
             Change::RouteRemoved(route) => events = self.handle_route_loss(route).await?,
+            Change::Rules => {}
             Change::Overrun => events = self.resynchronize().await?,
         }
         Ok(events)
@@ -254,6 +255,7 @@ impl Addresses {
                 ours.state = State::Absent;
             }
             ours.uplink.up = link.up && link.running;
+            ours.uplink.mtu = link.mtu;
             if link.up && ours.state == State::Absent {
                 self.add(number).await?;
             } else if link.up && !ours.routed {

@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use shim6_core::dataplane::icmp;
 use shim6_core::wire::{MAX_MESSAGE, PROTOCOL};
 use shim6_core::{ContextId, Endpoint, EstablishError, LocatorPair, Transmit};
 use tokio::sync::{broadcast, mpsc};
@@ -13,6 +14,7 @@ use tokio::task::JoinSet;
 use super::StopSignals;
 use super::addresses::{AddressEvent, Addresses};
 use super::observer::{self, Observers};
+use super::path_mtu::PathMtus;
 use super::paths::Paths;
 use super::report;
 use super::retry::Retry;
@@ -51,6 +53,7 @@ pub(crate) struct Engine<'a> {
 /// What the engine changes on the host and watches there.
 pub(crate) struct Host<'a> {
     pub(crate) steering: &'a mut Steering,
+    pub(crate) path_mtus: PathMtus,
     pub(crate) addresses: &'a mut Addresses,
     pub(crate) observers: Observers,
 }
@@ -90,6 +93,7 @@ impl<'a> Engine<'a> {
     ) -> Self {
         let Host {
             steering,
+            path_mtus,
             addresses,
             observers,
         } = host;
@@ -98,7 +102,7 @@ impl<'a> Engine<'a> {
             usable: endpoint.identity().locators().iter().copied().collect(),
             lost: Vec::new(),
             endpoint,
-            paths: Paths::new(steering, shared.clone()),
+            paths: Paths::new(steering, path_mtus, shared.clone()),
             shared,
             addresses,
             retry: Retry::default(),
@@ -118,6 +122,7 @@ impl<'a> Engine<'a> {
     /// A packet task that has failed, or a source of inputs that has ended.
     pub(crate) async fn run(&mut self, mut sources: Sources) -> anyhow::Result<()> {
         self.report_locators();
+        self.paths.set_uplinks(self.addresses.uplinks());
         let mut batch = Batch::default();
         loop {
             self.drain().await;
@@ -228,7 +233,12 @@ impl<'a> Engine<'a> {
             }
         }
         self.report_locators();
+        self.shared.wire.look_up_again();
+        self.paths.set_uplinks(self.addresses.uplinks());
         self.follow_uplinks(change);
+        if matches!(change, Change::Rules | Change::Overrun) {
+            self.paths.assert_precedence().await;
+        }
         if let Change::Link(link) = change
             && link.index == self.tun.device.index()
         {
@@ -317,6 +327,7 @@ impl<'a> Engine<'a> {
             uptime_ms: self.shared.clock.millis(),
             tun: self.tun.device.name().to_owned(),
             observation: self.observers.method().to_string(),
+            problems: self.paths.obstacle().map(str::to_owned).into_iter().collect(),
             uplinks: uplinks.collect(),
             contexts,
             failures: report::failures(&self.endpoint, now),
@@ -348,6 +359,10 @@ impl<'a> Engine<'a> {
             }
         }
         while let Some(length) = self.endpoint.poll_deliver(&mut self.packet) {
+            if let Some((ulids, mtu)) = icmp::restored_mtu(&self.packet[..length]) {
+                // First, so that whoever is told of it finds it in the route.
+                self.paths.limit_mtu(ulids, mtu, self.shared.clock.now()).await;
+            }
             match self.tun.device.try_send(&self.packet[..length]) {
                 Ok(()) => self.shared.counters.icmp_delivered.add(1),
                 Err(_) => self.shared.counters.in_tun_full.add(1),
@@ -375,7 +390,7 @@ impl<'a> Engine<'a> {
         header[6..8].copy_from_slice(&[PROTOCOL, HOP_LIMIT]);
         header[8..24].copy_from_slice(&source.octets());
         header[24..].copy_from_slice(&destination.octets());
-        self.shared.send(source, &[&self.packet[..IPV6_HEADER_LEN + len]]);
+        self.shared.send(source, &[self.packet[..IPV6_HEADER_LEN + len].into()]);
     }
 
     fn publish(&self, event: status::Event) {

@@ -83,11 +83,15 @@ impl Ledger {
         self.add(Entry::Rule(*spec), netlink.add_rule(spec)).await
     }
 
-    /// Adds routes, all of them asked for before the first answer: what they cost is then mostly the kernel's work. For each,
-    /// as [`add_route`](Self::add_route).
-    pub async fn add_routes(&mut self, specs: &[RouteSpec]) -> Vec<Result<bool, NetlinkError>> {
+    /// Adds routes with an MTU, or gives those that are there the MTU. All of them are asked for before the first answer: what
+    /// they cost is then mostly the kernel's work. Only for tables in which nobody else has routes.
+    pub async fn set_routes(&mut self, specs: &[(RouteSpec, Option<u32>)]) -> Vec<Result<bool, NetlinkError>> {
         let netlink = self.netlink.clone();
-        let entries = specs.iter().map(|spec| (Entry::Route(*spec), netlink.add_route(spec)));
+        let set = |(spec, mtu): &(RouteSpec, Option<u32>)| {
+            let (netlink, spec, mtu) = (netlink.clone(), *spec, *mtu);
+            (Entry::Route(spec), async move { netlink.set_route(&spec, mtu).await })
+        };
+        let entries = specs.iter().map(set);
         let (entries, requests): (Vec<_>, Vec<_>) = entries.unzip();
         let were_ours: Vec<_> = entries.iter().map(|entry| self.begin(*entry)).collect();
         let answers = join_all(requests).await;
@@ -107,7 +111,12 @@ impl Ledger {
         self.remove(Entry::Route(*spec)).await
     }
 
-    /// Deletes those of the routes that are ours, as [`add_routes`](Self::add_routes) adds them.
+    /// Deletes a rule if it is ours. `false` if it is not, or was gone.
+    pub async fn remove_rule(&mut self, spec: &RuleSpec) -> Result<bool, NetlinkError> {
+        self.remove(Entry::Rule(*spec)).await
+    }
+
+    /// Deletes those of the routes that are ours, as [`set_routes`](Self::set_routes) adds them.
     pub async fn remove_routes(&mut self, specs: &[RouteSpec]) -> Vec<Result<bool, NetlinkError>> {
         let netlink = self.netlink.clone();
         let ours = |spec: &&RouteSpec| self.numbers.contains_key(&Entry::Route(**spec));

@@ -15,6 +15,7 @@ pub mod ledger;
 mod lock;
 mod observer;
 mod outbound;
+mod path_mtu;
 mod paths;
 mod report;
 mod retry;
@@ -26,6 +27,8 @@ mod testing;
 mod tests;
 mod trigger;
 pub mod uplink;
+mod wire;
+mod worker;
 
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
@@ -33,6 +36,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use rand::Rng as _;
+use shim6_core::dataplane::PAYLOAD_HEADER_LEN;
 use shim6_core::wire::Preference;
 use shim6_core::{Endpoint, EndpointConfig, Identity, LimitsConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -45,17 +49,23 @@ use self::engine::{Engine, Host, Sources};
 use self::identity::HostAddresses;
 use self::lock::NamespaceLock;
 use self::observer::Observers;
+use self::path_mtu::PathMtus;
 use self::shared::Shared;
 use self::steering::Steering;
 use self::uplink::{Uplink, UplinkHint};
+use self::wire::Wire;
+use self::worker::{Stop, Workers};
 use crate::config::{Config, Prefix64, UplinkConfig};
 use crate::control::Server;
 use crate::netlink::{Monitor, Netlink, NetlinkError};
 use crate::sys::tun::Tun;
-use crate::sys::wire_socket::{WireReceiver, WireSender};
+use crate::sys::wire_socket::{LinkSender, WireReceiver, WireSender};
 
 /// How many events wait for a slow reader before it is told that it missed some.
 const EVENT_QUEUE: usize = 1_024;
+/// The bounds of a TUN device's MTU: what IPv6 needs, and what it can use.
+const MIN_TUN_MTU: u32 = 1280;
+const MAX_TUN_MTU: u32 = 65_535;
 /// Requests from control connections that wait for the engine.
 const REQUEST_QUEUE: usize = 64;
 
@@ -112,7 +122,7 @@ async fn start(config: &Config, netlink: &Netlink, addresses: &mut Addresses) ->
     let mut monitor = Netlink::monitor()?;
     let mut uplinks = uplink::discover(netlink, &hints(config)).await?;
     let mut host = HostAddresses::obtain(&config.addresses, &mut uplinks).await?;
-    let tun = Arc::new(Tun::create(&config.tun.name, config.tun.mtu)?);
+    let tun = Arc::new(Tun::create(&config.tun.name, tun_mtu(config, &uplinks), 1)?);
     assign(&mut host, &uplinks, addresses, &mut monitor).await?;
     for (uplink, address) in host.on(&uplinks) {
         tracing::info!(interface = uplink.interface, %address, "locator");
@@ -143,14 +153,20 @@ async fn serve(
         identity,
     } = start;
     let clock = Clock::start();
-    let (shared, inputs) = Shared::new(clock, senders(config, identity.locators())?, &config.hold);
+    let link = LinkSender::open(config.steering.fwmark)?;
+    let (wire, wanted) = Wire::new(senders(config, identity.locators())?, Some(link));
+    let (shared, inputs) = Shared::new(clock, wire, &config.hold);
     let shared = Arc::new(shared);
     let observers = Observers::open(config, &uplinks, shared.clone())?;
     tracing::info!(method = %observers.method(), "watching the packets on the uplinks");
     let mut tasks = JoinSet::new();
-    tasks.spawn(inbound::run(WireReceiver::open()?, tun.clone(), shared.clone()));
     tasks.spawn(inbound::run_icmp(WireReceiver::open_icmp_errors()?, shared.clone()));
-    tasks.spawn(outbound::run(tun.clone(), shared.clone()));
+    let workers = start_workers(&tun, &shared, &mut tasks)?;
+    let (fwmark, routes, follower) = (config.steering.fwmark, netlink.clone(), shared.clone());
+    tasks.spawn(async move {
+        follower.wire.follow(&routes, fwmark, wanted).await;
+        anyhow::bail!("nobody asks for next hops any more")
+    });
     let (to_requests, requests) = mpsc::channel(REQUEST_QUEUE);
     let (events, _) = broadcast::channel(EVENT_QUEUE);
 
@@ -164,6 +180,7 @@ async fn serve(
     let endpoint = endpoint(config, identity);
     let host = Host {
         steering: &mut steering,
+        path_mtus: PathMtus::new(config.tun.mtu),
         addresses,
         observers,
     };
@@ -182,13 +199,41 @@ async fn serve(
         tracing::warn!(packets = held, "dropping what was held for contexts without a path");
     }
     report_undo(steering.undo().await);
+    drop(workers);
     result
+}
+
+/// The threads that move packets.
+fn start_workers(
+    tun: &Arc<Tun>,
+    shared: &Arc<Shared>,
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<Workers> {
+    let mut workers = Workers::new()?;
+    let receiver = WireReceiver::open()?;
+    let (device, packets) = (tun.clone(), shared.clone());
+    workers.spawn("shim6-in", tasks, move |stop| {
+        inbound::run(&receiver, &device, &packets, stop)
+    })?;
+    for index in 0..tun.queues().len() {
+        let (device, packets) = (tun.clone(), shared.clone());
+        let work = move |stop: &Stop| outbound::run(&device.queues()[index], device.name(), &packets, stop);
+        workers.spawn(&format!("shim6-out-{index}"), tasks, work)?;
+    }
+    Ok(workers)
 }
 
 fn report_undo(errors: Vec<NetlinkError>) {
     for error in errors {
         tracing::warn!(%error, "putting the host back");
     }
+}
+
+/// The TUN device's own MTU, which counts for what has no route of its own into it.
+fn tun_mtu(config: &Config, uplinks: &[Uplink]) -> u32 {
+    let largest = uplinks.iter().map(|uplink| uplink.mtu).max().unwrap_or_default();
+    let less_header = largest.saturating_sub(PAYLOAD_HEADER_LEN as u32);
+    config.tun.mtu.unwrap_or(less_header.clamp(MIN_TUN_MTU, MAX_TUN_MTU))
 }
 
 /// What the configuration says about the uplinks.

@@ -1,77 +1,223 @@
-//! From the TUN device to the uplinks: steered packets get their locators.
+//! From the TUN device to the uplinks: steered packets are cut to size and get their locators.
 
 use std::io;
-use std::net::Ipv6Addr;
+use std::ops::Range;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use shim6_core::dataplane::{HoldBuffer, Outbound, PAYLOAD_HEADER_LEN, addresses};
+use shim6_core::dataplane::offload::{Offload, Segments, complete_checksum};
+use shim6_core::dataplane::{HoldBuffer, Malformed, Outbound, PAYLOAD_HEADER_LEN, addresses};
 use shim6_core::{Dataplane, Flow, Instant, LocatorPair};
 
 use super::shared::Shared;
-use crate::sys::tun::Tun;
+use super::worker::{Pace, Stop};
+use crate::sys::tun::{MAX_PACKET_OCTETS, TunQueue};
+use crate::sys::wire_socket::{MAX_BATCH, WirePacket};
 
-/// Packets rewritten before they are sent together.
+/// Packets read before they are sent together, and octets after which no more are read: as much as one packet can be that
+/// stands for several.
 const BATCH: usize = 64;
-/// Room for the largest IPv6 packet and the header that goes in front.
-const BUFFER: usize = PAYLOAD_HEADER_LEN + 65_536;
+const BATCH_OCTETS: usize = 65_536;
+/// Room for the largest packet and the header that goes in front.
+const BUFFER: usize = PAYLOAD_HEADER_LEN + MAX_PACKET_OCTETS;
 
-/// A packet that waits in `buffers[index]` to be sent.
-struct Ready {
-    index: usize,
-    start: usize,
-    end: usize,
-    source: Ipv6Addr,
-}
-
-/// Runs until the TUN device fails.
-pub(crate) async fn run(tun: Arc<Tun>, shared: Arc<Shared>) -> anyhow::Result<()> {
-    let mut buffers: Vec<Vec<u8>> = (0..BATCH).map(|_| vec![0; BUFFER]).collect();
-    let mut lengths = Vec::with_capacity(BATCH);
-    let mut ready = Vec::with_capacity(BATCH);
+/// Runs until it is to stop, or the queue fails.
+pub(crate) fn run(queue: &TunQueue, name: &str, shared: &Shared, stop: &Stop) -> anyhow::Result<()> {
+    let (mut burst, mut pace) = (Burst::default(), Pace::new());
     loop {
-        let first = &mut buffers[0][PAYLOAD_HEADER_LEN..];
-        lengths.clear();
-        lengths.push(tun.recv(first).await.map_err(|error| explain(&tun, error))?);
-        for buffer in &mut buffers[1..] {
-            match tun.try_recv(&mut buffer[PAYLOAD_HEADER_LEN..]) {
-                Ok(length) => lengths.push(length),
-                Err(_) => break, // Nothing left for now; a real failure shows again in `recv`.
+        match burst.read(queue) {
+            Ok(()) => {
+                burst.forward(shared);
+                pace.read(burst.ready.len());
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if !pace.wait(queue.as_fd(), stop)? {
+                    return Ok(());
+                }
+            }
+            Err(error) => return Err(explain(name, error)),
         }
-        forward(&shared, &mut buffers, &lengths, &mut ready);
     }
 }
 
-/// Sends the packets of the given lengths that are in the buffers, and holds those whose context looks for a path.
-fn forward(shared: &Shared, buffers: &mut [Vec<u8>], lengths: &[usize], ready: &mut Vec<Ready>) {
-    let mut held = shared.hold.enter();
-    let (dataplane, now) = (shared.dataplane.load(), shared.clock.now());
-    let packets = || {
-        let packets = buffers.iter().zip(lengths);
-        packets.map(|(buffer, &length)| &buffer[PAYLOAD_HEADER_LEN..PAYLOAD_HEADER_LEN + length])
+/// Packets that came together, each in a buffer with headroom.
+#[derive(Default)]
+struct Burst {
+    buffers: Vec<Vec<u8>>,
+    /// What is in the buffers.
+    packets: Vec<Packet>,
+    /// The headers of segments.
+    heads: Vec<u8>,
+    ready: Vec<Ready>,
+}
+
+/// What was read into a buffer.
+#[derive(Clone, Copy)]
+struct Packet {
+    length: usize,
+    offload: Offload,
+}
+
+/// A packet to be sent.
+struct Ready {
+    locators: LocatorPair,
+    /// Its headers, if they are not where its payload is.
+    head: Range<usize>,
+    /// The buffer that the rest is in, and where.
+    index: usize,
+    body: Range<usize>,
+}
+
+impl Burst {
+    /// Reads what there is, at least one packet.
+    fn read(&mut self, queue: &TunQueue) -> io::Result<()> {
+        self.packets.clear();
+        let mut octets = 0;
+        while self.packets.len() < BATCH && octets < BATCH_OCTETS {
+            let index = self.packets.len();
+            if index == self.buffers.len() {
+                self.buffers.push(vec![0; BUFFER]);
+            }
+            match queue.try_recv(&mut self.buffers[index][PAYLOAD_HEADER_LEN..]) {
+                Ok((length, offload)) => {
+                    octets += length;
+                    self.packets.push(Packet { length, offload });
+                }
+                // A real failure shows again.
+                Err(error) if index == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// The packets as they were read.
+    fn packets(&self) -> impl Iterator<Item = (&[u8], Offload)> {
+        let packets = self.buffers.iter().zip(&self.packets);
+        packets.map(|(buffer, packet)| {
+            let octets = &buffer[PAYLOAD_HEADER_LEN..PAYLOAD_HEADER_LEN + packet.length];
+            (octets, packet.offload)
+        })
+    }
+
+    /// Sends the packets, and holds those whose context looks for a path.
+    fn forward(&mut self, shared: &Shared) {
+        let mut held = shared.hold.enter();
+        let (dataplane, now) = (shared.dataplane.load(), shared.clock.now());
+        dataplane.warm_outbound(self.packets().map(|(packet, _)| packet));
+        if let Some(held) = &mut held {
+            for (packet, offload) in self.packets() {
+                hold(&dataplane, held, packet, offload, now);
+            }
+        }
+        if shared.hold.remembers() {
+            for (packet, _) in self.packets().filter(|(packet, _)| HoldBuffer::is_memorable(packet)) {
+                if let Some(flow) = flow_of(&dataplane, packet) {
+                    let held = held.get_or_insert_with(|| shared.hold.lock());
+                    held.remember(flow, packet, now);
+                }
+            }
+        }
+        self.ready.clear();
+        self.heads.clear();
+        for index in 0..self.packets.len() {
+            self.rewrite(shared, (&dataplane, now), index);
+        }
+        self.send(shared, now);
+    }
+
+    /// Makes a packet ready to be sent, or counts why it is not.
+    fn rewrite(&mut self, shared: &Shared, table: (&Dataplane, Instant), index: usize) {
+        let Packet { length, offload } = self.packets[index];
+        let buffer = &mut self.buffers[index][..PAYLOAD_HEADER_LEN + length];
+        let Some(start) = rewrite(shared, table, buffer) else {
+            return;
+        };
+        let packet = &mut buffer[start..];
+        let offload = offload.behind(PAYLOAD_HEADER_LEN - start);
+        let Some((local, peer)) = addresses(packet) else { return };
+        let locators = LocatorPair { local, peer };
+        let body = start..PAYLOAD_HEADER_LEN + length;
+        let done = if offload.segmentation.is_some() {
+            self.cut(index, start, locators, offload)
+        } else {
+            let completed = offload.checksum.map(|checksum| complete_checksum(packet, checksum));
+            completed.unwrap_or(Ok(())).map(|()| {
+                self.ready.push(Ready {
+                    locators,
+                    head: 0..0,
+                    index,
+                    body,
+                });
+            })
+        };
+        if done.is_err() {
+            shared.counters.out_malformed.add(1);
+        }
+    }
+
+    /// Makes the packets ready that the one at `start` in the buffer stands for.
+    fn cut(&mut self, index: usize, start: usize, locators: LocatorPair, offload: Offload) -> Result<(), Malformed> {
+        let packet = &self.buffers[index][start..PAYLOAD_HEADER_LEN + self.packets[index].length];
+        let mut segments = Segments::new(packet, offload)?;
+        loop {
+            let end = self.heads.len();
+            let head = end..end + segments.header_len();
+            self.heads.resize(head.end, 0);
+            let Some(payload) = segments.next_into(&mut self.heads[head.clone()]) else {
+                self.heads.truncate(end);
+                return Ok(());
+            };
+            let body = start + payload.start..start + payload.end;
+            self.ready.push(Ready {
+                locators,
+                head,
+                index,
+                body,
+            });
+        }
+    }
+
+    /// Sends in order; consecutive packets of one locator pair go in one call.
+    fn send(&self, shared: &Shared, now: Instant) {
+        let mut packets = [WirePacket::default(); MAX_BATCH];
+        for run in self.ready.chunk_by(|a, b| a.locators == b.locators) {
+            for run in run.chunks(MAX_BATCH) {
+                for (slot, ready) in packets.iter_mut().zip(run) {
+                    let body = &self.buffers[ready.index][ready.body.clone()];
+                    *slot = match ready.head.is_empty() {
+                        true => body.into(),
+                        false => WirePacket {
+                            head: &self.heads[ready.head.clone()],
+                            body,
+                        },
+                    };
+                }
+                shared.send_on(run[0].locators, &packets[..run.len()], now);
+            }
+        }
+    }
+}
+
+/// Keeps what the packet stands for, as it would have been sent without any offload.
+fn hold(dataplane: &Dataplane, held: &mut HoldBuffer, packet: &[u8], offload: Offload, now: Instant) {
+    let Some(flow) = flow_of(dataplane, packet).filter(|flow| flow.holding) else {
+        return;
     };
-    dataplane.warm_outbound(packets());
-    if let Some(held) = &mut held {
-        packets().for_each(|packet| hold(&dataplane, held, packet, now));
-    }
-    if shared.hold.remembers() {
-        for packet in packets().filter(|packet| HoldBuffer::is_memorable(packet)) {
-            if let Some(flow) = flow_of(&dataplane, packet) {
-                let held = held.get_or_insert_with(|| shared.hold.lock());
-                held.remember(flow, packet, now);
-            }
+    if offload.segmentation.is_none() {
+        let mut packet = packet.to_vec();
+        // One that is not whole is not held.
+        if offload
+            .checksum
+            .is_none_or(|checksum| complete_checksum(&mut packet, checksum).is_ok())
+        {
+            held.hold(flow, &packet, now);
         }
-    }
-    ready.clear();
-    for (index, (buffer, &length)) in buffers.iter_mut().zip(lengths).enumerate() {
-        ready.extend(rewrite(shared, (&dataplane, now), buffer, index, length));
-    }
-    send(shared, buffers, ready);
-}
-
-fn hold(dataplane: &Dataplane, held: &mut HoldBuffer, packet: &[u8], now: Instant) {
-    if let Some(flow) = flow_of(dataplane, packet).filter(|flow| flow.holding) {
-        held.hold(flow, packet, now);
+    } else if let Ok(mut segments) = Segments::new(packet, offload) {
+        let mut head = vec![0; segments.header_len()];
+        while let Some(payload) = segments.next_into(&mut head) {
+            held.hold(flow, &[&head, &packet[payload]].concat(), now);
+        }
     }
 }
 
@@ -83,20 +229,24 @@ fn flow_of<'a>(dataplane: &'a Dataplane, packet: &[u8]) -> Option<&'a Arc<Flow>>
 /// Sends packets that were held, by a table in which their flow has found a path. They count as sent on it: the peer sees
 /// them arrive and answers, or is silent although they should have arrived.
 pub(crate) fn replay(shared: &Shared, dataplane: &Dataplane, packets: &[Box<[u8]>], now: Instant) {
+    let mut burst = Burst::default();
     for packets in packets.chunks(BATCH) {
         let with_headroom = |packet: &[u8]| [&[0; PAYLOAD_HEADER_LEN], packet].concat();
-        let mut buffers: Vec<_> = packets.iter().map(|packet| with_headroom(packet)).collect();
-        let rewritten = buffers.iter_mut().enumerate().filter_map(|(index, buffer)| {
-            let length = buffer.len() - PAYLOAD_HEADER_LEN;
-            rewrite(shared, (dataplane, now), buffer, index, length)
-        });
-        let ready: Vec<_> = rewritten.collect();
-        send(shared, &buffers, &ready);
+        burst.buffers = packets.iter().map(|packet| with_headroom(packet)).collect();
+        let complete = |packet: &[u8]| Packet {
+            length: packet.len(),
+            offload: Offload::default(),
+        };
+        burst.packets = packets.iter().map(|packet| complete(packet)).collect();
+        burst.ready.clear();
+        for index in 0..packets.len() {
+            burst.rewrite(shared, (dataplane, now), index);
+        }
+        burst.send(shared, now);
     }
 }
 
-fn explain(tun: &Tun, error: io::Error) -> anyhow::Error {
-    let name = tun.name();
+fn explain(name: &str, error: io::Error) -> anyhow::Error {
     match error.raw_os_error() {
         Some(libc::EBADFD) => anyhow::anyhow!(
             "the TUN device {name} was deleted under the daemon; start it again, and let nothing else manage {name}"
@@ -105,16 +255,10 @@ fn explain(tun: &Tun, error: io::Error) -> anyhow::Error {
     }
 }
 
-fn rewrite(
-    shared: &Shared,
-    (dataplane, now): (&Dataplane, Instant),
-    buffer: &mut [u8],
-    index: usize,
-    length: usize,
-) -> Option<Ready> {
-    let end = PAYLOAD_HEADER_LEN + length;
+/// Gives the packet that fills the buffer behind the headroom its locators. Returns where it starts then.
+fn rewrite(shared: &Shared, (dataplane, now): (&Dataplane, Instant), buffer: &mut [u8]) -> Option<usize> {
     let counters = &shared.counters;
-    let (start, flow, wake) = match dataplane.outbound(&mut buffer[..end], PAYLOAD_HEADER_LEN, now) {
+    let (start, flow, wake) = match dataplane.outbound(buffer, PAYLOAD_HEADER_LEN, now) {
         Outbound::Rewritten { start, flow, wake } => {
             counters.out_rewritten.add(1);
             (start, flow, wake)
@@ -126,13 +270,7 @@ fn rewrite(
         // It came here by the route of its ULIDs, which the daemon's own socket does not take.
         Outbound::NotPayload => {
             counters.out_unchanged.add(1);
-            let (source, _) = addresses(&buffer[PAYLOAD_HEADER_LEN..end])?;
-            return Some(Ready {
-                index,
-                start: PAYLOAD_HEADER_LEN,
-                end,
-                source,
-            });
+            return Some(PAYLOAD_HEADER_LEN);
         }
         Outbound::NoContext => {
             counters.out_no_context.add(1);
@@ -146,22 +284,5 @@ fn rewrite(
     if wake {
         shared.wake(flow.context);
     }
-    let (source, _) = addresses(&buffer[start..end])?;
-    Some(Ready {
-        index,
-        start,
-        end,
-        source,
-    })
-}
-
-/// Sends in order; consecutive packets of one locator go in one call.
-fn send(shared: &Shared, buffers: &[Vec<u8>], ready: &[Ready]) {
-    let mut packets: [&[u8]; BATCH] = [&[]; BATCH];
-    for run in ready.chunk_by(|a, b| a.source == b.source) {
-        for (slot, packet) in packets.iter_mut().zip(run) {
-            *slot = &buffers[packet.index][packet.start..packet.end];
-        }
-        shared.send(run[0].source, &packets[..run.len()]);
-    }
+    Some(start)
 }

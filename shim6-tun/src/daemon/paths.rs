@@ -8,9 +8,11 @@ use std::sync::Arc;
 use shim6_core::{ContextId, Dataplane, DataplaneUpdate, Flow, Instant, LocatorPair};
 
 use super::outbound::replay;
+use super::path_mtu::PathMtus;
 use super::retry::Retry;
 use super::shared::Shared;
 use super::steering::{Steering, SteeringError};
+use super::uplink::Uplink;
 
 /// Pairs whose steering is changed in one round. An uplink that dies may move 10,000 at once; meanwhile there are probes to
 /// send and messages to answer.
@@ -20,7 +22,11 @@ const ROUND: usize = 256;
 pub(crate) struct Paths<'a> {
     steering: &'a mut Steering,
     shared: Arc<Shared>,
-    steered: HashSet<LocatorPair>,
+    /// Each with the MTU that its route has.
+    steered: HashMap<LocatorPair, Option<u32>>,
+    mtus: PathMtus,
+    /// What keeps steered packets from being steered, for people.
+    obstacle: Option<String>,
     /// The ULID that each established context holds on to.
     holds: HashMap<ContextId, Ipv6Addr>,
     /// Pairs whose steering may differ from the table.
@@ -41,13 +47,15 @@ pub(crate) struct Paths<'a> {
 }
 
 impl<'a> Paths<'a> {
-    pub(crate) fn new(steering: &'a mut Steering, shared: Arc<Shared>) -> Self {
-        let (steered, unsettled) = (HashSet::new(), HashSet::new());
+    pub(crate) fn new(steering: &'a mut Steering, mtus: PathMtus, shared: Arc<Shared>) -> Self {
+        let (steered, unsettled) = (HashMap::new(), HashSet::new());
         let (to_pin, to_unpin) = (Vec::new(), Vec::new());
         Self {
             steering,
             shared,
             steered,
+            mtus,
+            obstacle: None,
             holds: HashMap::new(),
             unsettled,
             refused: HashSet::new(),
@@ -123,13 +131,21 @@ impl<'a> Paths<'a> {
     /// When something that failed is to be tried again, or what is held is too old; at once if not all is done.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let backlog = self.backlog.then_some(Instant::EPOCH);
-        let times = [backlog, self.retry.at(), self.shared.hold.poll_timeout()];
+        let times = [
+            backlog,
+            self.retry.at(),
+            self.shared.hold.poll_timeout(),
+            self.mtus.poll_timeout(),
+        ];
         times.into_iter().flatten().min()
     }
 
     /// Does the next round, and tries again what failed, if it is time.
     pub(crate) async fn handle_timeout(&mut self, now: Instant) {
         self.shared.hold.handle_timeout(now);
+        if self.mtus.handle_timeout(now) {
+            self.look_again();
+        }
         let is_due = self.retry.is_due(now);
         if is_due {
             self.unsettled.extend(self.refused.drain());
@@ -140,12 +156,70 @@ impl<'a> Paths<'a> {
         }
     }
 
+    /// The uplinks have these MTUs; what is steered follows with the next round.
+    pub(crate) fn set_uplinks<'u>(&mut self, uplinks: impl Iterator<Item = (&'u Uplink, Ipv6Addr)>) {
+        let mtus: HashMap<_, _> = uplinks.map(|(uplink, address)| (address, uplink.mtu)).collect();
+        if self
+            .mtus
+            .set_uplinks(mtus.iter().map(|(address, mtu)| (*address, *mtu)))
+        {
+            self.shared.uplink_mtus.store(Arc::new(mtus));
+            self.look_again();
+        }
+    }
+
+    /// A router has said that packets of more than `mtu` octets between these ULIDs do not fit. Makes the route say so where
+    /// the kernel would not believe the router.
+    pub(crate) async fn limit_mtu(&mut self, ulids: LocatorPair, mtu: u32, now: Instant) {
+        let table = self.shared.dataplane.load_full();
+        let Some(flow) = table.flow(ulids) else { return };
+        if self.mtus.narrow(flow.locators, mtu, now) {
+            tracing::info!(%ulids, path = %flow.locators, mtu, "the path has the smallest MTU there is");
+        } else if self
+            .steered
+            .get(&ulids)
+            .is_none_or(|set| *set == self.mtus.of(flow.locators))
+        {
+            return;
+        }
+        // Another context may have learned it of this path before.
+        self.unsettled.insert(ulids);
+        self.settle_by(&table, now).await;
+    }
+
+    /// Sees to it that steered packets are steered, whatever rules others have.
+    pub(crate) async fn assert_precedence(&mut self) {
+        match self.steering.assert_precedence(self.steered.keys().copied()).await {
+            Ok(obstacle) => {
+                if let Some(obstacle) = obstacle
+                    .as_ref()
+                    .filter(|obstacle| self.obstacle.as_ref() != Some(obstacle))
+                {
+                    tracing::error!("{obstacle}");
+                }
+                self.obstacle = obstacle;
+            }
+            Err(error) => tracing::error!(%error, "looking whether steered packets are steered"),
+        }
+    }
+
+    /// What keeps steered packets from being steered.
+    pub(crate) fn obstacle(&self) -> Option<&str> {
+        self.obstacle.as_deref()
+    }
+
+    /// All that is steered is compared with what it should be, in the next rounds.
+    fn look_again(&mut self) {
+        self.unsettled.extend(self.steered.keys());
+        self.backlog |= !self.unsettled.is_empty();
+    }
+
     /// The TUN device was down and is up again: the kernel has removed its addresses and routes.
     pub(crate) async fn restore(&mut self, now: Instant) {
         if let Err(error) = self.steering.repin().await {
             tracing::error!(%error, "keeping the ULIDs");
         }
-        self.unsettled.extend(self.steered.drain());
+        self.unsettled.extend(self.steered.drain().map(|(pair, _)| pair));
         let table = self.shared.dataplane.load_full();
         self.settle_by(&table, now).await;
     }
@@ -208,11 +282,21 @@ impl<'a> Paths<'a> {
             self.steering.pin(ulid).await?;
             self.to_pin.pop();
         }
-        let wanted = |pair: &LocatorPair| table.flow(*pair).is_some_and(|flow| flow.is_steered());
+        let mtus = &self.mtus;
+        let wanted = |pair: &LocatorPair| {
+            let flow = table.flow(*pair).filter(|flow| flow.is_steered())?;
+            Some(mtus.of(flow.locators))
+        };
         let steered = &self.steered;
-        self.unsettled.retain(|pair| wanted(pair) != steered.contains(pair));
+        self.unsettled.retain(|pair| wanted(pair) != steered.get(pair).copied());
         let round = next_round(&self.unsettled, table);
-        let (steer, unsteer): (Vec<_>, Vec<_>) = round.iter().copied().partition(wanted);
+        let (mut steer, mut unsteer) = (Vec::new(), Vec::new());
+        for &pair in &round {
+            match wanted(&pair) {
+                Some(mtu) => steer.push((pair, mtu)),
+                None => unsteer.push(pair),
+            }
+        }
         if !round.is_empty() || self.steering.is_stale() {
             let done = self.steering.apply(&steer, &unsteer).await;
             for pair in &round {
@@ -223,9 +307,13 @@ impl<'a> Paths<'a> {
                 self.refused.extend(round);
                 return done;
             }
+            let has_new = !steer.is_empty();
             self.steered.extend(steer);
             for pair in &unsteer {
                 self.steered.remove(pair);
+            }
+            if has_new {
+                self.assert_precedence().await;
             }
         }
         while !self.backlog

@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use shim6_core::dataplane::icmp;
 use shim6_core::wire::ContextTag;
-use shim6_core::{ContextId, Dataplane, LocatorPair};
+use shim6_core::{ContextId, Dataplane, Instant, LocatorPair};
 use tokio::sync::mpsc;
 
 use super::clock::Clock;
 use super::hold::Hold;
+use super::wire::Wire;
 use crate::config::HoldConfig;
-use crate::sys::wire_socket::{SendOutcome, WireSender};
+use crate::sys::wire_socket::{SendOutcome, WirePacket};
 
 /// A Shim6 control message, from its Next Header octet on.
 #[derive(Debug)]
@@ -43,6 +46,9 @@ const CANDIDATE_QUEUE: usize = 1_024;
 /// would let a flood of large packets fill the memory.
 const MAX_KEPT: usize = 8 * 256;
 
+/// Octets of the longest ICMPv6 error that a host makes (RFC 4443 section 2.4).
+const MAX_ICMP_ERROR: usize = 1_280;
+
 /// What the packet tasks tell the engine. One queue for each kind, so that a flood of messages crowds out nothing else.
 #[derive(Debug)]
 pub(crate) struct Inputs {
@@ -63,9 +69,11 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) dataplane: ArcSwap<Dataplane>,
     pub(crate) hold: Hold,
-    /// A socket per local locator, made at the start.
-    pub(crate) senders: HashMap<Ipv6Addr, WireSender>,
+    pub(crate) wire: Wire,
+    /// The MTUs of the uplinks, by this host's locator there.
+    pub(crate) uplink_mtus: ArcSwap<HashMap<Ipv6Addr, u32>>,
     pub(crate) counters: PacketCounters,
+    too_big: TooBigLimit,
     messages: mpsc::Sender<Message>,
     unknown_tags: mpsc::Sender<UnknownTag>,
     icmp_errors: mpsc::Sender<Vec<u8>>,
@@ -74,7 +82,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(clock: Clock, senders: HashMap<Ipv6Addr, WireSender>, hold: &HoldConfig) -> (Self, Inputs) {
+    pub(crate) fn new(clock: Clock, wire: Wire, hold: &HoldConfig) -> (Self, Inputs) {
         let dataplane = ArcSwap::from_pointee(Dataplane::default());
         let counters = PacketCounters::default();
         let (messages, to_messages) = mpsc::channel(MESSAGE_QUEUE);
@@ -94,8 +102,10 @@ impl Shared {
                 clock,
                 dataplane,
                 hold: Hold::new(hold),
-                senders,
+                wire,
+                uplink_mtus: ArcSwap::default(),
                 counters,
+                too_big: TooBigLimit::default(),
                 messages,
                 unknown_tags,
                 icmp_errors,
@@ -155,13 +165,65 @@ impl Shared {
         report
     }
 
+    /// Tells those who sent packets that do not fit the uplink, as a router behind it would (RFC 5533 section 8).
+    fn report_too_big(&self, source: Ipv6Addr, packets: &[WirePacket<'_>]) {
+        let Some(&mtu) = self.uplink_mtus.load().get(&source) else {
+            return;
+        };
+        let mut error = [0; MAX_ICMP_ERROR];
+        for packet in packets.iter().filter(|packet| packet.len() > mtu as usize) {
+            if !self.too_big.allows(self.clock.now()) {
+                return;
+            }
+            let packet = [packet.head, packet.body].concat();
+            if let Some(length) = icmp::packet_too_big(&packet, mtu, &mut error) {
+                self.hand_over_icmp_error(&error[..length]);
+            }
+        }
+    }
+
     /// Sends whole IPv6 packets from one of our locators.
-    pub(crate) fn send(&self, source: Ipv6Addr, packets: &[&[u8]]) {
-        match self.senders.get(&source).map(|sender| sender.send_batch(packets)) {
-            Some(Ok(outcome)) => self.counters.count_sent(outcome),
-            Some(Err(_)) => self.counters.wire_failed.add(packets.len()),
+    pub(crate) fn send(&self, source: Ipv6Addr, packets: &[WirePacket<'_>]) {
+        self.count(source, packets, self.wire.send(source, packets));
+    }
+
+    /// Sends whole IPv6 packets between the locators of a pair, the shortest way.
+    pub(crate) fn send_on(&self, pair: LocatorPair, packets: &[WirePacket<'_>], now: Instant) {
+        self.count(pair.local, packets, self.wire.send_on(pair, packets, now));
+    }
+
+    fn count(&self, source: Ipv6Addr, packets: &[WirePacket<'_>], outcome: Option<SendOutcome>) {
+        match outcome {
+            Some(outcome) => {
+                self.counters.count_sent(outcome);
+                if outcome.too_big > 0 {
+                    self.report_too_big(source, packets);
+                }
+            }
             None => self.counters.not_our_source.add(packets.len()),
         }
+    }
+}
+
+/// How many Packet Too Big this host writes to itself: one that is missing is made up for by the next packet.
+#[derive(Debug, Default)]
+struct TooBigLimit {
+    /// The present interval, and how many there were in it.
+    state: Mutex<(u64, u32)>,
+}
+
+impl TooBigLimit {
+    const INTERVAL_MICROS: u64 = 100_000;
+    const PER_INTERVAL: u32 = 32;
+
+    fn allows(&self, now: Instant) -> bool {
+        let interval = now.as_micros() / Self::INTERVAL_MICROS;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.0 != interval {
+            *state = (interval, 0);
+        }
+        state.1 += 1;
+        state.1 <= Self::PER_INTERVAL
     }
 }
 
@@ -263,8 +325,22 @@ mod tests {
     }
 
     #[test]
+    fn no_more_than_a_few_packets_a_second_are_reported_as_too_big() {
+        let limit = TooBigLimit::default();
+        let at = |micros| Instant::from_micros(micros);
+        let allowed = |from: u64| (0..1_000).filter(|n| limit.allows(at(from + n))).count();
+        assert_eq!(allowed(1_000_000), TooBigLimit::PER_INTERVAL as usize);
+        assert_eq!(allowed(1_050_000), 0);
+        assert_eq!(allowed(1_100_000), TooBigLimit::PER_INTERVAL as usize);
+    }
+
+    #[test]
     fn a_flood_of_messages_is_bounded_and_crowds_out_no_candidate() {
-        let (shared, mut inputs) = Shared::new(Clock::start(), HashMap::new(), &HoldConfig::default());
+        let (shared, mut inputs) = Shared::new(
+            Clock::start(),
+            Wire::new(HashMap::new(), None).0,
+            &HoldConfig::default(),
+        );
         let large = vec![0; 65_535];
         for _ in 0..MESSAGE_QUEUE + 10 {
             shared.hand_over(Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST, &large);

@@ -8,6 +8,8 @@
 //! new route nor the rule does. Deleting any local address does, for all sockets of the network
 //! namespace at once: so each batch of changes ends with a dummy address that comes and goes.
 
+mod precedence;
+
 use core::net::Ipv6Addr;
 use std::collections::btree_map::{BTreeMap, Entry};
 
@@ -46,6 +48,8 @@ pub struct Steering {
     ledger: Ledger,
     tun_index: u32,
     table: u32,
+    /// Where it stands now: in front of others' rules that would lead steered packets elsewhere.
+    rule: RuleSpec,
     /// How often each ULID was pinned.
     pins: BTreeMap<Ipv6Addr, usize>,
     /// Routes have changed, and sockets may not know.
@@ -88,21 +92,26 @@ impl Steering {
             ledger,
             tun_index,
             table,
+            rule,
             pins: BTreeMap::new(),
             stale: false,
         })
     }
 
-    /// Stops steering the ULID pairs `unsteer`, steers the pairs `steer`, and makes all sockets
-    /// look up their routes again, once. Pairs that are as wanted already are fine.
+    /// Stops steering the ULID pairs `unsteer`, steers the pairs `steer`, each with the MTU that its packets may have, and
+    /// makes all sockets look up their routes again, once. Pairs that are as wanted already are fine.
     ///
     /// # Errors
     /// The first refusal of the kernel. The other pairs of the batch are done all the same.
-    pub async fn apply(&mut self, steer: &[LocatorPair], unsteer: &[LocatorPair]) -> Result<(), SteeringError> {
-        let routes = |pairs: &[LocatorPair]| pairs.iter().map(|pair| self.route(pair)).collect::<Vec<_>>();
-        let (unsteer, steer) = (routes(unsteer), routes(steer));
+    pub async fn apply(
+        &mut self,
+        steer: &[(LocatorPair, Option<u32>)],
+        unsteer: &[LocatorPair],
+    ) -> Result<(), SteeringError> {
+        let unsteer: Vec<_> = unsteer.iter().map(|pair| self.route(pair)).collect();
+        let steer: Vec<_> = steer.iter().map(|(pair, mtu)| (self.route(pair), *mtu)).collect();
         let mut answers = self.ledger.remove_routes(&unsteer).await;
-        answers.append(&mut self.ledger.add_routes(&steer).await);
+        answers.append(&mut self.ledger.set_routes(&steer).await);
         let mut first_error = None;
         for answer in answers {
             match answer {

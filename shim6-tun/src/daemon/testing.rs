@@ -61,6 +61,7 @@ impl Provider {
             prefix,
             gateway: Some(GATEWAY),
             up: true,
+            mtu: 1500,
         }
     }
 

@@ -18,6 +18,8 @@ pub struct Uplink {
     pub gateway: Option<Ipv6Addr>,
     /// Administratively up and with a carrier.
     pub up: bool,
+    /// The interface's MTU, in octets.
+    pub mtu: u32,
 }
 
 /// What the configuration says about an uplink; the rest is read from the kernel.
@@ -212,6 +214,7 @@ impl Host {
             prefix,
             gateway,
             up: link.up && link.running,
+            mtu: link.mtu,
         })
     }
 

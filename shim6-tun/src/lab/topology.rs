@@ -3,10 +3,13 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
+use nix::net::if_::if_nameindex;
+
 use super::failure::{Access, GATEWAY};
 use super::link::{Direction, Impairment, Link};
 use super::node::{Node, connect};
 use super::{Failure, LabError, Namespace};
+use crate::sys::ethtool::disable_segmentation;
 
 /// Metric of the first uplink's default route, which is what router advertisements give; each
 /// further uplink has this much more.
@@ -163,6 +166,30 @@ impl Topology {
     pub fn link(&self, host: &Host, uplink: usize) -> Result<&Link, LabError> {
         let side = self.side(host, uplink)?;
         self.links[side].get(uplink).ok_or(LabError::NotEmulated)
+    }
+
+    /// Makes the kernels of all nodes carry packet by packet: no interface sends or receives a packet larger than its MTU
+    /// any more, whatever its sender does. Without this, veth passes on what TCP makes of up to 64 KiB as one.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn disable_segmentation(&self) -> Result<(), LabError> {
+        let isps = self.accesses.iter().flatten().map(|access| &access.isp.namespace);
+        let hosts = [&self.a.namespace, &self.b.namespace, self.core()];
+        for namespace in isps.chain(hosts) {
+            let switch_off = || {
+                for interface in &if_nameindex()? {
+                    let name = interface.name().to_string_lossy();
+                    if name != "lo" {
+                        disable_segmentation(&name)?;
+                    }
+                }
+                std::io::Result::Ok(())
+            };
+            let done = namespace.run(switch_off)?;
+            done.map_err(|source| LabError::namespace(namespace.name(), "carry packet by packet", source))?;
+        }
+        Ok(())
     }
 
     /// The router in which all ISPs meet.

@@ -58,6 +58,17 @@ impl NetlinkError {
         )
     }
 
+    /// Whether there is no route, or one that lets nothing pass.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            Self::Kernel {
+                errno: Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL,
+                ..
+            }
+        )
+    }
+
     /// Whether the object to be found or deleted is not there.
     pub fn is_not_found(&self) -> bool {
         match self {

@@ -12,12 +12,12 @@ use rtnetlink::packet_route::link::{
 };
 use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use rtnetlink::{LinkUnspec, LinkVeth};
 
-use super::types::{Address, AddressSpec, Link, RouteKind, RouteSpec, RuleSpec};
+use super::types::{Address, AddressSpec, Link, RouteKind, RouteSpec, RuleOrder, RuleSpec};
 
 /// The kernel's loopback interface has this index in every namespace.
 const LOOPBACK_INDEX: u32 = 1;
@@ -127,7 +127,8 @@ pub(super) fn address_to_delete(index: u32, address: Ipv6Addr, prefix_len: u8) -
     message
 }
 
-pub(super) fn neighbour_to_delete(index: u32, address: Ipv6Addr) -> NeighbourMessage {
+/// The neighbour that is to be deleted or looked up.
+pub(super) fn neighbour(index: u32, address: Ipv6Addr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = AddressFamily::Inet6;
     message.header.ifindex = index;
@@ -206,6 +207,24 @@ pub(super) fn route_to_add(spec: &RouteSpec, tag: Option<u8>) -> RouteMessage {
     message.header.protocol = tag.map_or(RouteProtocol::Static, RouteProtocol::from);
     message.header.scope = RouteScope::Universe;
     message
+}
+
+/// Gives a route an MTU of its own.
+pub(super) fn limit_route(message: &mut RouteMessage, mtu: Option<u32>) {
+    let metrics = mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
+    message.attributes.extend(metrics);
+}
+
+/// The MTU that a route has of its own.
+pub(super) fn route_mtu(message: &RouteMessage) -> Option<u32> {
+    let metrics = message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Metrics(metrics) => Some(metrics),
+        _ => None,
+    })?;
+    metrics.iter().find_map(|metric| match metric {
+        RouteMetric::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    })
 }
 
 pub(super) fn route_to_delete(spec: &RouteSpec, tag: Option<u8>) -> RouteMessage {
@@ -301,6 +320,49 @@ pub(super) fn rule(message: &RuleMessage) -> Option<RuleSpec> {
         }
     }
     Some(spec)
+}
+
+/// Where a rule stands and what it leads to.
+pub(super) fn rule_order(message: &RuleMessage) -> RuleOrder {
+    let mut order = RuleOrder {
+        priority: 0,
+        table: u32::from(message.header.table),
+        fwmark: None,
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            RuleAttribute::Priority(priority) => order.priority = *priority,
+            RuleAttribute::Table(table) => order.table = *table,
+            RuleAttribute::FwMark(mark) => order.fwmark = Some(*mark),
+            _ => {}
+        }
+    }
+    if message.header.action != RuleAction::ToTable {
+        order.table = 0;
+    }
+    order
+}
+
+/// The question by which route such a packet leaves.
+pub(super) fn lookup(source: Ipv6Addr, destination: Ipv6Addr, fwmark: u32) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet6;
+    message.header.destination_prefix_length = 128;
+    message.header.source_prefix_length = 128;
+    message.attributes = vec![
+        RouteAttribute::Destination(RouteAddress::Inet6(destination)),
+        RouteAttribute::Source(RouteAddress::Inet6(source)),
+        RouteAttribute::Mark(fwmark),
+    ];
+    message
+}
+
+/// The interface of the route that answers a [`lookup`].
+pub(super) fn output(message: &RouteMessage) -> Option<u32> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => Some(*index),
+        _ => None,
+    })
 }
 
 /// The tag that a rule carries.

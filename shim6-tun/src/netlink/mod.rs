@@ -6,6 +6,7 @@
 mod error;
 mod message;
 mod monitor;
+mod next_hop;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -16,8 +17,8 @@ use std::os::fd::BorrowedFd;
 use futures_util::StreamExt;
 use nix::errno::Errno;
 use rtnetlink::packet_core::{
-    ErrorMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage,
-    NetlinkPayload,
+    ErrorMessage, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
+    NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::LinkMessage;
@@ -29,7 +30,7 @@ use rtnetlink::{Handle, LinkUnspec};
 
 pub use self::error::NetlinkError;
 pub use self::monitor::Monitor;
-pub use self::types::{Address, AddressSpec, Change, Link, MAIN_TABLE, RouteKind, RouteSpec, RuleSpec};
+pub use self::types::{Address, AddressSpec, Change, Link, MAIN_TABLE, RouteKind, RouteSpec, RuleOrder, RuleSpec};
 
 const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
 
@@ -166,7 +167,7 @@ impl Netlink {
     /// Forgets what is known of a neighbour, and drops the packets that wait for its link-layer address.
     /// [`NetlinkError::is_not_found`] if nothing is known.
     pub async fn delete_neighbour(&self, index: u32, address: Ipv6Addr) -> Result<(), NetlinkError> {
-        let request = RouteNetlinkMessage::DelNeighbour(message::neighbour_to_delete(index, address));
+        let request = RouteNetlinkMessage::DelNeighbour(message::neighbour(index, address));
         self.execute(request, 0, || {
             format!("delete neighbour {address} on interface {index}")
         })
@@ -180,11 +181,31 @@ impl Netlink {
         Ok(routes.filter(|route| route.table == table).collect())
     }
 
+    /// The unicast routes of a table, each with the MTU that it has of its own.
+    pub async fn route_mtus(&self, table: u32) -> Result<Vec<(RouteSpec, Option<u32>)>, NetlinkError> {
+        let messages = self.route_messages().await?;
+        let routes = messages.iter().flat_map(|listed| {
+            let mtu = message::route_mtu(listed);
+            message::routes(listed).into_iter().map(move |route| (route, mtu))
+        });
+        Ok(routes.filter(|(route, _)| route.table == table).collect())
+    }
+
     /// Adds a route. [`NetlinkError::is_exists`] if there is one with the same prefixes and
     /// metric.
     pub async fn add_route(&self, spec: &RouteSpec) -> Result<(), NetlinkError> {
         let request = RouteNetlinkMessage::NewRoute(message::route_to_add(spec, self.tag));
         self.execute(request, CREATE, || format!("add {spec}")).await
+    }
+
+    /// Adds a route whose packets have at most `mtu` octets, `None` for what the interface takes. One with the same prefixes
+    /// and metric is replaced in one step, so that no packet goes another way meanwhile.
+    pub async fn set_route(&self, spec: &RouteSpec, mtu: Option<u32>) -> Result<(), NetlinkError> {
+        let mut message = message::route_to_add(spec, self.tag);
+        message::limit_route(&mut message, mtu);
+        let request = RouteNetlinkMessage::NewRoute(message);
+        self.execute(request, NLM_F_CREATE | NLM_F_REPLACE, || format!("set {spec}"))
+            .await
     }
 
     /// Deletes the first route that has what `spec` gives; if this connection is
@@ -208,6 +229,37 @@ impl Netlink {
     /// The rules that lead to a table and select by nothing but the mark.
     pub async fn rules(&self) -> Result<Vec<RuleSpec>, NetlinkError> {
         Ok(self.rule_messages().await?.iter().filter_map(message::rule).collect())
+    }
+
+    /// All rules, whatever they select by, in the order in which the kernel asks them.
+    pub async fn rule_order(&self) -> Result<Vec<RuleOrder>, NetlinkError> {
+        Ok(self.rule_messages().await?.iter().map(message::rule_order).collect())
+    }
+
+    /// The interface by which a packet of this host with these addresses and mark leaves; `None` where there is no way.
+    pub async fn output_for(
+        &self,
+        source: Ipv6Addr,
+        destination: Ipv6Addr,
+        fwmark: u32,
+    ) -> Result<Option<u32>, NetlinkError> {
+        let operation = || format!("look up the route from {source} to {destination}");
+        let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetRoute(message::lookup(
+            source,
+            destination,
+            fwmark,
+        )));
+        request.header.flags = NLM_F_REQUEST;
+        let closed = || NetlinkError::Closed { operation: operation() };
+        let mut answers = self.handle.clone().request(request).map_err(|_| closed())?;
+        match answers.next().await.ok_or_else(closed)?.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(route)) => Ok(message::output(&route)),
+            NetlinkPayload::Error(error) => match outcome(&error, operation) {
+                Err(error) if error.is_unreachable() => Ok(None),
+                other => other.map(|()| None),
+            },
+            _ => Err(closed()),
+        }
     }
 
     /// Adds a rule. [`NetlinkError::is_exists`] if there is an identical one.

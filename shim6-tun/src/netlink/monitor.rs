@@ -30,6 +30,7 @@ impl Monitor {
             MulticastGroup::Link,
             MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv6Route,
+            MulticastGroup::Ipv6Rule,
         ];
         let (mut connection, _, messages) = rtnetlink::new_multicast_connection(&groups).map_err(NetlinkError::Open)?;
         let socket = connection.socket_mut().socket_mut();
@@ -92,6 +93,7 @@ fn changes(payload: &NetlinkPayload<RouteNetlinkMessage>) -> Vec<Change> {
         }
         RouteNetlinkMessage::NewRoute(m) => defaults(m).map(Change::RouteAdded).collect(),
         RouteNetlinkMessage::DelRoute(m) => defaults(m).map(Change::RouteRemoved).collect(),
+        RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_) => vec![Change::Rules],
         _ => Vec::new(),
     }
 }

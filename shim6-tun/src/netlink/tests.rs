@@ -425,3 +425,72 @@ fn a_truncated_explanation_is_none() {
     answer[16] = 0;
     assert_eq!(error::explanation(&answer), None);
 }
+
+#[test]
+fn a_route_is_replaced_in_one_step_with_another_mtu() {
+    isolated(
+        "netlink::tests::a_route_is_replaced_in_one_step_with_another_mtu",
+        || async {
+            let netlink = Netlink::connect().unwrap().tagged(140);
+            netlink.add_veth("eth0", "eth1", None).await.unwrap();
+            let index = netlink.link("eth0").await.unwrap().index;
+            netlink.set_up(index).await.unwrap();
+            let route = RouteSpec {
+                destination: ("2001:db8:1::2".parse().unwrap(), 128),
+                source: Some(("2001:db8::1".parse().unwrap(), 128)),
+                gateway: None,
+                output: Some(index),
+                table: 99,
+                metric: Some(1024),
+                kind: RouteKind::Unicast,
+            };
+            for mtu in [Some(1400), Some(1272), None] {
+                netlink.set_route(&route, mtu).await.unwrap();
+                assert_eq!(netlink.route_mtus(99).await.unwrap(), [(route, mtu)]);
+            }
+            netlink.delete_route(&route).await.unwrap();
+            assert_eq!(netlink.route_mtus(99).await.unwrap(), []);
+        },
+    );
+}
+
+#[test]
+fn rules_are_listed_in_order_and_a_lookup_goes_by_them() {
+    isolated(
+        "netlink::tests::rules_are_listed_in_order_and_a_lookup_goes_by_them",
+        || async {
+            let netlink = Netlink::connect().unwrap();
+            netlink.add_veth("eth0", "eth1", None).await.unwrap();
+            let mut indexes = Vec::new();
+            for (name, table) in [("eth0", 98), ("eth1", 99)] {
+                let index = netlink.link(name).await.unwrap().index;
+                netlink.set_up(index).await.unwrap();
+                let everywhere = RouteSpec {
+                    gateway: None,
+                    table,
+                    ..default_route(index)
+                };
+                netlink.add_route(&everywhere).await.unwrap();
+                indexes.push(index);
+            }
+            let (from, to) = ("2001:db8::1".parse().unwrap(), "2001:db8:1::2".parse().unwrap());
+            assert_eq!(netlink.output_for(from, to, 0).await.unwrap(), None);
+            let rule = |priority, table, fwmark| RuleSpec {
+                priority,
+                table,
+                fwmark,
+                invert: false,
+            };
+            netlink.add_rule(&rule(20, 98, None)).await.unwrap();
+            netlink.add_rule(&rule(10, 99, Some(7))).await.unwrap();
+            let order = netlink.rule_order().await.unwrap();
+            let order: Vec<_> = order.iter().map(|r| (r.priority, r.table, r.fwmark)).collect();
+            assert_eq!(
+                order,
+                [(0, 255, None), (10, 99, Some(7)), (20, 98, None), (32766, 254, None)]
+            );
+            assert_eq!(netlink.output_for(from, to, 0).await.unwrap(), Some(indexes[0]));
+            assert_eq!(netlink.output_for(from, to, 7).await.unwrap(), Some(indexes[1]));
+        },
+    );
+}

@@ -160,6 +160,17 @@ impl fmt::Display for RuleSpec {
     }
 }
 
+/// Any IPv6 policy routing rule, as far as it matters which of them is asked first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RuleOrder {
+    /// Priority (lower is asked first).
+    pub priority: u32,
+    /// The table that it leads to; 0 if it does something else.
+    pub table: u32,
+    /// The firewall mark that it looks for, if it looks for one.
+    pub fwmark: Option<u32>,
+}
+
 /// A change in the kernel's configuration, from [`Monitor::next`](super::Monitor::next).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -175,6 +186,8 @@ pub enum Change {
     RouteAdded(RouteSpec),
     /// A default route of the main table was removed.
     RouteRemoved(RouteSpec),
+    /// A policy routing rule was added or removed.
+    Rules,
     /// Messages were lost: read links, addresses and routes again.
     Overrun,
 }

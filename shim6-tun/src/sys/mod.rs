@@ -4,8 +4,11 @@
 //!
 //! - [`wire_socket`]: Shim6 packets (IPv6 Next Header 140) from and to the network, many per call.
 //! - [`tap`]: a passive copy of the IPv6 headers that cross one interface, for noticing activity.
+//! - [`bpf`]: counts of the same packets, kept in the kernel where that is permitted.
 //! - [`tun`]: the TUN device through which steered packets reach and leave the daemon.
 //! - [`netns`]: user and network namespaces for the lab.
+//! - [`ethtool`]: segmentation offloads off, for the lab.
+//! - [`ancillary`]: any socket option and all that comes beside a datagram, for the lab's tests.
 //!
 //! The first three work on batches and hide how a batch is moved, so that the means can be replaced
 //! (more queues, segmentation offload, AF_XDP) without a change in their callers. None of them
@@ -16,7 +19,9 @@
 //! What they need: `CAP_NET_RAW` and `CAP_NET_ADMIN` in the user namespace that owns the network
 //! namespace.
 
+pub mod ancillary;
 pub mod bpf;
+pub mod ethtool;
 pub mod netns;
 pub mod tap;
 pub mod tun;

@@ -2,26 +2,16 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use shim6_tests::binary;
-use shim6_tests::compare::Samples;
 use shim6_tests::failover::report::{self, Record};
 use shim6_tests::failover::{self, FailureKind, Outcome, Plan, System};
-use shim6_tun::demo::live::Live;
-use shim6_tun::demo::stage::{self, Locators, Stage};
-use shim6_tun::demo::traffic::bulk;
-use shim6_tun::lab::{self, Failure};
-use tokio::time::Instant;
-
-/// Time at the start of each stream that is not measured.
-const WARM_UP: Duration = Duration::from_millis(300);
-/// How long a context may take to be established, and a failure to be noticed.
-const PATIENCE: Duration = Duration::from_secs(15);
+use shim6_tests::throughput::{self, Selection, State};
+use shim6_tun::lab;
 
 /// Measures the Shim6 stack over real packets; needs no root where user namespaces are allowed
 #[derive(Debug, Parser)]
@@ -32,7 +22,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// One TCP stream as fast as it goes: without a daemon, with one, after a failure
+    /// How fast traffic is before and after a failure, and over kernels without us
+    ///
+    /// TCP with one stream and eight in both directions, UDP with datagrams of three sizes, requests and responses; each
+    /// over the plain kernel, over a kernel without segmentation offload and coalescing, which is one that carries packet by packet, over hosts
+    /// with our daemons, and over these after a failure, when all packets go through the daemons. Each state has a network
+    /// of its own, in which the same hosts and routers share this machine. The states take turns. All of it takes five minutes.
     Throughput(ThroughputArgs),
     /// How long a TCP flow stalls when its path fails: over our daemons and over kernel MPTCP
     ///
@@ -67,38 +62,43 @@ struct FailoverArgs {
     runs: u64,
 }
 
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Args)]
 struct ThroughputArgs {
-    /// Print one JSON object
+    /// Print a JSON array with an object for each case
     #[arg(long)]
     json: bool,
-    /// How often each is measured, in turns
+    /// Measure the cases whose name contains this, such as `steered/tcp-1` or `udp`; may be repeated [default: all]
+    ///
+    /// The same traffic over the plain kernel and over the one that carries packet by packet is measured, too, because all else is
+    /// to be compared with these. A name that does not exist gives a list of all.
+    #[arg(long, value_name = "NAME")]
+    case: Vec<String>,
+    /// Measure only what --case names, not what that is compared with: its ratios are then unknown
+    #[arg(long, requires = "case")]
+    alone: bool,
+    /// How often each is measured, in turns; the figures are medians
     #[arg(long, value_name = "N", default_value_t = 5,
           value_parser = clap::value_parser!(u64).range(1..=100))]
     runs: u64,
-    /// Length of each measurement, in seconds
-    #[arg(long, value_name = "N", default_value_t = 2,
-          value_parser = clap::value_parser!(u64).range(1..=60))]
-    seconds: u64,
+    /// Length of each measurement, in seconds: 0.05 to 60
+    #[arg(long, value_name = "N", default_value = "1", value_parser = seconds)]
+    seconds: Duration,
 }
 
-/// What was measured, in bits per second.
-#[derive(Debug, Default, Serialize)]
-struct Throughput {
-    /// No daemon runs.
-    plain: Samples,
-    /// A daemon runs on each host and has a context for the stream's addresses; no failure.
-    daemon: Samples,
-    /// After a failure: the stream goes through the daemons.
-    steered: Samples,
-    /// Median of `daemon` over that of `plain`.
-    daemon_ratio: Option<f64>,
-    /// Median of `steered` over that of `plain`.
-    steered_ratio: Option<f64>,
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) if (0.05..=60.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("expected 0.05 to 60".to_owned()),
+    }
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let Cli { command } = Cli::parse();
+    // Before anything takes time.
+    let selection = match &command {
+        Command::Throughput(args) => Some(Selection::of(&State::ALL, &args.case, !args.alone)?),
+        Command::Failover(_) => None,
+    };
     // Outside of the namespaces, where Cargo may need the network.
     let shim6 = binary::build()?;
     lab::enter_user_namespace()?;
@@ -108,8 +108,15 @@ fn main() -> anyhow::Result<ExitCode> {
         .build()?;
     match command {
         Command::Throughput(args) => {
-            let result = runtime.block_on(throughput(&shim6, args))?;
-            show(args.json, &result, |result| table(result, args))?;
+            let plan = throughput::Plan {
+                shim6: &shim6,
+                selection: &selection.context("nothing is selected")?,
+                runs: args.runs,
+                window: args.seconds,
+            };
+            let measured = runtime.block_on(throughput::run(&plan))?;
+            let records = throughput::report::records(&measured);
+            show(args.json, &records, |records| throughput::report::table(records))?;
         }
         Command::Failover(args) => {
             let records = runtime.block_on(compare(&shim6, &args))?;
@@ -188,110 +195,4 @@ fn in_words(outcome: &Outcome) -> String {
         Ok(time) => format!("first stall {stall} ms, smooth after {} ms", time.as_millis()),
         Err(why) => format!("first stall {stall} ms, session lost: {why}"),
     }
-}
-
-async fn throughput(shim6: &Path, args: ThroughputArgs) -> anyhow::Result<Throughput> {
-    let mut result = Throughput::default();
-    let mut stage = Stage::build(shim6, Arc::new(Live::default())).await?;
-    let window = Duration::from_secs(args.seconds);
-    for run in 1..=args.runs {
-        eprintln!("run {run} of {}", args.runs);
-        // Who goes first changes, so that a machine that slows down is unfair to nobody.
-        if run % 2 == 1 {
-            result.plain.push(stream(&stage, stage.plain(), WARM_UP, window).await?);
-        }
-        stage.start().await?;
-        let ulids = established(&stage).await?;
-        result.daemon.push(stream(&stage, ulids, WARM_UP, window).await?);
-        stop(&mut stage).await?;
-        if run % 2 == 0 {
-            result.plain.push(stream(&stage, stage.plain(), WARM_UP, window).await?);
-        }
-    }
-    eprintln!("after a failure");
-    stage.start().await?;
-    let ulids = established(&stage).await?;
-    fail_over(&stage, ulids).await?;
-    for _ in 0..args.runs {
-        result.steered.push(stream(&stage, ulids, WARM_UP, window).await?);
-    }
-    stop(&mut stage).await?;
-    result.daemon_ratio = result.daemon.ratio_to(&result.plain);
-    result.steered_ratio = result.steered.ratio_to(&result.plain);
-    Ok(result)
-}
-
-async fn stop(stage: &mut Stage) -> anyhow::Result<()> {
-    let shutdown = stage.stop().await?;
-    if !shutdown.is_clean() {
-        bail!("the daemons did not end cleanly: {shutdown:?}");
-    }
-    Ok(())
-}
-
-/// One stream from host b to host a, in bits per second.
-async fn stream(stage: &Stage, [a, b]: Locators, warm_up: Duration, window: Duration) -> anyhow::Result<f64> {
-    let topology = stage.topology();
-    let (listener, server) = stage::listen(&topology.b, b, None)?;
-    let client = stage::tcp_client(&topology.a, a)?;
-    let measured = tokio::task::spawn_blocking(move || bulk::measure(&listener, client, server, warm_up, window));
-    let measured = measured
-        .await?
-        .with_context(|| format!("the stream from {b} to {a} failed"))?;
-    Ok(measured.bits_per_second())
-}
-
-/// Traffic until both hosts have a context; the addresses it is for.
-async fn established(stage: &Stage) -> anyhow::Result<Locators> {
-    let ulids = stage.ulids().await?;
-    let traffic = stream(stage, ulids, Duration::ZERO, WARM_UP);
-    let deadline = Instant::now() + PATIENCE;
-    let (_, contexts) = tokio::join!(traffic, stage.wait_established(ulids, deadline));
-    contexts?;
-    Ok(ulids)
-}
-
-/// Cuts the path under a stream and waits until a stream flows again.
-async fn fail_over(stage: &Stage, ulids: Locators) -> anyhow::Result<()> {
-    let topology = stage.topology();
-    let deadline = Instant::now() + PATIENCE;
-    let before = stage.locators(ulids).await?;
-    topology.cut(Failure::Blackhole, &topology.a, 0).await?;
-    while stage.locators(ulids).await? == before {
-        if Instant::now() >= deadline {
-            bail!("the failure was not noticed\n{}", stage.logs());
-        }
-        // Something has to be under way for a failure to be noticed.
-        let _ = stream(stage, ulids, Duration::ZERO, WARM_UP).await;
-    }
-    Ok(())
-}
-
-fn table(result: &Throughput, args: ThroughputArgs) -> String {
-    let row = |name: &str, samples: &Samples, ratio: Option<f64>| {
-        let gigabits = |value: f64| format!("{:.2}", value / 1e9);
-        let range = samples.range().map_or_else(String::new, |(smallest, largest)| {
-            format!("{}..{}", gigabits(smallest), gigabits(largest))
-        });
-        let ratio = ratio.map_or_else(String::new, |ratio| format!("{:.0} %", ratio * 100.0));
-        let median = samples.median().map_or_else(String::new, gigabits);
-        format!("{name:36} {median:>7} {range:>14} {ratio:>9}\n")
-    };
-    format!(
-        "One TCP stream from host b to host a through three routers, {} runs of {} s each, in turns\n\
-         {:36} {:>7} {:>14} {:>9}\n{}{}{}",
-        args.runs,
-        args.seconds,
-        "Gbit/s",
-        "median",
-        "range",
-        "of plain",
-        row("no daemon", &result.plain, Some(1.0)),
-        row("daemon, context established", &result.daemon, result.daemon_ratio),
-        row(
-            "daemon, after a blackhole (steered)",
-            &result.steered,
-            result.steered_ratio
-        ),
-    )
 }

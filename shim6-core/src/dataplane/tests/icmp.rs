@@ -108,6 +108,36 @@ fn packet_too_big_is_lowered_by_the_header_of_the_shim() {
 }
 
 #[test]
+fn host_tells_itself_of_a_packet_that_is_too_big_as_a_router_would() {
+    let large = packet(ulids(), UDP, &[7; 2_000]);
+    let (mut out, mut short) = ([0; 1_280], [0; 1_279]);
+    let length = packet_too_big(&rewritten(&large), 1_400, &mut out).expect("an error");
+    assert_eq!(length, 1_280, "as much of the packet as the smallest MTU takes");
+    assert_eq!(packet_too_big(&rewritten(&large), 1_400, &mut short), None);
+    let error = parse(&out).expect("an error with a right checksum");
+    assert_eq!((error.mtu(), error.destination), (Some(1_400), locators().local));
+    let restored = restored(&out).expect("an error for the upper layers");
+    assert_eq!(restored_mtu(&restored), Some((ulids(), 1_392)));
+
+    let small = packet_too_big(&rewritten(&udp_packet()), 100, &mut out).expect("an error");
+    assert_eq!(small, 40 + 8 + rewritten(&udp_packet()).len());
+    assert_eq!(parse(&out[..small]).expect("an error").mtu(), Some(100));
+    assert_eq!(packet_too_big(&large[..39], 1_400, &mut out), None);
+}
+
+#[test]
+fn only_a_packet_too_big_says_an_mtu() {
+    let other = error(3, 0, 1_280, &udp_packet());
+    assert_eq!(restored_mtu(&other), None);
+    let whole = error(2, 0, 1_280, &udp_packet());
+    assert_eq!(restored_mtu(&whole), Some((ulids(), 1_280)));
+    for length in 0..whole.len() {
+        assert_eq!(restored_mtu(&whole[..length]), None);
+    }
+    assert_eq!(restored_mtu(&udp_packet()), None);
+}
+
+#[test]
 fn pointer_leads_to_the_same_octet_of_the_upper_layers_packet() {
     let last = OFFSET + 99;
     for (pointer, told) in [

@@ -33,7 +33,7 @@ fn tag(value: u64) -> ContextTag {
 }
 
 /// The ULIDs as the sender sees them.
-fn ulids() -> LocatorPair {
+pub(super) fn ulids() -> LocatorPair {
     LocatorPair {
         local: address(1, 1),
         peer: address(11, 11),
@@ -47,7 +47,7 @@ fn locators() -> LocatorPair {
     }
 }
 
-fn sender_flow() -> Flow {
+pub(super) fn sender_flow() -> Flow {
     Flow {
         context: ContextId(1),
         ulids: ulids(),
@@ -60,7 +60,7 @@ fn sender_flow() -> Flow {
     }
 }
 
-fn receiver_flow() -> Flow {
+pub(super) fn receiver_flow() -> Flow {
     Flow {
         context: ContextId(2),
         ulids: ulids().seen_by_peer(),
@@ -71,7 +71,7 @@ fn receiver_flow() -> Flow {
     }
 }
 
-fn table(flow: Flow) -> Dataplane {
+pub(super) fn table(flow: Flow) -> Dataplane {
     let mut table = Dataplane::default();
     table.apply(DataplaneUpdate::Insert(Arc::new(flow)));
     table

@@ -126,6 +126,7 @@ fn sample() -> Status {
         uptime_ms: u64::MAX,
         observation: "tap".to_owned(),
         tun: "shim0".to_owned(),
+        problems: vec!["something is in the way".to_owned()],
         uplinks: vec![UplinkStatus {
             interface: "eth0".to_owned(),
             prefix: "2001:db8::/64".to_owned(),

@@ -42,7 +42,7 @@ pub(super) struct Counting {
 
 impl Counting {
     pub(super) fn new(config: &Config, shared: Arc<Shared>) -> io::Result<Self> {
-        let locals: Vec<_> = shared.senders.keys().copied().collect();
+        let locals: Vec<_> = shared.wire.addresses().collect();
         let wanted = |threshold| if config.trigger.initiate { threshold } else { 0 };
         let counters = Counters::new(CounterOptions {
             flows: config.limits.contexts + SPARE_FLOWS,
@@ -159,7 +159,7 @@ impl Watch {
         match event {
             Event::Active(slot) => self.active.push(slot),
             Event::Candidate((local, peer)) => {
-                if shared.senders.contains_key(&local) && !shared.senders.contains_key(&peer) {
+                if shared.wire.has(local) && !shared.wire.has(peer) {
                     shared.propose(LocatorPair::new(local, peer));
                 }
             }
@@ -210,6 +210,14 @@ impl Watch {
             *seen = new();
         }
         let ulids = LocatorPair::new(pair.0, pair.1);
+        // Also if nothing has passed: the last one may have been overwritten while it was read.
+        if let Some((small, sent_at)) = counters.last_small(slot, seen.small, &mut self.packet) {
+            seen.small = small;
+            if let Some(flow) = dataplane.flow(ulids).filter(|_| HoldBuffer::is_memorable(&self.packet)) {
+                let sent_at = clocks.ours_at(sent_at);
+                shared.hold.lock().remember(flow, &self.packet, sent_at);
+            }
+        }
         let passed = seen.take(counts, clocks);
         if passed.packets == 0 {
             seen.quiet += 1;
@@ -223,13 +231,6 @@ impl Watch {
         let observed = dataplane.observe_counted(ulids, passed.sent, passed.received, counts.first_was_sent);
         if let Observed::Wake(context) = observed {
             shared.wake(context);
-        }
-        if let Some((small, sent_at)) = counters.last_small(slot, seen.small, &mut self.packet) {
-            seen.small = small;
-            if let Some(flow) = dataplane.flow(ulids).filter(|_| HoldBuffer::is_memorable(&self.packet)) {
-                let sent_at = clocks.ours_at(sent_at);
-                shared.hold.lock().remember(flow, &self.packet, sent_at);
-            }
         }
         true
     }

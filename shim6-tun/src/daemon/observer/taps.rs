@@ -160,8 +160,8 @@ fn observe(packet: &TapPacket<'_>, now: Instant, dataplane: &Dataplane, trigger:
         Observed::Wake(context) => shared.wake(context),
         Observed::NoContext(ulids) => {
             // Only pairs that a context could be made for; all other traffic of the host is none of our business.
-            if shared.senders.contains_key(&ulids.local)
-                && !shared.senders.contains_key(&ulids.peer)
+            if shared.wire.has(ulids.local)
+                && !shared.wire.has(ulids.peer)
                 && trigger.count(ulids, outgoing, u64::from(packet.length), now)
             {
                 shared.propose(ulids);

@@ -8,6 +8,7 @@ use super::*;
 use crate::config::HoldConfig;
 use crate::daemon::clock::Clock;
 use crate::daemon::testing::tun;
+use crate::daemon::wire::Wire;
 use crate::lab::isolated;
 use crate::netlink::Netlink;
 
@@ -59,8 +60,12 @@ fn many_pairs_are_steered_in_rounds_and_the_busiest_first() {
         let netlink = Netlink::connect().unwrap();
         let (_device, tun) = tun(&netlink).await;
         let mut steering = Steering::install(&netlink, tun, TABLE, 140, 0x5336).await.unwrap();
-        let (shared, _inputs) = Shared::new(Clock::start(), HashMap::new(), &HoldConfig::default());
-        let mut paths = Paths::new(&mut steering, Arc::new(shared));
+        let (shared, _inputs) = Shared::new(
+            Clock::start(),
+            Wire::new(HashMap::new(), None).0,
+            &HoldConfig::default(),
+        );
+        let mut paths = Paths::new(&mut steering, PathMtus::default(), Arc::new(shared));
         let flows = flows(600);
         let steered = |routes: Vec<crate::netlink::RouteSpec>| {
             let mut peers: Vec<_> = routes.iter().map(|route| route.destination.0.segments()[3]).collect();

@@ -80,7 +80,7 @@ fn an_established_socket_moves_into_the_tun_and_back() {
                 socket.send(b"before").await.unwrap();
                 assert_eq!(arrived(&receiver).await, "before");
 
-                steering.apply(&[pair(ours)], &[]).await.unwrap();
+                steering.apply(&[(pair(ours), None)], &[]).await.unwrap();
                 socket.send(b"steered").await.unwrap();
                 assert_eq!(tunnelled(&device).await, "steered");
 
@@ -112,7 +112,7 @@ fn only_the_steered_pair_moves_and_never_a_marked_packet() {
             let option = nix::sys::socket::sockopt::Mark;
             nix::sys::socket::setsockopt(&marked, option, &MARK).unwrap();
 
-            steering.apply(&[pair(ours)], &[]).await.unwrap();
+            steering.apply(&[(pair(ours), None)], &[]).await.unwrap();
             steered.send(b"steered").await.unwrap();
             other.send(b"other").await.unwrap();
             assert_eq!(arrived(&receiver).await, "other");
@@ -135,14 +135,47 @@ fn steering_twice_and_unsteering_a_stranger_change_nothing() {
             let mut steering = install(&netlink, tun).await;
             netlink.settled().await;
             let (one, two) = (pair(hba(uplink.prefix)), pair(plain(uplink.prefix)));
-            steering.apply(&[one], &[]).await.unwrap();
+            steering.apply(&[(one, None)], &[]).await.unwrap();
             let before = netlink.snapshot().await;
-            steering.apply(&[one], &[two]).await.unwrap();
+            steering.apply(&[(one, None)], &[two]).await.unwrap();
             assert_eq!(netlink.snapshot().await, before);
-            steering.apply(&[two], &[one]).await.unwrap();
+            steering.apply(&[(two, None)], &[one]).await.unwrap();
             let routes = netlink.routes(TABLE).await.unwrap();
             let sources: Vec<_> = routes.iter().map(|r| r.source).collect();
             assert_eq!(sources, [Some((two.local, 128))]);
+        },
+    );
+}
+
+#[test]
+fn socket_learns_the_mtu_of_its_path_each_time_it_changes() {
+    isolated(
+        "daemon::steering::tests::socket_learns_the_mtu_of_its_path_each_time_it_changes",
+        || async {
+            let netlink = Netlink::connect().unwrap();
+            let provider = Provider::new();
+            let uplink = provider.connect(&netlink, 1).await;
+            let ours = plain(uplink.prefix);
+            let (_device, tun) = tun(&netlink).await;
+            let mut steering = install(&netlink, tun).await;
+            let socket = connected(ours);
+            let known = || {
+                // It looks its route up again when it sends.
+                let _ = socket.try_send(b"now");
+                let octets = crate::sys::ancillary::option(&socket, libc::IPPROTO_IPV6, libc::IPV6_MTU, 4).unwrap();
+                u32::from_ne_bytes(octets.try_into().unwrap())
+            };
+            assert_eq!(known(), 1500);
+            // Beyond what the device says of itself, too, and below the smallest that IPv6 knows.
+            for mtu in [1492, 8992, 1272, 1284] {
+                steering.apply(&[(pair(ours), Some(mtu))], &[]).await.unwrap();
+                let routes = netlink.route_mtus(TABLE).await.unwrap();
+                assert_eq!(routes.iter().map(|(_, mtu)| *mtu).collect::<Vec<_>>(), [Some(mtu)]);
+                assert_eq!(known(), mtu);
+            }
+            steering.apply(&[], &[pair(ours)]).await.unwrap();
+            assert_eq!(known(), 1500);
+            assert!(steering.undo().await.is_empty());
         },
     );
 }
@@ -240,7 +273,7 @@ fn undoing_leaves_the_namespace_exactly_as_before() {
             let mut steering = install(&netlink, tun).await;
             let ours = hba(uplink.prefix);
             steering.pin(ours).await.unwrap();
-            steering.apply(&[pair(ours)], &[]).await.unwrap();
+            steering.apply(&[(pair(ours), None)], &[]).await.unwrap();
             assert_ne!(netlink.snapshot().await, before);
             assert!(steering.undo().await.is_empty());
             assert_eq!(netlink.snapshot().await, before);
@@ -279,7 +312,7 @@ fn installing_clears_what_a_killed_run_left() {
             let before = netlink.snapshot().await;
             let mut killed = install(&netlink, tun).await;
             let ours = hba(uplink.prefix);
-            killed.apply(&[pair(ours)], &[]).await.unwrap();
+            killed.apply(&[(pair(ours), None)], &[]).await.unwrap();
             let foreign = RouteSpec {
                 table: TABLE,
                 ..default_route(uplink.index)

@@ -10,6 +10,7 @@ use crate::daemon::observer::Observers;
 use crate::daemon::shared::Shared;
 use crate::daemon::testing::{LIMIT, PEER, Provider};
 use crate::daemon::trigger::Trigger;
+use crate::daemon::wire::Wire;
 use crate::lab::isolated;
 use crate::netlink::{Change, Monitor, Netlink};
 
@@ -40,7 +41,11 @@ fn an_uplink_that_was_unplugged_is_watched_again_when_it_is_back() {
         let mut monitor = Netlink::monitor().unwrap();
         let provider = Provider::new();
         let before = provider.connect(&netlink, 1).await;
-        let (shared, _inputs) = Shared::new(Clock::start(), HashMap::new(), &HoldConfig::default());
+        let (shared, _inputs) = Shared::new(
+            Clock::start(),
+            Wire::new(HashMap::new(), None).0,
+            &HoldConfig::default(),
+        );
         let shared = Arc::new(shared);
         let trigger: TriggerConfig = Config::default().trigger;
         let mut observers = Observers::taps(Trigger::new(trigger, 10), shared.clone());
@@ -66,7 +71,11 @@ fn where_programs_are_not_permitted_there_are_taps_unless_programs_are_asked_for
         let netlink = Netlink::connect().unwrap();
         let provider = Provider::new();
         let uplink = [provider.connect(&netlink, 1).await];
-        let (shared, _inputs) = Shared::new(Clock::start(), HashMap::new(), &HoldConfig::default());
+        let (shared, _inputs) = Shared::new(
+            Clock::start(),
+            Wire::new(HashMap::new(), None).0,
+            &HoldConfig::default(),
+        );
         let shared = Arc::new(shared);
         let open = |method| {
             let config = Config {

@@ -61,6 +61,7 @@ fn uplink(index: u32, interface: &str, prefix: Ipv6Addr) -> Uplink {
         prefix,
         gateway: Some(GATEWAY),
         up: true,
+        mtu: 1500,
     }
 }
 

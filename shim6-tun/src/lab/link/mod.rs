@@ -50,13 +50,38 @@ impl Direction {
 pub struct Impairment {
     /// How long each packet is held.
     pub delay: Duration,
+    /// Of so many packets one is lost, at regular intervals; 0 for none.
+    pub lost_one_of: u32,
+    /// Whether packets of transports that know ECN are marked as having met congestion (RFC 3168 section 5).
+    pub congested: bool,
 }
 
 impl Impairment {
     /// Holds each packet for `delay`.
     #[must_use]
     pub fn delay(delay: Duration) -> Self {
-        Self { delay }
+        Self {
+            delay,
+            ..Self::default()
+        }
+    }
+
+    /// Loses one of `packets`, at regular intervals: each run is the same.
+    #[must_use]
+    pub fn losing_one_of(self, packets: u32) -> Self {
+        Self {
+            lost_one_of: packets,
+            ..self
+        }
+    }
+
+    /// Marks all packets of transports that know ECN.
+    #[must_use]
+    pub fn congested(self) -> Self {
+        Self {
+            congested: true,
+            ..self
+        }
     }
 }
 
@@ -66,7 +91,7 @@ impl Impairment {
 pub struct LinkCounters {
     /// Packets that came out at the far end.
     pub passed: u64,
-    /// Packets that did not, because more were held than there is room for or the far end was down.
+    /// Packets that did not, because the impairment says so, more were held than there is room for, or the far end was down.
     pub dropped: u64,
 }
 
@@ -83,6 +108,7 @@ pub struct Link {
 #[derive(Debug, Default)]
 struct Shared {
     impairments: [Mutex<Impairment>; 2],
+    entered: [AtomicU64; 2],
     passed: [AtomicU64; 2],
     dropped: [AtomicU64; 2],
 }

@@ -71,11 +71,28 @@ fn collect(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) => return Err(error),
         };
-        if !queues[direction].push(entered + impairment.delay, &buffer[..length]) {
+        let number = shared.entered[direction].fetch_add(1, Ordering::Relaxed);
+        let is_lost = number.checked_rem(impairment.lost_one_of.into()) == Some(0);
+        let packet = &mut buffer[..length];
+        if impairment.congested {
+            mark(packet);
+        }
+        if is_lost || !queues[direction].push(entered + impairment.delay, packet) {
             shared.dropped[direction].fetch_add(1, Ordering::Relaxed);
         }
     }
     Ok(())
+}
+
+/// Marks an IPv6 packet whose transport knows ECN: both bits at the end of its traffic class. Nothing covers them.
+fn mark(packet: &mut [u8]) {
+    const ECN: u8 = 0x30;
+    if let [version, class, ..] = packet
+        && *version >> 4 == 6
+        && *class & ECN != 0
+    {
+        *class |= ECN;
+    }
 }
 
 /// Puts out at the far ends what is due.

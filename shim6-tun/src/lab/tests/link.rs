@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::failure::cuts_exactly;
 use super::traffic::{Mesh, without, without_towards};
 use crate::lab::{Direction, Failure, Host, Impairment, LabError, Topology, isolated};
+use crate::sys::ancillary::{receive, set_option};
 
 /// Longer than this machine takes for a packet, however busy it is.
 const LONG: Duration = Duration::from_millis(400);
@@ -87,6 +88,44 @@ fn failures_cut_and_heal_emulated_paths() {
         cuts_exactly(&topology().await, Failure::Blackhole, without).await;
         cuts_exactly(&topology().await, Failure::OneWay, without_towards).await;
         cuts_exactly(&topology().await, Failure::LinkDown, without).await;
+    });
+}
+
+#[test]
+fn packets_are_lost_and_marked_as_told() {
+    isolated("lab::tests::link::packets_are_lost_and_marked_as_told", || async {
+        let topology = Topology::emulated().await.unwrap();
+        Mesh::new(&topology).await;
+        let [a, b] = pair(&topology, 0, 0);
+        let link = topology.link(&topology.a, 0).unwrap();
+        let before = link.counters(Direction::ToCore);
+        link.impair(Direction::ToCore, Impairment::default().losing_one_of(5));
+        for _ in 0..50 {
+            a.send_to(b"x", b.local_addr().unwrap()).unwrap();
+        }
+        let counted = || link.counters(Direction::ToCore);
+        while counted().passed + counted().dropped < before.passed + before.dropped + 50 {
+            std::thread::yield_now();
+        }
+        // Neighbours may have had something to say.
+        assert!(
+            (10..=12).contains(&(counted().dropped - before.dropped)),
+            "{:?}",
+            counted()
+        );
+        link.impair(Direction::ToCore, Impairment::default().congested());
+        for _ in 0..40 {
+            b.recv(&mut [0]).unwrap();
+        }
+
+        let level = libc::IPPROTO_IPV6;
+        set_option(&b, level, libc::IPV6_RECVTCLASS, &1_i32.to_ne_bytes()).unwrap();
+        for (sent, arrives) in [(0_i32, 0), (1, 3), (2, 3), (3, 3), (0xb8, 0xb8), (0xba, 0xbb)] {
+            set_option(&a, level, libc::IPV6_TCLASS, &sent.to_ne_bytes()).unwrap();
+            a.send_to(b"x", b.local_addr().unwrap()).unwrap();
+            let arrived = receive(&b, 0).unwrap();
+            assert_eq!(arrived.integer(level, libc::IPV6_TCLASS), Some(arrives));
+        }
     });
 }
 

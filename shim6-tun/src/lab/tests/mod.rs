@@ -1,8 +1,9 @@
 //! The lab's tests, by what they need: `isolation` processes, `topology` two hosts, `failure`
-//! traffic between them, `link` time.
+//! traffic between them, `link` time, `segmentation` much of it.
 
 mod failure;
 mod isolation;
 mod link;
+mod segmentation;
 mod topology;
 mod traffic;

@@ -3,16 +3,20 @@
 //! A thin layer over the `tun-rs` crate, used without its address management: it opens the device
 //! and moves packets, and assigns no address, adds no route and changes no setting of the system.
 
+mod header;
 mod polled;
 #[cfg(test)]
 mod tests;
 
 use std::fs;
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use nix::net::if_::if_nametoindex;
-use tun_rs::{AsyncDevice, DeviceBuilder, SyncDevice};
+use nix::sys::uio::{readv, writev};
+use shim6_core::dataplane::offload::{MAX_PACKETS, Offload};
+use tun_rs::{DeviceBuilder, SyncDevice};
 
 pub use polled::PolledTun;
 
@@ -27,20 +31,34 @@ const MAX_NAME_OCTETS: usize = libc::IFNAMSIZ - 1;
 /// The smallest MTU that carries IPv6 (RFC 8200 section 5).
 const MIN_MTU: u32 = 1280;
 
-/// A TUN device of our own, gone when it is dropped. Its packets are plain IPv6 packets without
-/// anything in front.
+/// Octets of the longest packet that comes out of a queue, one that stands for several included.
+pub const MAX_PACKET_OCTETS: usize = 65_536 + 40;
+
+/// Most pieces of memory that a packet may be written from.
+pub const MAX_PARTS: usize = MAX_PACKETS;
+
+/// A TUN device of our own, gone when it is dropped.
+///
+/// It does for its packets what network cards do: the kernel gives it packets that stand for several, with a checksum that is
+/// only begun, and takes such packets from it.
+#[derive(Debug)]
 pub struct Tun {
-    device: AsyncDevice,
+    queues: Vec<TunQueue>,
     name: String,
     index: u32,
 }
 
+/// One of the device's queues. The packets of one flow come out of one of them: that into which packets of the flow were
+/// written last, else one that follows from its addresses and ports. None of its methods waits: `poll` its descriptor.
+pub struct TunQueue {
+    device: SyncDevice,
+}
+
 impl Tun {
     /// Creates the device in the network namespace of the calling thread and sets it up, with an
-    /// MTU of `mtu` octets.
+    /// MTU of `mtu` octets and so many `queues`, at least one.
     ///
-    /// It has no address, not even a link-local one. Must be called on a tokio runtime with I/O
-    /// enabled.
+    /// It has no address, not even a link-local one.
     ///
     /// # Errors
     ///
@@ -50,11 +68,14 @@ impl Tun {
     /// - `PermissionDenied`: without `CAP_NET_ADMIN`, or without access to `/dev/net/tun`.
     ///
     /// All say what to do about it.
-    pub fn create(name: &str, mtu: u32) -> io::Result<Self> {
-        let (device, index) = open(name, mtu)?;
-        let device = AsyncDevice::new(device).map_err(|error| explain(name, error))?;
+    pub fn create(name: &str, mtu: u32, queues: usize) -> io::Result<Self> {
+        let (device, index) = open(name, mtu, Kind::Offloading { queues })?;
+        let more = (1..queues).map(|_| device.try_clone());
+        let more = more.collect::<io::Result<Vec<_>>>();
+        let more = more.map_err(|error| while_doing(format_args!("opening the queues of {name}"), error))?;
+        let queues = std::iter::once(device).chain(more);
         Ok(Self {
-            device,
+            queues: queues.map(TunQueue::new).collect::<io::Result<_>>()?,
             name: name.to_owned(),
             index,
         })
@@ -72,60 +93,87 @@ impl Tun {
         self.index
     }
 
-    /// Waits for a packet that the kernel routed into the device and reads it into `buffer`;
-    /// returns its length. What does not fit is lost, so `buffer` should have the MTU's length. To
-    /// keep headroom, pass the end of a longer one.
-    ///
-    /// Cancel safe: no packet is lost when the future is dropped.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's, for example if the device was deleted.
-    pub async fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.device.recv(buffer).await
+    /// Its queues, at least one.
+    #[must_use]
+    pub fn queues(&self) -> &[TunQueue] {
+        &self.queues
     }
 
-    /// Reads a packet that is already there, as [`Tun::recv`] does; for emptying the queue after
-    /// one wake-up.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` if there is none, otherwise the kernel's error.
-    pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.device.try_recv(buffer)
+    /// Whether it takes UDP datagrams put together to one packet (Linux 6.2).
+    #[must_use]
+    pub fn takes_joined_datagrams(&self) -> bool {
+        self.queues.iter().all(|queue| queue.device.udp_gso())
     }
 
-    /// Gives a packet to the kernel as if it had come in on the device, waiting if the device's
-    /// buffer is full.
+    /// Gives a complete packet to the kernel as if it had come in on the device.
     ///
     /// # Errors
     ///
-    /// The kernel's, for example for octets that are not an IP packet or while the device is down.
-    pub async fn send(&self, packet: &[u8]) -> io::Result<()> {
-        complete(self.device.send(packet).await?, packet.len())
-    }
-
-    /// As [`Tun::send`], without waiting.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` if the device's buffer is full, otherwise the kernel's error.
+    /// As for [`TunQueue::try_send`].
     pub fn try_send(&self, packet: &[u8]) -> io::Result<()> {
-        complete(self.device.try_send(packet)?, packet.len())
+        self.queues[0].try_send(Offload::default(), &[IoSlice::new(packet)])
     }
 }
 
-impl std::fmt::Debug for Tun {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tun")
-            .field("name", &self.name)
-            .field("index", &self.index)
-            .finish_non_exhaustive()
+impl TunQueue {
+    fn new(device: SyncDevice) -> io::Result<Self> {
+        device.set_nonblocking(true)?;
+        Ok(Self { device })
     }
+
+    /// Reads a packet that the kernel routed into the device; gives its length and what is still to be done to it. What
+    /// does not fit is lost, so `buffer` should have [`MAX_PACKET_OCTETS`]. To keep headroom, pass the end of a longer one.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if there is none, otherwise the kernel's error, for example if the device was deleted.
+    pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<(usize, Offload)> {
+        let mut header = [0; header::OCTETS];
+        let read = readv(self, &mut [IoSliceMut::new(&mut header), IoSliceMut::new(buffer)])?;
+        let length = read.saturating_sub(header::OCTETS);
+        Ok((length, header::parse(&header)))
+    }
+
+    /// Gives a packet to the kernel as if it had come in on the device. It is what `parts`, at most [`MAX_PARTS`], have one
+    /// after the other.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for too many parts; otherwise the kernel's, for example for octets that are not an IP packet or while the
+    /// device is down.
+    pub fn try_send(&self, offload: Offload, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        let header = header::emit(offload);
+        let mut all = [IoSlice::new(&header); MAX_PARTS + 1];
+        let all = all.get_mut(..=parts.len()).ok_or(io::ErrorKind::InvalidInput)?;
+        all[1..].copy_from_slice(parts);
+        let octets = all.iter().map(|part| part.len()).sum();
+        complete(writev(self, all)?, octets)
+    }
+}
+
+impl AsFd for TunQueue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.device.as_fd()
+    }
+}
+
+impl std::fmt::Debug for TunQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TunQueue").field("device", &self.as_fd()).finish()
+    }
+}
+
+/// What a device is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Packets as they are, in one queue.
+    Plain,
+    /// Packets with a header that says what is still to be done to them.
+    Offloading { queues: usize },
 }
 
 /// Creates a device, up, as [`Tun::create`] says; also gives its interface index.
-fn open(name: &str, mtu: u32) -> io::Result<(SyncDevice, u32)> {
+fn open(name: &str, mtu: u32, kind: Kind) -> io::Result<(SyncDevice, u32)> {
     check_name(name)?;
     let mtu = u16::try_from(mtu)
         .ok()
@@ -155,6 +203,8 @@ fn open(name: &str, mtu: u32) -> io::Result<(SyncDevice, u32)> {
         .name(name)
         .mtu(mtu)
         .enable(false)
+        .offload(kind != Kind::Plain)
+        .multi_queue(matches!(kind, Kind::Offloading { queues } if queues > 1))
         .build_sync()
         .map_err(|error| explain(name, error))?;
     // With a link-local address the kernel would send router solicitations and multicast

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use tun_rs::SyncDevice;
 
-use super::{complete, explain, open};
+use super::{Kind, complete, explain, open};
 
 /// A TUN device as [`Tun`](super::Tun), but bound to no runtime: `poll` its descriptor.
 pub struct PolledTun {
@@ -20,7 +20,7 @@ impl PolledTun {
     ///
     /// Those of [`Tun::create`](super::Tun::create).
     pub fn create(name: &str, mtu: u32) -> io::Result<Self> {
-        let (device, index) = open(name, mtu)?;
+        let (device, index) = open(name, mtu, Kind::Plain)?;
         device.set_nonblocking(true).map_err(|error| explain(name, error))?;
         Ok(Self { device, index })
     }

@@ -8,17 +8,19 @@
 //! [`WireSender`] sends whole IPv6 packets with one source locator. It is a second socket because
 //! of the firewall mark, the source address and because it must not receive anything.
 
+mod link_sender;
 mod receiver;
 mod sender;
 
 #[cfg(test)]
 mod tests;
 
+pub use link_sender::{LinkSender, NextHop};
 pub use receiver::{HEADROOM_OCTETS, ReceivedPacket, RecvBatch, RecvErrors, WireReceiver};
-pub use sender::{SendOutcome, WireSender};
+pub use sender::{SendOutcome, WirePacket, WireSender};
 
 /// Most packets that one system call moves; a longer batch takes several calls.
-pub const MAX_BATCH: usize = 64;
+pub const MAX_BATCH: usize = 128;
 
 /// Octets asked for as socket buffer in either direction: about 10 ms at 3 Gbit/s.
 const SOCKET_BUFFER_OCTETS: usize = 4 * 1024 * 1024;

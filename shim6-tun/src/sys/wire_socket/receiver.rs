@@ -217,11 +217,12 @@ impl RecvBatch {
 
     /// The packets of the last [`WireReceiver::recv_batch`], in the order in which they arrived.
     pub fn packets_mut(&mut self) -> impl Iterator<Item = ReceivedPacket<'_>> {
-        let buffers = self.buffers.chunks_exact_mut(self.stride);
+        let places = (0..).step_by(self.stride);
+        let buffers = places.zip(self.buffers.chunks_exact_mut(self.stride));
         self.slots[..self.received]
             .iter()
             .zip(buffers)
-            .filter_map(|(slot, buffer)| {
+            .filter_map(|(slot, (place, buffer))| {
                 let packet = slot.packet?;
                 Some(ReceivedPacket {
                     source: packet.source,
@@ -231,9 +232,15 @@ impl RecvBatch {
                     traffic_class: packet.info.traffic_class,
                     flow_label: packet.info.flow_label,
                     next_header: self.next_header,
+                    place,
                     buffer: &mut buffer[..HEADROOM_OCTETS + packet.length],
                 })
             })
+    }
+
+    /// The memory in which the packets are, see [`ReceivedPacket::place`].
+    pub fn memory_mut(&mut self) -> &mut [u8] {
+        &mut self.buffers
     }
 
     /// Packets that were received but could not be used, since this batch was made.
@@ -311,6 +318,8 @@ pub struct ReceivedPacket<'a> {
     pub flow_label: u32,
     /// The protocol that the socket is for.
     pub next_header: u8,
+    /// Where in [`RecvBatch::memory_mut`] its buffer begins.
+    pub place: usize,
     buffer: &'a mut [u8],
 }
 

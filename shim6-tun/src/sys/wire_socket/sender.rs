@@ -21,7 +21,16 @@ pub struct WireSender {
     local: Ipv6Addr,
 }
 
-/// What became of the packets of one [`WireSender::send_batch`]. The fields add up to the number of
+/// A whole IPv6 packet in one or two pieces of memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WirePacket<'a> {
+    /// Its beginning, with the IPv6 header.
+    pub head: &'a [u8],
+    /// What follows.
+    pub body: &'a [u8],
+}
+
+/// What became of the packets of one [`WireSender::send_parts`]. The fields add up to the number of
 /// packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
@@ -37,7 +46,7 @@ pub struct SendOutcome {
     /// Forbidden by a route, a policy or a packet filter.
     pub forbidden: usize,
     /// Not sent because it is not an IPv6 packet that this sender may send (see
-    /// [`WireSender::send_batch`]).
+    /// [`WireSender::send_parts`]).
     pub invalid: usize,
     /// Refused for another reason, see `last_error`.
     pub other: usize,
@@ -93,85 +102,36 @@ impl WireSender {
         self.local
     }
 
-    /// Sends whole IPv6 packets, in order, each to the destination in its header. What happened to
-    /// each is counted; a packet that cannot be sent does not keep the others back.
-    ///
-    /// A packet is `invalid` unless its version is 6, its Payload Length is that of the slice, its
-    /// source is [`WireSender::local`] and its destination is neither multicast nor unspecified:
-    /// Shim6 is spoken between two hosts, and another source would leave by the wrong uplink.
+    /// As [`WireSender::send_parts`], for packets in one piece.
     ///
     /// # Errors
     ///
     /// Only if the socket itself cannot be used.
     pub fn send_batch(&self, packets: &[&[u8]]) -> io::Result<SendOutcome> {
-        let mut outcome = SendOutcome::default();
-        let mut rest = packets;
-        while !rest.is_empty() && outcome.blocked == 0 {
-            let (chunk, after) = rest.split_at(rest.len().min(MAX_BATCH));
-            self.send_chunk(chunk, &mut outcome)?;
-            rest = after;
-        }
-        outcome.blocked += rest.len();
-        Ok(outcome)
+        let packets: Vec<_> = packets.iter().map(|&packet| packet.into()).collect();
+        self.send_parts(&packets)
     }
 
-    /// Sends at most [`MAX_BATCH`] packets; what is left when the socket is full is added to
-    /// `blocked`.
-    fn send_chunk(&self, packets: &[&[u8]], outcome: &mut SendOutcome) -> io::Result<()> {
-        // SAFETY: all-zero values are valid for these: integers, and null pointers with length
-        // zero.
-        let (mut names, mut vectors, mut headers): (
-            [libc::sockaddr_in6; MAX_BATCH],
-            [libc::iovec; MAX_BATCH],
-            [libc::mmsghdr; MAX_BATCH],
-        ) = unsafe { (zeroed(), zeroed(), zeroed()) };
-        let mut count = 0;
-        for packet in packets {
-            let Some(destination) = destination(packet, self.local) else {
-                outcome.invalid += 1;
-                continue;
-            };
-            let (name, vector) = (&mut names[count], &mut vectors[count]);
+    /// Sends whole IPv6 packets, in order, each to the destination in its header. What happened to
+    /// each is counted; a packet that cannot be sent does not keep the others back.
+    ///
+    /// A packet is `invalid` unless its version is 6, its Payload Length is what follows its
+    /// header, its source is [`WireSender::local`] and its destination is neither multicast nor
+    /// unspecified: Shim6 is spoken between two hosts, and another source would leave by the wrong
+    /// uplink.
+    ///
+    /// # Errors
+    ///
+    /// Only if the socket itself cannot be used.
+    pub fn send_parts(&self, packets: &[WirePacket<'_>]) -> io::Result<SendOutcome> {
+        send_all(self.socket.as_raw_fd(), packets, |packet| {
+            let destination = destination(packet, self.local)?;
+            // SAFETY: an all-zero `sockaddr_in6` is valid: integers only.
+            let mut name: libc::sockaddr_in6 = unsafe { zeroed() };
             name.sin6_family = libc::AF_INET6 as libc::sa_family_t;
             name.sin6_addr.s6_addr = destination.octets();
-            // `sendmmsg` does not write through this pointer.
-            vector.iov_base = packet.as_ptr().cast_mut().cast();
-            vector.iov_len = packet.len();
-            let header = &mut headers[count].msg_hdr;
-            header.msg_name = (&raw mut *name).cast();
-            header.msg_namelen = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
-            header.msg_iov = vector;
-            header.msg_iovlen = 1;
-            count += 1;
-        }
-        let mut pending = &mut headers[..count];
-        while !pending.is_empty() {
-            // SAFETY: the headers in `pending` point to names, vectors and packets of the stated
-            // lengths, which all outlive the call; the kernel writes only each header's `msg_len`.
-            let result = unsafe {
-                libc::sendmmsg(
-                    self.socket.as_raw_fd(),
-                    pending.as_mut_ptr(),
-                    pending.len() as libc::c_uint,
-                    (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
-                )
-            };
-            // The call stops at the first packet that fails. It reports the failure only if that
-            // was the first one, so after a partial success the next round meets it.
-            let done = match usize::try_from(result) {
-                Ok(sent) => {
-                    outcome.sent += sent;
-                    sent
-                }
-                Err(_) => match outcome.count(&io::Error::last_os_error(), pending.len())? {
-                    Failure::Retry => 0,
-                    Failure::OnePacket => 1,
-                    Failure::AllBlocked => return Ok(()),
-                },
-            };
-            pending = &mut pending[done..];
-        }
-        Ok(())
+            Some(name)
+        })
     }
 }
 
@@ -187,11 +147,112 @@ impl AsRawFd for WireSender {
     }
 }
 
+/// An address of a socket's family.
+pub(super) trait Name: Copy {}
+
+impl Name for libc::sockaddr_in6 {}
+impl Name for libc::sockaddr_ll {}
+
+/// Sends the packets in order to the addresses that `name_of` gives; those for which it gives none are invalid.
+pub(super) fn send_all<N: Name>(
+    socket: RawFd,
+    packets: &[WirePacket<'_>],
+    name_of: impl Fn(&WirePacket<'_>) -> Option<N>,
+) -> io::Result<SendOutcome> {
+    let mut outcome = SendOutcome::default();
+    let mut rest = packets;
+    while !rest.is_empty() && outcome.blocked == 0 {
+        let (chunk, after) = rest.split_at(rest.len().min(MAX_BATCH));
+        send_chunk(socket, chunk, &name_of, &mut outcome)?;
+        rest = after;
+    }
+    outcome.blocked += rest.len();
+    Ok(outcome)
+}
+
+/// Sends at most [`MAX_BATCH`] packets; what is left when the socket is full is added to `blocked`.
+fn send_chunk<N: Name>(
+    socket: RawFd,
+    packets: &[WirePacket<'_>],
+    name_of: impl Fn(&WirePacket<'_>) -> Option<N>,
+    outcome: &mut SendOutcome,
+) -> io::Result<()> {
+    let mut names = [const { None::<N> }; MAX_BATCH];
+    // SAFETY: all-zero values are valid for these: integers, and null pointers with length zero.
+    let (mut vectors, mut headers): ([[libc::iovec; 2]; MAX_BATCH], [libc::mmsghdr; MAX_BATCH]) =
+        unsafe { (zeroed(), zeroed()) };
+    let mut count = 0;
+    for packet in packets {
+        let Some(name) = name_of(packet) else {
+            outcome.invalid += 1;
+            continue;
+        };
+        let (name, parts) = (names[count].insert(name), &mut vectors[count]);
+        for (vector, part) in parts.iter_mut().zip([packet.head, packet.body]) {
+            // `sendmmsg` does not write through this pointer.
+            vector.iov_base = part.as_ptr().cast_mut().cast();
+            vector.iov_len = part.len();
+        }
+        let header = &mut headers[count].msg_hdr;
+        header.msg_name = (&raw mut *name).cast();
+        header.msg_namelen = size_of::<N>() as libc::socklen_t;
+        header.msg_iov = parts.as_mut_ptr();
+        header.msg_iovlen = if packet.body.is_empty() { 1 } else { 2 };
+        count += 1;
+    }
+    let mut pending = &mut headers[..count];
+    while !pending.is_empty() {
+        // SAFETY: the headers in `pending` point to names, vectors and packets of the stated
+        // lengths, which all outlive the call; the kernel writes only each header's `msg_len`.
+        let result = unsafe {
+            libc::sendmmsg(
+                socket,
+                pending.as_mut_ptr(),
+                pending.len() as libc::c_uint,
+                (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
+            )
+        };
+        // The call stops at the first packet that fails. It reports the failure only if that
+        // was the first one, so after a partial success the next round meets it.
+        let done = match usize::try_from(result) {
+            Ok(sent) => {
+                outcome.sent += sent;
+                sent
+            }
+            Err(_) => match outcome.count(&io::Error::last_os_error(), pending.len())? {
+                Failure::Retry => 0,
+                Failure::OnePacket => 1,
+                Failure::AllBlocked => return Ok(()),
+            },
+        };
+        pending = &mut pending[done..];
+    }
+    Ok(())
+}
+
 /// How much of what is pending a failed call has dealt with.
 enum Failure {
     Retry,
     OnePacket,
     AllBlocked,
+}
+
+impl std::ops::Add for SendOutcome {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            sent: self.sent + other.sent,
+            unreachable: self.unreachable + other.unreachable,
+            too_big: self.too_big + other.too_big,
+            no_buffers: self.no_buffers + other.no_buffers,
+            forbidden: self.forbidden + other.forbidden,
+            invalid: self.invalid + other.invalid,
+            other: self.other + other.other,
+            blocked: self.blocked + other.blocked,
+            last_error: other.last_error.or(self.last_error),
+        }
+    }
 }
 
 impl SendOutcome {
@@ -222,9 +283,27 @@ impl SendOutcome {
     }
 }
 
+impl WirePacket<'_> {
+    /// Octets of the whole packet.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "a packet has at least a header")]
+    pub fn len(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+}
+
+impl<'a> From<&'a [u8]> for WirePacket<'a> {
+    fn from(packet: &'a [u8]) -> Self {
+        Self {
+            head: packet,
+            body: &[],
+        }
+    }
+}
+
 /// Where to send `packet`, if it is a unicast IPv6 packet from `local`.
-fn destination(packet: &[u8], local: Ipv6Addr) -> Option<Ipv6Addr> {
-    let header = packet.first_chunk::<IPV6_HEADER_OCTETS>()?;
+fn destination(packet: &WirePacket<'_>, local: Ipv6Addr) -> Option<Ipv6Addr> {
+    let header = packet.head.first_chunk::<IPV6_HEADER_OCTETS>()?;
     let payload_length = usize::from(u16::from_be_bytes([header[4], header[5]]));
     let source: [u8; 16] = header[8..24].try_into().ok()?;
     let destination = Ipv6Addr::from(<[u8; 16]>::try_from(&header[24..]).ok()?);

@@ -1,0 +1,203 @@
+//! Sending rewritten packets: below the kernel's IP layer where that is possible, through it where it is not, and now and then
+//! in any case.
+//!
+//! For each packet that the IP layer takes from a raw socket, it looks up a route, a neighbour and what packet filters say, which
+//! takes as long as all else together. None of that changes from packet to packet. So a task asks the kernel where the
+//! packets of a locator pair go first, and they are given to that neighbour.
+//!
+//! At least once every [`THROUGH_IP`] the first packet of a burst takes the IP layer's way. So the kernel goes on making sure that the
+//! neighbour is there, its connection tracking knows of the flow, and what a packet filter forbids is not sent: the rest of the
+//! burst goes the same way if that packet did not pass.
+
+use std::collections::HashMap;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use shim6_core::{Instant, LocatorPair};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::netlink::Netlink;
+use crate::sys::wire_socket::{LinkSender, NextHop, SendOutcome, WirePacket, WireSender};
+
+/// How long packets may go on being sent without one that takes the way through the IP layer.
+const THROUGH_IP: Duration = Duration::from_millis(200);
+/// How often the next hops in use are looked up again, in case something has changed of which the kernel gives no notice.
+const LOOK_UP: Duration = Duration::from_millis(500);
+/// Locator pairs that may wait for their next hop; another packet asks again.
+const WANTED: usize = 64;
+
+/// The sockets, and where packets go first.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    /// By local locator.
+    senders: HashMap<Ipv6Addr, WireSender>,
+    /// None: everything goes through the IP layer.
+    link: Option<LinkSender>,
+    next_hops: ArcSwap<HashMap<LocatorPair, Arc<Path>>>,
+    wanted: mpsc::Sender<LocatorPair>,
+    /// Routes, links or neighbours have changed.
+    changed: Notify,
+}
+
+/// Where the packets of a locator pair go first.
+#[derive(Debug)]
+struct Path {
+    next_hop: NextHop,
+    /// When a packet went through the IP layer last, in microseconds.
+    through_ip: AtomicU64,
+    /// Packets were sent since the last look-up.
+    used: AtomicBool,
+    /// Something failed: to be looked up again before it is used again.
+    failed: AtomicBool,
+}
+
+impl Wire {
+    /// `link`: the socket for sending below the IP layer, if that is wanted. The other end of what is returned is for
+    /// [`follow`](Self::follow).
+    pub(crate) fn new(
+        senders: HashMap<Ipv6Addr, WireSender>,
+        link: Option<LinkSender>,
+    ) -> (Self, mpsc::Receiver<LocatorPair>) {
+        let (wanted, to_look_up) = mpsc::channel(WANTED);
+        let wire = Self {
+            senders,
+            link,
+            next_hops: ArcSwap::default(),
+            wanted,
+            changed: Notify::new(),
+        };
+        (wire, to_look_up)
+    }
+
+    /// The addresses that packets can be sent from.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.senders.keys().copied()
+    }
+
+    /// Whether `address` is one of this host's locators.
+    pub(crate) fn has(&self, address: Ipv6Addr) -> bool {
+        self.senders.contains_key(&address)
+    }
+
+    /// Sends whole IPv6 packets from one of our locators through the IP layer. None if it is not one of ours.
+    pub(crate) fn send(&self, source: Ipv6Addr, packets: &[WirePacket<'_>]) -> Option<SendOutcome> {
+        let sender = self.senders.get(&source)?;
+        Some(sender.send_parts(packets).unwrap_or_else(|_| all_failed(packets)))
+    }
+
+    /// Sends whole IPv6 packets between the locators of a pair, the shortest way. None if that is none of ours.
+    pub(crate) fn send_on(&self, pair: LocatorPair, packets: &[WirePacket<'_>], now: Instant) -> Option<SendOutcome> {
+        let Some((link, path)) = self.link.as_ref().and_then(|link| Some((link, self.path(pair)?))) else {
+            return self.send(pair.local, packets);
+        };
+        let (mut outcome, mut rest) = (SendOutcome::default(), packets);
+        if now - Instant::from_micros(path.through_ip.load(Relaxed)) >= THROUGH_IP {
+            let (first, others) = packets.split_at(packets.len().min(1));
+            outcome = self.send(pair.local, first)?;
+            if outcome.sent == 0 {
+                path.failed.store(true, Relaxed);
+                return Some(outcome + self.send(pair.local, others)?);
+            }
+            path.through_ip.store(now.as_micros(), Relaxed);
+            rest = others;
+        }
+        let below = link
+            .send_parts(path.next_hop, rest)
+            .unwrap_or_else(|_| all_failed(rest));
+        if below.unreachable + below.forbidden + below.other > 0 {
+            path.failed.store(true, Relaxed);
+        }
+        Some(outcome + below)
+    }
+
+    /// Where the packets go first, if that is known. If it is not, it will be soon.
+    fn path(&self, pair: LocatorPair) -> Option<Arc<Path>> {
+        let next_hops = self.next_hops.load();
+        let Some(path) = next_hops.get(&pair) else {
+            // There is no harm in its being lost: the next packet asks again.
+            let _ = self.wanted.try_send(pair);
+            return None;
+        };
+        path.used.store(true, Relaxed);
+        (!path.failed.load(Relaxed)).then(|| path.clone())
+    }
+
+    /// Something has changed that may change next hops.
+    pub(crate) fn look_up_again(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Keeps the next hops up to date, for packets with the mark `fwmark`. Runs for ever.
+    pub(crate) async fn follow(&self, netlink: &Netlink, fwmark: u32, mut wanted: mpsc::Receiver<LocatorPair>) {
+        let mut look_up = interval(LOOK_UP);
+        look_up.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let mut pairs = Vec::new();
+            let is_empty = self.next_hops.load().is_empty();
+            tokio::select! {
+                count = wanted.recv_many(&mut pairs, WANTED) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                () = self.changed.notified() => pairs.extend(self.next_hops.load().keys()),
+                _ = look_up.tick(), if !is_empty => {
+                    self.forget_unused();
+                    pairs.extend(self.next_hops.load().keys());
+                }
+            }
+            pairs.sort_unstable();
+            pairs.dedup();
+            for pair in pairs {
+                self.look_up(netlink, fwmark, pair).await;
+            }
+        }
+    }
+
+    fn forget_unused(&self) {
+        let mut next_hops = (**self.next_hops.load()).clone();
+        next_hops.retain(|_, path| path.used.swap(false, Relaxed));
+        self.next_hops.store(Arc::new(next_hops));
+    }
+
+    async fn look_up(&self, netlink: &Netlink, fwmark: u32, pair: LocatorPair) {
+        let found = netlink.next_hop(pair.local, pair.peer, fwmark).await;
+        let found = found.unwrap_or_else(|error| {
+            tracing::debug!(%error, "looking for a next hop");
+            None
+        });
+        let known = self.next_hops.load().get(&pair).cloned();
+        let path = match (known, found) {
+            (Some(path), Some(next_hop)) if path.next_hop == next_hop => {
+                path.failed.store(false, Relaxed);
+                return;
+            }
+            (None, None) => return,
+            (_, found) => found.map(|next_hop| {
+                Arc::new(Path {
+                    next_hop,
+                    through_ip: AtomicU64::new(0),
+                    used: AtomicBool::new(true),
+                    failed: AtomicBool::new(false),
+                })
+            }),
+        };
+        let mut next_hops = (**self.next_hops.load()).clone();
+        match path {
+            Some(path) => next_hops.insert(pair, path),
+            None => next_hops.remove(&pair),
+        };
+        self.next_hops.store(Arc::new(next_hops));
+    }
+}
+
+fn all_failed(packets: &[WirePacket<'_>]) -> SendOutcome {
+    SendOutcome {
+        other: packets.len(),
+        ..SendOutcome::default()
+    }
+}
