@@ -19,6 +19,9 @@ pub struct Status {
     pub uptime_ms: u64,
     /// The name of the TUN device.
     pub tun: String,
+    /// By what packets are watched that the daemon does not touch: `ebpf` or `tap`.
+    #[serde(default)]
+    pub observation: String,
     /// What keeps the daemon from doing its work, each in a sentence that says what to do; empty if nothing does.
     #[serde(default)]
     pub problems: Vec<String>,

@@ -37,22 +37,39 @@ pub(crate) const WAKE_ON_SENT: u8 = 1;
 /// Wake the endpoint at the next packet received.
 pub(crate) const WAKE_ON_RECEIVED: u8 = 2;
 
+/// Payload of one direction that somebody else has counted, for [`Dataplane::observe_counted`](super::Dataplane::observe_counted).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// How many packets; not 0.
+    pub packets: u64,
+    /// Their octets.
+    pub octets: u64,
+    /// When the first of them passed that has none of the other direction behind it, if there is such a one; else any time
+    /// up to `last`.
+    pub first: Instant,
+    /// When the last one passed.
+    pub last: Instant,
+}
+
+impl Counted {
+    /// A single packet.
+    fn one(now: Instant, octets: usize) -> Self {
+        Self {
+            packets: 1,
+            octets: octets as u64,
+            first: now,
+            last: now,
+        }
+    }
+}
+
 impl Activity {
     /// Records a payload packet of `octets` that was sent. True: call [`Endpoint::handle_activity`] for this context.
     ///
     /// [`Endpoint::handle_activity`]: crate::Endpoint::handle_activity
     #[must_use]
     pub fn record_sent(&self, now: Instant, octets: usize) -> bool {
-        add(&self.sent_octets, octets as u64);
-        let stamp = stamp(now);
-        self.last_sent.store(stamp, Relaxed);
-        let first = self.first.load(Relaxed);
-        if first == 0 || first & RECEIVED != 0 {
-            self.first.store(stamp << 1, Relaxed);
-        }
-        // The packet count comes last: whoever sees the new count sees the stamps too, or will look again.
-        add(&self.sent_packets, 1);
-        self.take_wake(WAKE_ON_SENT)
+        self.record_sent_counted(Counted::one(now, octets))
     }
 
     /// Records a payload packet of `octets` that was received. True: call [`Endpoint::handle_activity`] for this context.
@@ -60,13 +77,39 @@ impl Activity {
     /// [`Endpoint::handle_activity`]: crate::Endpoint::handle_activity
     #[must_use]
     pub fn record_received(&self, now: Instant, octets: usize) -> bool {
-        add(&self.received_octets, octets as u64);
-        let stamp = stamp(now);
-        self.last_received.store(stamp, Relaxed);
-        if self.first.load(Relaxed) & RECEIVED == 0 {
-            self.first.store(stamp << 1 | RECEIVED, Relaxed);
+        self.record_received_counted(Counted::one(now, octets))
+    }
+
+    /// Records what was counted since the last time; the packets that were sent last come last. True: as for the others.
+    pub(crate) fn record_counted(&self, sent: Option<Counted>, received: Option<Counted>, sent_last: bool) -> bool {
+        if sent_last {
+            let wake = received.is_some_and(|received| self.record_received_counted(received));
+            sent.is_some_and(|sent| self.record_sent_counted(sent)) || wake
+        } else {
+            let wake = sent.is_some_and(|sent| self.record_sent_counted(sent));
+            received.is_some_and(|received| self.record_received_counted(received)) || wake
         }
-        add(&self.received_packets, 1);
+    }
+
+    fn record_sent_counted(&self, counted: Counted) -> bool {
+        add(&self.sent_octets, counted.octets);
+        self.last_sent.store(stamp(counted.last), Relaxed);
+        let first = self.first.load(Relaxed);
+        if first == 0 || first & RECEIVED != 0 {
+            self.first.store(stamp(counted.first) << 1, Relaxed);
+        }
+        // The packet count comes last: whoever sees the new count sees the stamps too, or will look again.
+        add(&self.sent_packets, counted.packets);
+        self.take_wake(WAKE_ON_SENT)
+    }
+
+    fn record_received_counted(&self, counted: Counted) -> bool {
+        add(&self.received_octets, counted.octets);
+        self.last_received.store(stamp(counted.last), Relaxed);
+        if self.first.load(Relaxed) & RECEIVED == 0 {
+            self.first.store(stamp(counted.first) << 1 | RECEIVED, Relaxed);
+        }
+        add(&self.received_packets, counted.packets);
         self.take_wake(WAKE_ON_RECEIVED)
     }
 
@@ -227,6 +270,43 @@ mod tests {
         let _ = activity.record_sent(at(u64::MAX), 1);
         let _ = activity.record_received(at(u64::MAX), 1);
         assert!(activity.snapshot().last_received.is_some());
+    }
+
+    fn counted(packets: u64, first: u64, last: u64) -> Option<Counted> {
+        Some(Counted {
+            packets,
+            octets: packets * 100,
+            first: at(first),
+            last: at(last),
+        })
+    }
+
+    #[test]
+    fn what_others_have_counted_leaves_the_first_packet_that_nothing_followed() {
+        let activity = Activity::default();
+        let _ = activity.record_counted(counted(5, 40, 45), counted(3, 30, 30), true);
+        let snapshot = activity.snapshot();
+        assert_eq!(
+            (snapshot.first_unanswered, snapshot.first_unreplied),
+            (Some(at(40)), None)
+        );
+        assert_eq!(
+            (snapshot.last_sent, snapshot.last_received),
+            (Some(at(45)), Some(at(30)))
+        );
+        assert_eq!((activity.sent(), activity.received()), ((5, 500), (3, 300)));
+        // More of the same direction changes nothing of when it began.
+        let _ = activity.record_counted(counted(1, 50, 50), None, true);
+        assert_eq!(activity.snapshot().first_unanswered, Some(at(40)));
+        let _ = activity.record_counted(counted(1, 55, 55), counted(1, 60, 60), false);
+        let snapshot = activity.snapshot();
+        assert_eq!(
+            (snapshot.first_unanswered, snapshot.first_unreplied),
+            (None, Some(at(60)))
+        );
+        activity.request_wake(WAKE_ON_SENT);
+        assert!(!activity.record_counted(None, counted(1, 70, 70), false));
+        assert!(activity.record_counted(counted(1, 71, 71), counted(1, 72, 72), false));
     }
 
     #[test]

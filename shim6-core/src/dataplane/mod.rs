@@ -20,7 +20,7 @@ use core::net::Ipv6Addr;
 use hashbrown::DefaultHashBuilder;
 use shim6_reap::{Instant, LocatorPair};
 
-pub use activity::Activity;
+pub use activity::{Activity, Counted};
 pub(crate) use activity::{WAKE_ON_RECEIVED, WAKE_ON_SENT};
 pub use hold::{HoldBuffer, HoldConfig, HoldCounters, OVERHEAD as HOLD_OVERHEAD, SMALL as HOLD_SMALL};
 pub(crate) use rewrite::position;
@@ -319,6 +319,25 @@ impl Dataplane {
             false => flow.activity.record_received(now, octets),
         };
         if wake {
+            Observed::Wake(flow.context)
+        } else {
+            Observed::Recorded
+        }
+    }
+    /// As [`observe`](Self::observe), for all packets between two ULIDs that somebody has counted since the last time.
+    /// `sent_last`: the last of them was sent.
+    pub fn observe_counted(
+        &self,
+        ulids: LocatorPair,
+        sent: Option<Counted>,
+        received: Option<Counted>,
+        sent_last: bool,
+    ) -> Observed {
+        let Some(flow) = self.flow(ulids) else {
+            return Observed::NoContext(ulids);
+        };
+        let sent = sent.filter(|_| !flow.holding);
+        if flow.activity.record_counted(sent, received, sent_last) {
             Observed::Wake(flow.context)
         } else {
             Observed::Recorded

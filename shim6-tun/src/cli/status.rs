@@ -68,11 +68,12 @@ fn facts(status: &Status) -> String {
     let down = status.uplinks.iter().filter(|uplink| !uplink.up).count();
     let moved = status.contexts.iter().filter(|context| !is_direct(context)).count();
     let mut text = format!(
-        "shim6 {}, pid {}, up {}, tun {}; uplinks: {}",
+        "shim6 {}, pid {}, up {}, tun {}, seen by {}; uplinks: {}",
         plain(&status.version),
         status.pid,
         age(status.uptime_ms),
         plain(&status.tun),
+        plain(&status.observation),
         status.uplinks.len(),
     );
     if down > 0 {
@@ -319,6 +320,7 @@ mod tests {
             pid: 4242,
             uptime_ms: 7_384_000,
             tun: "shim0".to_owned(),
+            observation: "ebpf".to_owned(),
             problems: Vec::new(),
             uplinks: vec![
                 uplink("eth0", "2001:db8:a1::/64", ulids.local, false),
@@ -371,7 +373,7 @@ mod tests {
     #[test]
     fn the_screen_shows_what_is_up_what_moved_and_why() {
         let expected = "\
-shim6 0.1.0, pid 4242, up 2h 3m, tun shim0; uplinks: 2 (1 down); contexts: 2 (1 moved)
+shim6 0.1.0, pid 4242, up 2h 3m, tun shim0, seen by ebpf; uplinks: 2 (1 down); contexts: 2 (1 moved)
 
 UPLINK  STATE  PREFIX            ADDRESS                            GATEWAY
 eth0    down   2001:db8:a1::/64  2001:db8:a1:0:1c0d:22e3:3f44:5a55  -

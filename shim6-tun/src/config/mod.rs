@@ -6,6 +6,7 @@
 mod error;
 mod hold;
 mod nearest;
+mod observe;
 mod prefix;
 pub(crate) mod read;
 mod sections;
@@ -20,6 +21,7 @@ use shim6_core::Profile;
 pub use error::{ConfigError, Problem};
 pub use hold::HoldConfig;
 pub(crate) use nearest::nearest;
+pub use observe::{ObserveConfig, ObserveMethod};
 pub use prefix::{Prefix64, PrefixError};
 use read::Document;
 
@@ -55,6 +57,8 @@ pub struct Config {
     pub failback: FailbackConfig,
     /// `[hold]`: packets that are sent while a path is looked for.
     pub hold: HoldConfig,
+    /// `[observe]`: how packets are watched that the daemon does not touch.
+    pub observe: ObserveConfig,
     /// `[steering]`: the routing table, rule and mark that steering uses.
     pub steering: SteeringConfig,
     /// `[icmp]`: errors that routers send about steered packets.
@@ -240,6 +244,7 @@ impl Default for Config {
             reap: ReapConfig::default(),
             failback: FailbackConfig::default(),
             hold: HoldConfig::default(),
+            observe: ObserveConfig::default(),
             steering: SteeringConfig::default(),
             icmp: IcmpConfig::default(),
             limits: LimitsConfig::default(),

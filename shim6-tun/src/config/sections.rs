@@ -9,6 +9,7 @@ use shim6_cga::KeySizes;
 use shim6_core::Profile;
 
 use super::hold::hold;
+use super::observe::observe;
 use super::read::{self, Section};
 use super::{
     AddressConfig, Config, FailbackConfig, IcmpConfig, LimitsConfig, Prefix64, PrefixError, ReapConfig, SteeringConfig,
@@ -42,6 +43,7 @@ pub(super) fn root(root: &Section<'_>) -> Config {
         reap: reap(root.section("reap")),
         failback: failback(root.section("failback")),
         hold: hold(root.section("hold")),
+        observe: observe(root.section("observe")),
         steering: steering(root.section("steering")),
         icmp: icmp(root.section("icmp")),
         limits: limits(root.section("limits")),

@@ -63,6 +63,7 @@ fn the_documented_defaults_have_every_key() {
         "[reap]",
         "[failback]",
         "[hold]",
+        "[observe]",
         "[steering]",
         "[icmp]",
         "[limits]",
@@ -496,5 +497,22 @@ fn one_context_holds_no_more_than_all() {
     assert_eq!(
         refused("[hold]\noctets = 2047\n"),
         "shim6.toml:2: hold.octets: 2047 is out of range; expected an integer from 2048 to 1073741824"
+    );
+}
+
+#[test]
+fn the_method_of_observation_is_one_of_three() {
+    let method = |name: &str| {
+        parse(&format!("[observe]\nmethod = \"{name}\"\n"))
+            .expect("a method")
+            .observe
+            .method
+    };
+    assert_eq!(method("auto"), ObserveMethod::Auto);
+    assert_eq!(method("tap"), ObserveMethod::Tap);
+    assert_eq!(method("ebpf"), ObserveMethod::Ebpf);
+    assert_eq!(
+        refused("[observe]\nmethod = \"xdp\"\n"),
+        "shim6.toml:2: observe.method: \"xdp\" is no method; expected \"auto\", \"tap\" or \"ebpf\""
     );
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::StopSignals;
 use super::addresses::{AddressEvent, Addresses};
-use super::observer::Observers;
+use super::observer::{self, Observers};
 use super::path_mtu::PathMtus;
 use super::paths::Paths;
 use super::report;
@@ -326,6 +326,7 @@ impl<'a> Engine<'a> {
             pid: std::process::id(),
             uptime_ms: self.shared.clock.millis(),
             tun: self.tun.device.name().to_owned(),
+            observation: self.observers.method().to_string(),
             problems: self.paths.obstacle().map(str::to_owned).into_iter().collect(),
             uplinks: uplinks.collect(),
             contexts,
@@ -338,11 +339,15 @@ impl<'a> Engine<'a> {
     /// routes, which take a while when there are many.
     async fn drain(&mut self) {
         let updates: Vec<_> = std::iter::from_fn(|| self.endpoint.poll_dataplane()).collect();
+        let touched = observer::pairs_of(&updates);
         self.paths.publish(updates, self.shared.clock.now());
+        self.observers.follow(&touched);
         while let Some(transmit) = self.endpoint.poll_transmit(&mut self.packet[IPV6_HEADER_LEN..]) {
             self.transmit(transmit);
         }
         self.paths.follow(self.shared.clock.now()).await;
+        // Only now those that are gone are in the table no more.
+        self.observers.follow(&touched);
         if !self.lost.is_empty() {
             // Only now that nothing else is led there.
             for error in self.addresses.drop_waiting(&self.lost).await {

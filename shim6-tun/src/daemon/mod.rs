@@ -52,7 +52,6 @@ use self::observer::Observers;
 use self::path_mtu::PathMtus;
 use self::shared::Shared;
 use self::steering::Steering;
-use self::trigger::Trigger;
 use self::uplink::{Uplink, UplinkHint};
 use self::wire::Wire;
 use self::worker::{Stop, Workers};
@@ -158,13 +157,8 @@ async fn serve(
     let (wire, wanted) = Wire::new(senders(config, identity.locators())?, Some(link));
     let (shared, inputs) = Shared::new(clock, wire, &config.hold);
     let shared = Arc::new(shared);
-    let trigger = Trigger::new(config.trigger.clone(), config.limits.candidates);
-    let mut observers = Observers::new(trigger, shared.clone());
-    for uplink in &uplinks {
-        observers
-            .watch(uplink)
-            .with_context(|| format!("cannot watch the packets on {}", uplink.interface))?;
-    }
+    let observers = Observers::open(config, &uplinks, shared.clone())?;
+    tracing::info!(method = %observers.method(), "watching the packets on the uplinks");
     let mut tasks = JoinSet::new();
     tasks.spawn(inbound::run_icmp(WireReceiver::open_icmp_errors()?, shared.clone()));
     let workers = start_workers(&tun, &shared, &mut tasks)?;

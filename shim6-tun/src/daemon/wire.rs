@@ -75,6 +75,11 @@ impl Wire {
         (wire, to_look_up)
     }
 
+    /// The addresses that packets can be sent from.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.senders.keys().copied()
+    }
+
     /// Whether `address` is one of this host's locators.
     pub(crate) fn has(&self, address: Ipv6Addr) -> bool {
         self.senders.contains_key(&address)

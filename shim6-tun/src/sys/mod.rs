@@ -4,6 +4,7 @@
 //!
 //! - [`wire_socket`]: Shim6 packets (IPv6 Next Header 140) from and to the network, many per call.
 //! - [`tap`]: a passive copy of the IPv6 headers that cross one interface, for noticing activity.
+//! - [`bpf`]: counts of the same packets, kept in the kernel where that is permitted.
 //! - [`tun`]: the TUN device through which steered packets reach and leave the daemon.
 //! - [`netns`]: user and network namespaces for the lab.
 //! - [`ethtool`]: segmentation offloads off, for the lab.
@@ -19,6 +20,7 @@
 //! namespace.
 
 pub mod ancillary;
+pub mod bpf;
 pub mod ethtool;
 pub mod netns;
 pub mod tap;

@@ -124,6 +124,7 @@ fn sample() -> Status {
         version: "0.1.0".to_owned(),
         pid: 1,
         uptime_ms: u64::MAX,
+        observation: "tap".to_owned(),
         tun: "shim0".to_owned(),
         problems: vec!["something is in the way".to_owned()],
         uplinks: vec![UplinkStatus {

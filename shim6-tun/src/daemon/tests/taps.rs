@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
-use crate::config::{Config, HoldConfig, TriggerConfig};
+use crate::config::{Config, HoldConfig, ObserveConfig, ObserveMethod, TriggerConfig};
 use crate::daemon::clock::Clock;
 use crate::daemon::observer::Observers;
 use crate::daemon::shared::Shared;
@@ -48,7 +48,7 @@ fn an_uplink_that_was_unplugged_is_watched_again_when_it_is_back() {
         );
         let shared = Arc::new(shared);
         let trigger: TriggerConfig = Config::default().trigger;
-        let mut observers = Observers::new(Trigger::new(trigger, 10), shared.clone());
+        let mut observers = Observers::taps(Trigger::new(trigger, 10), shared.clone());
         observers.watch(&before).unwrap();
         let seen = seen_after(&shared, 0).await;
 
@@ -61,5 +61,39 @@ fn an_uplink_that_was_unplugged_is_watched_again_when_it_is_back() {
         assert_ne!(before.index, after.index);
         observers.watch(&after).unwrap();
         seen_after(&shared, seen).await;
+    });
+}
+
+#[test]
+fn where_programs_are_not_permitted_there_are_taps_unless_programs_are_asked_for() {
+    let name = "daemon::tests::taps::where_programs_are_not_permitted_there_are_taps_unless_programs_are_asked_for";
+    isolated(name, || async {
+        let netlink = Netlink::connect().unwrap();
+        let provider = Provider::new();
+        let uplink = [provider.connect(&netlink, 1).await];
+        let (shared, _inputs) = Shared::new(
+            Clock::start(),
+            Wire::new(HashMap::new(), None).0,
+            &HoldConfig::default(),
+        );
+        let shared = Arc::new(shared);
+        let open = |method| {
+            let config = Config {
+                observe: ObserveConfig { method },
+                ..Config::default()
+            };
+            Observers::open(&config, &uplink, shared.clone())
+        };
+        // A user namespace of one's own is not the initial one, whoever made it.
+        let observers = open(ObserveMethod::Auto).unwrap();
+        assert_eq!(observers.method(), ObserveMethod::Tap);
+        seen_after(&shared, 0).await;
+        drop(observers);
+        assert_eq!(open(ObserveMethod::Tap).unwrap().method(), ObserveMethod::Tap);
+        let refused = format!("{:#}", open(ObserveMethod::Ebpf).unwrap_err());
+        assert!(
+            refused.contains("observe.method") && refused.contains("BPF"),
+            "{refused}"
+        );
     });
 }

@@ -1,4 +1,4 @@
-//! Watches ordinary packets on the uplinks: which ULID pairs have traffic, and when the last packet came and went.
+//! By packet taps, which show the headers of all packets.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,9 +9,9 @@ use shim6_core::dataplane::{HOLD_SMALL, HoldBuffer, Observed};
 use shim6_core::{Dataplane, Instant, LocatorPair};
 use tokio::task::JoinHandle;
 
-use super::shared::Shared;
-use super::trigger::Trigger;
-use super::uplink::Uplink;
+use super::super::shared::Shared;
+use super::super::trigger::Trigger;
+use super::super::uplink::Uplink;
 use crate::sys::Readiness;
 use crate::sys::tap::{PacketTap, TapOptions, TapPacket};
 
@@ -22,21 +22,21 @@ const OLDEST: Duration = Duration::from_secs(1);
 ///
 /// A tap dies with its interface, and the uplink may come back under another index: so they follow the uplinks.
 #[derive(Debug)]
-pub(crate) struct Observers {
+pub(super) struct Taps {
     trigger: Arc<Mutex<Trigger>>,
     shared: Arc<Shared>,
     /// By interface name.
-    open: HashMap<String, Observer>,
+    open: HashMap<String, Tap>,
 }
 
 #[derive(Debug)]
-struct Observer {
+struct Tap {
     index: u32,
     task: JoinHandle<()>,
 }
 
-impl Observers {
-    pub(crate) fn new(trigger: Trigger, shared: Arc<Shared>) -> Self {
+impl Taps {
+    pub(super) fn new(trigger: Trigger, shared: Arc<Shared>) -> Self {
         Self {
             trigger: Arc::new(Mutex::new(trigger)),
             shared,
@@ -49,8 +49,8 @@ impl Observers {
     /// # Errors
     ///
     /// The system's, for example if there is no such interface now.
-    pub(crate) fn watch(&mut self, uplink: &Uplink) -> io::Result<()> {
-        let watched = |observer: &Observer| observer.index == uplink.index && !observer.task.is_finished();
+    pub(super) fn watch(&mut self, uplink: &Uplink) -> io::Result<()> {
+        let watched = |observer: &Tap| observer.index == uplink.index && !observer.task.is_finished();
         if self.open.get(&uplink.interface).is_some_and(watched) {
             return Ok(());
         }
@@ -67,7 +67,7 @@ impl Observers {
             self.trigger.clone(),
             self.shared.clone(),
         );
-        let observer = Observer {
+        let observer = Tap {
             index: uplink.index,
             task: tokio::spawn(task),
         };
@@ -76,17 +76,17 @@ impl Observers {
     }
 
     /// Forgets the tap on an interface that was removed: should another come with the same index, this tap is deaf to it.
-    pub(crate) fn forget(&mut self, index: u32) {
+    pub(super) fn forget(&mut self, index: u32) {
         self.open.retain(|_, observer| observer.index != index);
     }
 
     /// Forgets all taps, when it is not known which interfaces were removed.
-    pub(crate) fn forget_all(&mut self) {
+    pub(super) fn forget_all(&mut self) {
         self.open.clear();
     }
 }
 
-impl Drop for Observer {
+impl Drop for Tap {
     fn drop(&mut self) {
         self.task.abort();
     }
