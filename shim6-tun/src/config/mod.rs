@@ -10,6 +10,7 @@ mod observe;
 mod prefix;
 pub(crate) mod read;
 mod sections;
+mod wire;
 
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub(crate) use nearest::nearest;
 pub use observe::{ObserveConfig, ObserveMethod};
 pub use prefix::{Prefix64, PrefixError};
 use read::Document;
+pub use wire::WireConfig;
 
 /// Where `shim6 run` looks for its configuration when it is not told.
 pub const DEFAULT_PATH: &str = "/etc/shim6/shim6.toml";
@@ -57,6 +59,8 @@ pub struct Config {
     pub failback: FailbackConfig,
     /// `[hold]`: packets that are sent while a path is looked for.
     pub hold: HoldConfig,
+    /// `[wire]`: how rewritten packets are sent.
+    pub wire: WireConfig,
     /// `[observe]`: how packets are watched that the daemon does not touch.
     pub observe: ObserveConfig,
     /// `[steering]`: the routing table, rule and mark that steering uses.
@@ -75,6 +79,14 @@ pub struct TunConfig {
     /// `mtu`: the most octets that a packet may have, 1280 to 65535. Default: none but what each uplink carries, less the
     /// 8-octet payload header.
     pub mtu: Option<u32>,
+    /// `queues`: threads that take packets from the device, each with a queue of its own, 1 to 16. Default: as many as there are
+    /// processors, but 4 at most.
+    pub queues: usize,
+}
+
+/// The queues that the TUN device has if nothing else is said.
+fn default_queues() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| processors.get().min(4))
 }
 
 /// One `[[uplink]]`.
@@ -244,6 +256,7 @@ impl Default for Config {
             reap: ReapConfig::default(),
             failback: FailbackConfig::default(),
             hold: HoldConfig::default(),
+            wire: WireConfig::default(),
             observe: ObserveConfig::default(),
             steering: SteeringConfig::default(),
             icmp: IcmpConfig::default(),
@@ -257,6 +270,7 @@ impl Default for TunConfig {
         Self {
             name: "shim0".to_owned(),
             mtu: None,
+            queues: default_queues(),
         }
     }
 }

@@ -11,6 +11,7 @@ use shim6_core::Profile;
 use super::hold::hold;
 use super::observe::observe;
 use super::read::{self, Section};
+use super::wire::wire;
 use super::{
     AddressConfig, Config, FailbackConfig, IcmpConfig, LimitsConfig, Prefix64, PrefixError, ReapConfig, SteeringConfig,
     TriggerConfig, TunConfig, UplinkConfig, prefix as prefix64,
@@ -43,6 +44,7 @@ pub(super) fn root(root: &Section<'_>) -> Config {
         reap: reap(root.section("reap")),
         failback: failback(root.section("failback")),
         hold: hold(root.section("hold")),
+        wire: wire(root.section("wire")),
         observe: observe(root.section("observe")),
         steering: steering(root.section("steering")),
         icmp: icmp(root.section("icmp")),
@@ -52,6 +54,9 @@ pub(super) fn root(root: &Section<'_>) -> Config {
     config
 }
 
+/// More threads than this would only wait for each other.
+const MAX_QUEUES: u64 = 16;
+
 fn tun(section: Section<'_>) -> TunConfig {
     let defaults = TunConfig::default();
     let tun = TunConfig {
@@ -59,6 +64,7 @@ fn tun(section: Section<'_>) -> TunConfig {
             .parsed("name", INTERFACE_EXPECTED, interface_name)
             .unwrap_or(defaults.name),
         mtu: section.integer("mtu", 1280, 65535).or(defaults.mtu),
+        queues: section.integer("queues", 1, MAX_QUEUES).unwrap_or(defaults.queues),
     };
     section.finish();
     tun

@@ -63,6 +63,7 @@ fn the_documented_defaults_have_every_key() {
         "[reap]",
         "[failback]",
         "[hold]",
+        "[wire]",
         "[observe]",
         "[steering]",
         "[icmp]",
@@ -208,6 +209,8 @@ fn the_ends_of_each_range_are_in_it() {
     for text in [
         "tun.mtu = 1280",
         "tun.mtu = 65535",
+        "tun.queues = 1",
+        "tun.queues = 16",
         "trigger.octets = 9223372036854775807",
         "reap.send_timeout = \"50ms\"",
         "reap.send_timeout = \"100s\"",

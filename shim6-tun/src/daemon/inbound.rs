@@ -33,7 +33,6 @@ pub(crate) fn run(receiver: &WireReceiver, tun: &Tun, shared: &Shared, stop: &St
     let mut coalescer = Coalescer::new(tun.takes_joined_datagrams());
     let mut lost = Lost::default();
     let mut pace = Pace::new(&shared.streams);
-    let queue = &tun.queues()[0];
     loop {
         let count = match receiver.recv_batch(&mut batch) {
             Ok(count) => count,
@@ -50,7 +49,7 @@ pub(crate) fn run(receiver: &WireReceiver, tun: &Tun, shared: &Shared, stop: &St
         };
         lost.failures = 0;
         restore(&mut batch, &mut coalescer, shared);
-        deliver(batch.memory_mut(), &coalescer, queue, shared);
+        deliver(batch.memory_mut(), &coalescer, tun.queues(), shared);
         lost.count(&batch, shared);
         pace.read(count);
         if (STREAM..BATCH).contains(&count) {
@@ -83,9 +82,11 @@ fn restore(batch: &mut RecvBatch, coalescer: &mut Coalescer, shared: &Shared) {
     }
 }
 
-/// Writes restored packets into the TUN device.
-fn deliver(memory: &mut [u8], coalescer: &Coalescer, queue: &TunQueue, shared: &Shared) {
+/// Writes restored packets into the TUN device: those of a flow always into the same queue, from which the kernel then gives us
+/// what the flow sends.
+fn deliver(memory: &mut [u8], coalescer: &Coalescer, queues: &[TunQueue], shared: &Shared) {
     for group in coalescer.groups() {
+        let queue = &queues[group.flow_hash() as usize % queues.len()];
         let offload = group.finish(memory);
         let mut parts = [IoSlice::new(&[]); MAX_PARTS];
         for (slot, part) in parts.iter_mut().zip(group.parts()) {

@@ -122,7 +122,11 @@ async fn start(config: &Config, netlink: &Netlink, addresses: &mut Addresses) ->
     let mut monitor = Netlink::monitor()?;
     let mut uplinks = uplink::discover(netlink, &hints(config)).await?;
     let mut host = HostAddresses::obtain(&config.addresses, &mut uplinks).await?;
-    let tun = Arc::new(Tun::create(&config.tun.name, tun_mtu(config, &uplinks), 1)?);
+    let tun = Arc::new(Tun::create(
+        &config.tun.name,
+        tun_mtu(config, &uplinks),
+        config.tun.queues,
+    )?);
     assign(&mut host, &uplinks, addresses, &mut monitor).await?;
     for (uplink, address) in host.on(&uplinks) {
         tracing::info!(interface = uplink.interface, %address, "locator");
@@ -153,8 +157,8 @@ async fn serve(
         identity,
     } = start;
     let clock = Clock::start();
-    let link = LinkSender::open(config.steering.fwmark)?;
-    let (wire, wanted) = Wire::new(senders(config, identity.locators())?, Some(link));
+    let link = config.wire.below_ip.then(|| LinkSender::open(config.steering.fwmark));
+    let (wire, wanted) = Wire::new(senders(config, identity.locators())?, link.transpose()?);
     let (shared, inputs) = Shared::new(clock, wire, &config.hold);
     let shared = Arc::new(shared);
     let observers = Observers::open(config, &uplinks, shared.clone())?;

@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -220,9 +220,15 @@ impl Path {
     fn send(&self, link: &LinkSender, packets: &[WirePacket<'_>]) -> SendOutcome {
         let (mut outcome, mut rest) = (SendOutcome::default(), packets);
         if let Some(frames) = &self.frames {
-            let mut frames = frames.lock().unwrap_or_else(PoisonError::into_inner);
-            // Sizes that it does not take come alone or in a row: all or none, so that the lock is taken once.
-            if packets.iter().all(|packet| frames.takes(packet)) {
+            // While another thread sends with it, this one does not wait, but takes the other way. What one thread sends leaves
+            // in its order whichever way it takes.
+            let frames = match frames.try_lock() {
+                Err(TryLockError::WouldBlock) => None,
+                Err(TryLockError::Poisoned(frames)) => Some(frames.into_inner()),
+                Ok(frames) => Some(frames),
+            };
+            // Sizes that it does not take come alone or in a row.
+            if let Some(mut frames) = frames.filter(|frames| packets.iter().all(|packet| frames.takes(packet))) {
                 outcome = frames.send_parts(self.next_hop, packets);
                 rest = &packets[outcome.sent + outcome.unreachable..];
             }

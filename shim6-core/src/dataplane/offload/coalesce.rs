@@ -120,6 +120,13 @@ impl Group {
         self.parts.len()
     }
 
+    /// The same number for all packets of a flow, and for flows that differ most likely others.
+    pub fn flow_hash(&self) -> u32 {
+        let mixed = self.flow.addresses ^ u64::from(self.flow.ports.unwrap_or_default()).rotate_left(32);
+        // 2^64 over the golden ratio: the upper half of the product depends on all bits.
+        (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    }
+
     /// Where the packet is in the memory, in order: one place for a single packet, else one for the headers and the first
     /// payload and one for each of the other payloads.
     pub fn parts(&self) -> &[Range<usize>] {
