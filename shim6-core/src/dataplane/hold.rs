@@ -123,6 +123,8 @@ pub struct HoldBuffer {
 struct Last {
     at: Instant,
     sent_on: LocatorPair,
+    /// Nothing had come back when its path was doubted.
+    in_doubt: bool,
     /// Used again for the next one.
     packet: Vec<u8>,
 }
@@ -221,12 +223,21 @@ impl HoldBuffer {
             entry => entry.or_insert_with(|| Last {
                 at: now,
                 sent_on: flow.locators,
+                in_doubt: false,
                 packet: Vec::new(),
             }),
         };
-        (last.at, last.sent_on) = (now, flow.locators);
+        (last.at, last.sent_on, last.in_doubt) = (now, flow.locators, false);
         last.packet.clear();
         last.packet.extend_from_slice(packet);
+    }
+
+    /// Notes that the path of a flow is in doubt from now on. What comes back later comes on another path perhaps, and may be no
+    /// answer but what the peer, for its part, sends again.
+    pub fn doubt(&mut self, flow: &Flow) {
+        if let Some(last) = self.last.get_mut(&flow.context) {
+            last.in_doubt = !last.is_answered(flow);
+        }
     }
 
     /// Takes out what is held for a context whose exploration has ended with `flow`: the packets to be sent on it, oldest
@@ -313,7 +324,7 @@ impl HoldBuffer {
     /// What was sent last, if the peer has probably not got it.
     fn take_last(&mut self, flow: &Flow, now: Instant) -> Option<Box<[u8]>> {
         let last = self.last.remove(&flow.context)?;
-        let is_answered = flow.activity.last_received().is_some_and(|received| received > last.at);
+        let is_answered = !last.in_doubt && last.is_answered(flow);
         let is_wanted = last.sent_on != flow.locators && !is_answered && now - last.at <= self.config.max_age;
         is_wanted.then(|| {
             self.counters.repeated += 1;
@@ -327,6 +338,13 @@ impl HoldBuffer {
         let queue = self.queues.remove(&context)?;
         self.octets -= queue.octets;
         Some(queue)
+    }
+}
+
+impl Last {
+    /// Whether something has come back since.
+    fn is_answered(&self, flow: &Flow) -> bool {
+        flow.activity.last_received().is_some_and(|received| received > self.at)
     }
 }
 

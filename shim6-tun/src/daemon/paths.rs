@@ -235,7 +235,9 @@ impl<'a> Paths<'a> {
                 continue;
             }
             if flow.holding {
-                self.holding.insert(flow.context);
+                if self.holding.insert(flow.context) {
+                    self.shared.hold.lock().doubt(flow);
+                }
             } else if self.holding.remove(&flow.context) {
                 found.push(flow);
             }

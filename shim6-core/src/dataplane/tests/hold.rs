@@ -369,6 +369,28 @@ fn last_packet_is_not_repeated_on_its_own_pair_nor_late_nor_once_something_came_
 }
 
 #[test]
+fn what_comes_back_when_the_path_is_in_doubt_already_is_no_answer() {
+    let repeated = |received_first: bool| {
+        let activity: Arc<Activity> = Arc::default();
+        let mut buffer = HoldBuffer::new(HoldConfig::default());
+        buffer.remember(&working(&activity), &segment(1), at(100));
+        if received_first {
+            let _ = activity.record_received(at(110), 60);
+        }
+        buffer.doubt(&working(&activity));
+        // What the peer has sent again, on another path.
+        let _ = activity.record_received(at(221), 60);
+        let found = Flow {
+            locators: locators(),
+            ..working(&activity)
+        };
+        buffer.release(&found, at(222)).len()
+    };
+    assert_eq!(repeated(true), 0);
+    assert_eq!(repeated(false), 1);
+}
+
+#[test]
 fn only_small_tcp_packets_that_are_to_be_acknowledged_are_worth_remembering() {
     let mut acknowledgement = segment(0);
     acknowledgement.truncate(IPV6_HEADER_LEN + 20);
