@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Command, ExitStatus};
 
 use super::LabError;
-use crate::sys::netns::{SpawnError, isolate, probe, spawn_isolated};
+use crate::sys::netns::{SpawnError, isolate, isolate_network, probe, spawn_isolated};
 
 /// Moves this process into user and network namespaces of its own, where it is root and has
 /// nothing but a loopback interface.
@@ -17,6 +17,20 @@ pub fn enter_user_namespace() -> Result<(), LabError> {
     match fs::read_dir("/proc/self/task").map(Iterator::count) {
         Ok(threads) if threads > 1 => Err(LabError::Threads { threads }),
         _ => Ok(isolate()?),
+    }
+}
+
+/// Moves this process into a network namespace of its own, as the user that it is. Only root may: a daemon in a lab has then the
+/// privileges that it has in service, and may for example use eBPF.
+///
+/// To be called first of all in `main`, as [`enter_user_namespace`].
+///
+/// # Errors
+/// As for [`enter_user_namespace`].
+pub fn enter_network_namespace() -> Result<(), LabError> {
+    match fs::read_dir("/proc/self/task").map(Iterator::count) {
+        Ok(threads) if threads > 1 => Err(LabError::Threads { threads }),
+        _ => Ok(isolate_network()?),
     }
 }
 

@@ -20,7 +20,7 @@ mod topology;
 
 pub use error::LabError;
 pub use failure::{Failure, UnknownFailure};
-pub use isolation::{enter_user_namespace, reexec, support};
+pub use isolation::{enter_network_namespace, enter_user_namespace, reexec, support};
 pub use link::{Direction, Impairment, Link, LinkCounters};
 pub use namespace::Namespace;
 pub use testing::{isolated, skip};

@@ -88,6 +88,16 @@ pub fn isolate() -> Result<(), Refused> {
     IdMaps::of_caller().isolate()
 }
 
+/// Moves the calling thread, and the threads that it starts, into a new network namespace and sets the loopback interface up there. The
+/// caller stays who it is: without privileges this is refused.
+///
+/// # Errors
+/// The step that the kernel refused.
+pub fn isolate_network() -> Result<(), Refused> {
+    at(Step::NetworkNamespace, unshare(CloneFlags::CLONE_NEWNET))?;
+    at(Step::Loopback, loopback_up())
+}
+
 /// Tries in a forked child everything that a lab needs: both namespaces, settings, virtual
 /// Ethernet, TUN.
 ///
@@ -199,8 +209,7 @@ impl IdMaps {
         at(Step::IdMaps, put(c"/proc/self/setgroups", b"deny"))?;
         at(Step::IdMaps, put(c"/proc/self/uid_map", &self.uid))?;
         at(Step::IdMaps, put(c"/proc/self/gid_map", &self.gid))?;
-        at(Step::NetworkNamespace, unshare(CloneFlags::CLONE_NEWNET))?;
-        at(Step::Loopback, loopback_up())
+        isolate_network()
     }
 }
 
