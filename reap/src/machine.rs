@@ -294,6 +294,10 @@ impl Reap {
             return false;
         }
         self.change_pair(pair, cause);
+        // A peer that does not hear our answer goes on reporting the probes that brought us to the pair before.
+        if let Some(history) = &mut self.history {
+            history.note_switch();
+        }
         true
     }
 
