@@ -48,8 +48,17 @@ struct Sent {
     purpose: Purpose,
     /// The peer said that it got it.
     reported: bool,
+    /// A pair was taken since without an exploration, and for better reasons than this one gives for its own.
+    is_past: bool,
     /// How long that took, where it says something about the path.
     rtt: Option<Rtt>,
+}
+
+impl Sent {
+    /// Whether the peer's report of it says which pair to use.
+    fn counts(&self) -> bool {
+        self.purpose != Purpose::Test && !self.is_past
+    }
 }
 
 /// What a message of the peer says about probes of ours. A record counts only if every field is as we sent it: a host
@@ -83,6 +92,11 @@ impl History {
         !self.sent.is_empty()
     }
 
+    /// A pair is taken without an exploration: that the peer got one of the probes sent so far is no reason to leave it.
+    pub(crate) fn note_switch(&mut self) {
+        self.sent.iter_mut().for_each(|sent| sent.is_past = true);
+    }
+
     /// Exploring again: received records are those since the last transition to Exploring (RFC 5534 5.2).
     pub(crate) fn forget_received(&mut self) {
         self.received.clear();
@@ -101,6 +115,7 @@ impl History {
             at,
             purpose,
             reported: false,
+            is_past: false,
             rtt: None,
         });
     }
@@ -149,7 +164,7 @@ impl History {
                 continue;
             }
             let pair = sent.record.sender_pair();
-            if sent.purpose != Purpose::Test {
+            if sent.counts() {
                 reported.pairs.push(pair);
             }
             if !sent.reported {
@@ -171,10 +186,10 @@ impl History {
         reported
     }
 
-    /// Whether the peer has reported a probe on `pair` other than a test.
+    /// Whether the peer has reported a probe on `pair` that counts for the choice of one.
     pub(crate) fn is_confirmed(&self, pair: LocatorPair) -> bool {
         let mut sent = self.sent.iter();
-        sent.any(|sent| sent.reported && sent.purpose != Purpose::Test && sent.record.sender_pair() == pair)
+        sent.any(|sent| sent.reported && sent.counts() && sent.record.sender_pair() == pair)
     }
 
     /// The round-trip time, by the latest sample on `pair`.

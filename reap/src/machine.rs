@@ -294,6 +294,10 @@ impl Reap {
             return false;
         }
         self.change_pair(pair, cause);
+        // A peer that does not hear our answer goes on reporting the probes that brought us to the pair before.
+        if let Some(history) = &mut self.history {
+            history.note_switch();
+        }
         true
     }
 
@@ -446,7 +450,7 @@ impl Reap {
     ///
     /// The current pair stays if a probe on it was reported since the exploration began, as in the RFC's Example 5.
     /// Otherwise a host whose probes on several pairs all get through would switch with each report that comes in, and
-    /// end on the one it likes least.
+    /// end on the one it likes least. Probes from before a switch without an exploration are not among the reported.
     fn choose_pair(&mut self, reported: &[LocatorPair]) {
         let usable = |pair: &&LocatorPair| self.explorer.is_usable(**pair);
         let Some(&to) = reported.iter().find(usable) else {

@@ -139,6 +139,28 @@ fn an_answer_to_an_earlier_exploration_does_not_end_this_one() {
 }
 
 #[test]
+fn reports_of_probes_from_before_a_switch_do_not_undo_it() {
+    let (mut reap, probes) = after_three_probes();
+    let reports = |probe: &Probe| Vec::from([probe.sent[0]]);
+    answer(&mut reap, ProbeState::InboundOk, reports(&probes[1]));
+    assert_eq!(reap.current_pair(), pair(1, 0));
+    assert!(reap.switch_to(at(10.0), pair(1, 1), Cause::Preferred));
+    // Known already, and news.
+    for probe in [&probes[1], &probes[0]] {
+        let (on, operational) = answer(&mut reap, ProbeState::InboundOk, reports(probe));
+        assert_eq!(
+            (reap.current_pair(), on, operational.state),
+            (pair(1, 1), pair(1, 1), ProbeState::Operational)
+        );
+    }
+    // Those of a later exploration decide again.
+    reap.explore(at(11.0), Cause::LocalHint, &mut rng(2));
+    let (on, probe) = only_probe(&mut reap);
+    answer(&mut reap, ProbeState::InboundOk, reports(&probe));
+    assert!(on != pair(1, 1) && reap.current_pair() == on);
+}
+
+#[test]
 fn a_reported_pair_that_is_no_longer_usable_is_not_taken() {
     let (mut reap, probes) = after_three_probes();
     reap.set_usable(pair(1, 0).local, false);

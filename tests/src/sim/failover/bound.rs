@@ -20,7 +20,8 @@
 //!
 //! The spacing of probes is the initial one for the first few, then it doubles up to a limit (section 4.3), with a jitter of 15 %.
 //! Where hosts could begin to explore some time before *M*, because the events of a round are spread or nothing worked for a
-//! while, their spacing has grown by then: passes are counted from there.
+//! while, their spacing has grown by then: passes are counted from there. Of a session that has paused, that may be since rounds
+//! before: nobody waits until its ends have found each other again.
 
 use std::time::Duration;
 

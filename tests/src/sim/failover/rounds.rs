@@ -30,15 +30,18 @@ const SETTING_UP: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 struct Recovery {
     session: usize,
+    /// How long that may take.
+    bound: Duration,
     is_well: bool,
     /// Since when.
     since: Instant,
 }
 
 impl Recovery {
-    fn new(session: usize, start: Instant) -> Self {
+    fn new(session: usize, start: Instant, bound: Duration) -> Self {
         Self {
             session,
+            bound,
             is_well: true,
             since: start,
         }
@@ -63,6 +66,8 @@ pub struct Failovers {
     lossy: bool,
     wishes: Wishes,
     damping: Damping,
+    /// When each session was last seen well: neither end was looking for a pair then.
+    last_well: Vec<Instant>,
     /// How many of the world's changes have been looked at.
     seen: usize,
     tally: Tally,
@@ -88,9 +93,11 @@ impl Failovers {
     }
 
     fn with(plan: Plan, dice: Dice) -> Self {
+        let world = World::new(plan.scenario);
         Self {
             lossy: plan.links.values().any(|link| link.loss > 0),
-            world: World::new(plan.scenario),
+            last_well: vec![world.now(); world.running.len()],
+            world,
             dice,
             links: plan.links,
             longest: plan.longest,
@@ -159,6 +166,8 @@ impl Failovers {
         let events = self.draw_events();
         let start = self.world.now();
         let first = events.first().map_or(Duration::ZERO, |&(at, _)| at);
+        self.world.run_for(first)?;
+        self.note_well();
         let mut hit = BTreeSet::new();
         for (at, action) in events {
             self.world.run_for(start + at - self.world.now())?;
@@ -167,10 +176,25 @@ impl Failovers {
             hit.extend(sessions.filter(|&it| self.world.running[it] && !self.is_on_working_pairs(it)));
         }
         self.tally.failovers += hit.len();
-        let before = self.world.now() - (start + first);
-        self.judge(before)?;
+        self.judge()?;
         let pause = self.dice.millis(0..=1_000);
         self.world.run_for(pause)
+    }
+
+    /// Nothing goes wrong before now. Who is not well now may have been looking for a pair ever since it was: a session that paused
+    /// is not waited for, and its ends' probes are as far apart as they have become since.
+    fn note_well(&mut self) {
+        let now = self.world.now();
+        for session in 0..self.last_well.len() {
+            if self.is_well(session) {
+                self.last_well[session] = now;
+            }
+        }
+    }
+
+    /// For how long a session's ends may have been looking for a pair.
+    fn before(&self, session: usize) -> Duration {
+        self.world.now() - self.last_well[session]
     }
 
     /// Some sessions have nothing to say for a round.
@@ -260,18 +284,19 @@ impl Failovers {
     /// Waits until each session has been well for so long that whatever happened would have been noticed since. Without losses
     /// it is well at the end of its bound, and stays so. Losses may be taken for failures, and may be of probes: then it is
     /// not unwell for longer than twice the bound at a stretch.
-    fn judge(&mut self, before: Duration) -> Result<(), Box<Failure>> {
+    fn judge(&mut self) -> Result<(), Box<Failure>> {
         let start = self.world.now();
         let sessions = (0..self.world.running.len()).filter(|&session| self.world.running[session]);
-        let mut open: Vec<_> = sessions.map(|session| Recovery::new(session, start)).collect();
+        let mut open: Vec<_> = sessions
+            .map(|session| Recovery::new(session, start, self.bound(session, self.before(session))))
+            .collect();
         while !open.is_empty() {
             let now = self.world.now();
             for it in &mut open {
                 it.look(now, self.is_well(it.session));
-                let bound = self.bound(it.session, before);
                 let is_in_time = match self.lossy {
-                    false => it.is_well || now < start + bound,
-                    true => it.is_well || now < it.since + bound * 2,
+                    false => it.is_well || now < start + it.bound,
+                    true => it.is_well || now < it.since + it.bound * 2,
                 };
                 if !is_in_time {
                     return Err(self.lost(it.session, now - start));
@@ -279,7 +304,7 @@ impl Failovers {
             }
             let is_done = |it: &Recovery| {
                 let is_calm = it.is_well && now - it.since >= self.noticed(it.session);
-                is_calm || (self.lossy && now >= start + self.bound(it.session, before) * 4)
+                is_calm || (self.lossy && now >= start + it.bound * 4)
             };
             let is_slow = open.iter().any(|it| !self.is_fast(it.session));
             let (done, left) = open.into_iter().partition(is_done);
@@ -318,8 +343,8 @@ impl Failovers {
         for session in sessions.clone() {
             self.world.perform(Action::SetSession { session, running: true })?;
         }
-        // Who paused may have been looking for a path for all that time.
-        self.judge(Duration::from_secs(60))?;
+        self.note_well();
+        self.judge()?;
         let bounds = sessions.clone().map(|session| self.convergence(session));
         let bound = bounds.max().unwrap_or_default();
         let end = self.world.now() + bound;
@@ -451,5 +476,44 @@ impl Failovers {
 fn shuffle<T>(dice: &mut Dice, of: &mut [T]) {
     for last in (1..of.len()).rev() {
         of.swap(last, dice.below(last + 1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_that_paused_while_nothing_worked_has_as_long_as_its_probes_are_apart() {
+        let is_meant = |it: &Failovers| !it.lossy && it.is_fast(0);
+        let mut it = (0..)
+            .map(|seed| Failovers::new(seed, false))
+            .find(is_meant)
+            .expect("one of many");
+        it.set_up().unwrap();
+        it.note_well();
+        let usual = it.bound(0, it.before(0));
+        let healthy = it.links.clone();
+        let set_all = |it: &mut Failovers, link_of: &dyn Fn(Link) -> Link| {
+            for (&(from, to), &link) in &healthy {
+                let link = link_of(link);
+                it.world.perform(Action::SetLink { from, to, link }).unwrap();
+            }
+        };
+        set_all(&mut it, &|_| Link::dead());
+        it.world.run_for(it.noticed(0)).unwrap();
+        let pause = Action::SetSession {
+            session: 0,
+            running: false,
+        };
+        it.world.perform(pause).unwrap();
+        it.world.run_for(Duration::from_secs(30)).unwrap();
+        set_all(&mut it, &|link| link);
+        it.note_well();
+        let bound = it.bound(0, it.before(0));
+        assert!(
+            bound > usual + it.timers(0).longest_spacing / 2,
+            "{bound:?} and {usual:?}"
+        );
     }
 }
