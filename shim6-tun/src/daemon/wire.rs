@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, TryLockError};
-use std::time::Duration;
+use std::time::{Duration, Instant as StdInstant};
 
 use arc_swap::ArcSwap;
 use shim6_core::{Instant, LocatorPair};
@@ -27,6 +27,8 @@ use crate::sys::wire_socket::{LinkSender, NextHop, SendOutcome, WirePacket, Wire
 const THROUGH_IP: Duration = Duration::from_millis(200);
 /// How often the next hops in use are looked up again, in case something has changed of which the kernel gives no notice.
 const LOOK_UP: Duration = Duration::from_millis(500);
+/// How long a socket for frames is kept that no path uses: the kernel takes its time until an interface can have another.
+const KEPT: Duration = Duration::from_secs(600);
 /// Locator pairs that may wait for their next hop; another packet asks again.
 const WANTED: usize = 64;
 
@@ -134,6 +136,7 @@ impl Wire {
     /// Keeps the next hops up to date, for packets with the mark `fwmark`. Runs for ever.
     pub(crate) async fn follow(&self, netlink: &Netlink, fwmark: u32, mut wanted: mpsc::Receiver<LocatorPair>) {
         let mut look_up = interval(LOOK_UP);
+        let mut frames = Frames::default();
         look_up.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let mut pairs = Vec::new();
@@ -147,13 +150,14 @@ impl Wire {
                 () = self.changed.notified() => pairs.extend(self.next_hops.load().keys()),
                 _ = look_up.tick(), if !is_empty => {
                     self.forget_unused();
+                    frames.close_unused();
                     pairs.extend(self.next_hops.load().keys());
                 }
             }
             pairs.sort_unstable();
             pairs.dedup();
             for pair in pairs {
-                self.look_up(netlink, fwmark, pair).await;
+                self.look_up(netlink, fwmark, pair, &mut frames).await;
             }
         }
     }
@@ -164,7 +168,7 @@ impl Wire {
         self.next_hops.store(Arc::new(next_hops));
     }
 
-    async fn look_up(&self, netlink: &Netlink, fwmark: u32, pair: LocatorPair) {
+    async fn look_up(&self, netlink: &Netlink, fwmark: u32, pair: LocatorPair, frames: &mut Frames) {
         let found = netlink.next_hop(pair.local, pair.peer, fwmark).await;
         let found = found.unwrap_or_else(|error| {
             tracing::debug!(%error, "looking for a next hop");
@@ -180,7 +184,7 @@ impl Wire {
             (_, None) => None,
             (_, Some(next_hop)) => Some(Arc::new(Path {
                 next_hop,
-                frames: self.frames(netlink, next_hop.interface).await,
+                frames: frames.on(netlink, next_hop.interface).await,
                 through_ip: AtomicU64::new(0),
                 used: AtomicBool::new(true),
                 failed: AtomicBool::new(false),
@@ -195,23 +199,35 @@ impl Wire {
     }
 }
 
-impl Wire {
-    /// The socket for frames on an interface, which all paths over it share, if there can be one.
-    async fn frames(&self, netlink: &Netlink, interface: u32) -> Option<Arc<Mutex<XdpSender>>> {
-        let next_hops = self.next_hops.load();
-        let mut others = next_hops.values().filter(|path| path.next_hop.interface == interface);
-        if let Some(other) = others.next() {
-            return other.frames.clone();
+/// The sockets for frames, by interface, which all paths over it share, and when they were last asked for.
+#[derive(Default)]
+struct Frames(HashMap<u32, (Arc<Mutex<XdpSender>>, StdInstant)>);
+
+impl Frames {
+    /// That of an interface, if it can have one.
+    async fn on(&mut self, netlink: &Netlink, interface: u32) -> Option<Arc<Mutex<XdpSender>>> {
+        if let Some((open, asked)) = self.0.get_mut(&interface) {
+            *asked = StdInstant::now();
+            return Some(open.clone());
         }
         let ethernet = netlink.ethernet(interface).await.ok().flatten();
         let ethernet = ethernet.filter(|ethernet| !ethernet.has_queue)?;
         match XdpSender::open(interface, ethernet.address, ethernet.mtu) {
-            Ok(sender) => Some(Arc::new(Mutex::new(sender))),
+            Ok(sender) => {
+                let open = Arc::new(Mutex::new(sender));
+                self.0.insert(interface, (open.clone(), StdInstant::now()));
+                Some(open)
+            }
             Err(error) => {
                 tracing::debug!(%error, interface, "sending by a packet socket instead");
                 None
             }
         }
+    }
+
+    fn close_unused(&mut self) {
+        self.0
+            .retain(|_, (open, asked)| Arc::strong_count(open) > 1 || asked.elapsed() < KEPT);
     }
 }
 
@@ -249,3 +265,6 @@ fn all_failed(packets: &[WirePacket<'_>]) -> SendOutcome {
         ..SendOutcome::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,10 +69,13 @@ impl<'a> Pace<'a> {
 
     /// So many packets were read at a time.
     pub(crate) fn read(&mut self, count: usize) {
+        self.read_at(count, Instant::now());
+    }
+
+    fn read_at(&mut self, count: usize, now: Instant) {
         self.idle_since = None;
         if count >= STREAM {
-            let now = self.streams.micros(Instant::now());
-            self.streams.last.store(now, Relaxed);
+            self.streams.last.store(self.streams.micros(now), Relaxed);
         }
     }
 
@@ -83,14 +86,18 @@ impl<'a> Pace<'a> {
 
     /// There was nothing to read from the descriptor. Comes back when there may be. False: it is time to end.
     pub(crate) fn wait(&mut self, descriptor: BorrowedFd<'_>, stop: &Stop) -> io::Result<bool> {
-        let now = Instant::now();
-        let since_stream = self.streams.micros(now).saturating_sub(self.streams.last.load(Relaxed));
-        let idle_since = *self.idle_since.get_or_insert(now);
-        if u128::from(since_stream) >= AFTER_STREAM.as_micros() && now - idle_since < LOOKING {
+        if self.is_worth_looking(Instant::now()) {
             thread::yield_now();
             return Ok(true);
         }
         stop.wait_readable(descriptor)
+    }
+
+    /// Whether something may come so soon that it is not worth while to sleep.
+    fn is_worth_looking(&mut self, now: Instant) -> bool {
+        let since_stream = self.streams.micros(now).saturating_sub(self.streams.last.load(Relaxed));
+        let idle_since = *self.idle_since.get_or_insert(now);
+        u128::from(since_stream) >= AFTER_STREAM.as_micros() && now - idle_since < LOOKING
     }
 }
 
@@ -167,5 +174,74 @@ impl Stop {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn threads_end_with_their_owner_and_tell_how_they_ended() {
+        let mut tasks = JoinSet::new();
+        let mut workers = Workers::new().unwrap();
+        let (started, waits) = mpsc::channel();
+        workers
+            .spawn("idle", &mut tasks, move |stop| {
+                let (descriptor, _other) = UnixStream::pair()?;
+                let streams = Streams::new();
+                let mut pace = Pace::new(&streams);
+                started.send(())?;
+                while pace.wait(descriptor.as_fd(), stop)? {}
+                Ok(())
+            })
+            .unwrap();
+        workers
+            .spawn("failing", &mut tasks, |_| anyhow::bail!("no more packets"))
+            .unwrap();
+        let failed = tasks.join_next().await.unwrap().unwrap().unwrap_err();
+        assert_eq!(failed.to_string(), "no more packets");
+        waits.recv().unwrap();
+        tokio::task::spawn_blocking(move || drop(workers)).await.unwrap();
+        assert!(tasks.join_next().await.unwrap().unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_panics_is_an_error() {
+        let mut tasks = JoinSet::new();
+        let mut workers = Workers::new().unwrap();
+        workers.spawn("shim6-in", &mut tasks, |_| panic!("for a test")).unwrap();
+        let failed = tasks.join_next().await.unwrap().unwrap().unwrap_err();
+        assert_eq!(failed.to_string(), "the thread shim6-in has panicked");
+    }
+
+    #[test]
+    fn what_comes_alone_is_waited_for_awake_for_a_while() {
+        let streams = Streams::new();
+        let start = Instant::now() + Duration::from_secs(1);
+        let mut pace = Pace::new(&streams);
+        for _ in 0..2 {
+            assert!(pace.is_worth_looking(start));
+            assert!(pace.is_worth_looking(start + LOOKING / 2));
+            assert!(!pace.is_worth_looking(start + LOOKING));
+            // With each packet the time begins anew.
+            pace.read_at(STREAM - 1, start + LOOKING);
+        }
+    }
+
+    #[test]
+    fn nobody_stays_awake_for_a_stream_in_either_direction() {
+        let streams = Streams::new();
+        let start = Instant::now() + Duration::from_secs(1);
+        let (mut data, mut acknowledgments) = (Pace::new(&streams), Pace::new(&streams));
+        data.read_at(STREAM, start);
+        acknowledgments.read_at(1, start);
+        let soon = start + AFTER_STREAM / 2;
+        assert!(!data.is_worth_looking(soon) && !acknowledgments.is_worth_looking(soon));
+        data.read_at(1, soon);
+        assert!(data.is_worth_looking(start + AFTER_STREAM));
     }
 }

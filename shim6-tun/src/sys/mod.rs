@@ -30,7 +30,7 @@ pub mod wire_socket;
 mod readiness;
 mod socket_option;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use std::fmt::Display;
 use std::io;

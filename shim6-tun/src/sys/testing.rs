@@ -12,24 +12,24 @@ use crate::lab::Namespace;
 use crate::netlink::{AddressSpec, Netlink};
 use crate::sys::Readiness;
 
-pub(super) const A: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0xa);
-pub(super) const B: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0xb);
+pub(crate) const A: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0xa);
+pub(crate) const B: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0xb);
 
 /// Far more than anything here takes, so that a test ends instead of hanging.
-pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Two namespaces joined by a veth pair: `eth0` in each, with the addresses [`A`] and [`B`].
-pub(super) struct Joined {
-    pub(super) a: Namespace,
-    pub(super) b: Namespace,
-    pub(super) netlink_a: Netlink,
-    pub(super) netlink_b: Netlink,
-    pub(super) index_a: u32,
-    pub(super) index_b: u32,
+pub(crate) struct Joined {
+    pub(crate) a: Namespace,
+    pub(crate) b: Namespace,
+    pub(crate) netlink_a: Netlink,
+    pub(crate) netlink_b: Netlink,
+    pub(crate) index_a: u32,
+    pub(crate) index_b: u32,
 }
 
 impl Joined {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (a, b) = (Namespace::new("a").unwrap(), Namespace::new("b").unwrap());
         let (netlink_a, netlink_b) = (a.netlink().unwrap(), b.netlink().unwrap());
         netlink_a.add_veth("eth0", "eth0", Some(b.as_fd())).await.unwrap();
@@ -55,7 +55,7 @@ impl Joined {
     }
 }
 
-pub(super) fn address_spec(index: u32, address: Ipv6Addr, prefix_len: u8) -> AddressSpec {
+pub(crate) fn address_spec(index: u32, address: Ipv6Addr, prefix_len: u8) -> AddressSpec {
     AddressSpec {
         index,
         address,
@@ -69,7 +69,7 @@ pub(super) fn address_spec(index: u32, address: Ipv6Addr, prefix_len: u8) -> Add
 /// Sends until a datagram arrives. Right after an address was added, its local route is still
 /// missing, as the kernel adds that later, in a work queue; the same goes for a link that has just
 /// come up.
-pub(super) fn wait_until_delivered(from: &UdpSocket, to: &UdpSocket) {
+pub(crate) fn wait_until_delivered(from: &UdpSocket, to: &UdpSocket) {
     let destination = to.local_addr().unwrap();
     to.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let started = Instant::now();
@@ -92,18 +92,18 @@ pub(super) fn wait_until_delivered(from: &UdpSocket, to: &UdpSocket) {
 
 /// Fields of an IPv6 header that the tests choose.
 #[derive(Clone, Copy)]
-pub(super) struct Header {
-    pub(super) source: Ipv6Addr,
-    pub(super) destination: Ipv6Addr,
-    pub(super) next_header: u8,
-    pub(super) hop_limit: u8,
-    pub(super) traffic_class: u8,
-    pub(super) flow_label: u32,
+pub(crate) struct Header {
+    pub(crate) source: Ipv6Addr,
+    pub(crate) destination: Ipv6Addr,
+    pub(crate) next_header: u8,
+    pub(crate) hop_limit: u8,
+    pub(crate) traffic_class: u8,
+    pub(crate) flow_label: u32,
 }
 
 impl Header {
     /// From [`A`] to [`B`], with protocol 140.
-    pub(super) const A_TO_B: Self = Self {
+    pub(crate) const A_TO_B: Self = Self {
         source: A,
         destination: B,
         next_header: 140,
@@ -112,7 +112,7 @@ impl Header {
         flow_label: 0,
     };
 
-    pub(super) fn packet(&self, payload: &[u8]) -> Vec<u8> {
+    pub(crate) fn packet(&self, payload: &[u8]) -> Vec<u8> {
         let first = 6 << 28 | u32::from(self.traffic_class) << 20 | self.flow_label;
         let length = u16::try_from(payload.len()).unwrap();
         let mut packet = Vec::new();
@@ -128,14 +128,14 @@ impl Header {
 
 /// Calls `step` whenever `io` is readable, until it says that it is done. `WouldBlock` waits for
 /// more.
-pub(super) async fn until_done<T: AsFd>(what: &str, io: &mut T, mut step: impl FnMut(&mut T) -> io::Result<bool>) {
+pub(crate) async fn until_done<T: AsFd>(what: &str, io: &mut T, mut step: impl FnMut(&mut T) -> io::Result<bool>) {
     let readiness = Readiness::of(io).unwrap();
     let work = async { while !readiness.read(|| step(io)).await.unwrap() {} };
     soon(what, work).await;
 }
 
 /// What `future` gives, within the deadline.
-pub(super) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
     timeout(DEADLINE, future)
         .await
         .unwrap_or_else(|_| panic!("{what}: waited in vain"))

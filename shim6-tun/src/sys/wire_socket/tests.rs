@@ -11,6 +11,8 @@ use crate::netlink::{MAIN_TABLE, RouteKind, RouteSpec, RuleSpec};
 use crate::sys::SHIM6_NEXT_HEADER;
 use crate::sys::testing::{A, B, Header, Joined, address_spec, until_done, wait_until_delivered};
 
+mod below_ip;
+
 const ELSEWHERE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1);
 
 fn receiver(namespace: &Namespace) -> WireReceiver {
