@@ -10,11 +10,9 @@
 //! - [`ethtool`]: segmentation offloads off, for the lab.
 //! - [`ancillary`]: any socket option and all that comes beside a datagram, for the lab's tests.
 //!
-//! The first three work on batches and hide how a batch is moved, so that the means can be replaced
-//! (more queues, segmentation offload, AF_XDP) without a change in their callers. None of them
-//! waits: descriptors are non-blocking, and tasks wait with [`Readiness`] (the TUN device, which is
-//! bound to tokio, has `async` methods). Sockets and devices belong to the network namespace of the
-//! thread that opens them and stay in it.
+//! The first four hide how packets are moved, so that the means can be replaced without a change in their callers. None of
+//! them waits: descriptors are non-blocking; threads `poll` them, and tasks wait with [`Readiness`]. Sockets and devices belong
+//! to the network namespace of the thread that opens them and stay in it.
 //!
 //! What they need: `CAP_NET_RAW` and `CAP_NET_ADMIN` in the user namespace that owns the network
 //! namespace.
