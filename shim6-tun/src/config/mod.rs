@@ -79,14 +79,9 @@ pub struct TunConfig {
     /// `mtu`: the most octets that a packet may have, 1280 to 65535. Default: none but what each uplink carries, less the
     /// 8-octet payload header.
     pub mtu: Option<u32>,
-    /// `queues`: threads that take packets from the device, each with a queue of its own, 1 to 16. Default: as many as there are
-    /// processors, but 4 at most.
+    /// `queues`: threads that take packets from the device, each with a queue of its own, 1 to 16. Default 1: with more, fragments
+    /// and whole datagrams of one flow may overtake each other, since the kernel takes them for different flows.
     pub queues: usize,
-}
-
-/// The queues that the TUN device has if nothing else is said.
-fn default_queues() -> usize {
-    std::thread::available_parallelism().map_or(1, |processors| processors.get().min(4))
 }
 
 /// One `[[uplink]]`.
@@ -270,7 +265,7 @@ impl Default for TunConfig {
         Self {
             name: "shim0".to_owned(),
             mtu: None,
-            queues: default_queues(),
+            queues: 1,
         }
     }
 }
