@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant as StdInstant};
 
 use arc_swap::ArcSwap;
@@ -20,7 +20,7 @@ use shim6_core::{Instant, LocatorPair};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::netlink::Netlink;
+use crate::netlink::{Ethernet, Netlink};
 use crate::sys::wire_socket::{LinkSender, NextHop, SendOutcome, WirePacket, WireSender, XdpSender};
 
 /// How long packets may go on being sent without one that takes the way through the IP layer.
@@ -174,9 +174,13 @@ impl Wire {
             tracing::debug!(%error, "looking for a next hop");
             None
         });
+        let socket = match found {
+            Some(next_hop) => frames.on(netlink, next_hop.interface).await,
+            None => None,
+        };
         let known = self.next_hops.load().get(&pair).cloned();
         let path = match (known, found) {
-            (Some(path), Some(next_hop)) if path.next_hop == next_hop => {
+            (Some(path), Some(next_hop)) if path.next_hop == next_hop && path.sends_with(socket.as_ref()) => {
                 path.failed.store(false, Relaxed);
                 return;
             }
@@ -184,7 +188,7 @@ impl Wire {
             (_, None) => None,
             (_, Some(next_hop)) => Some(Arc::new(Path {
                 next_hop,
-                frames: frames.on(netlink, next_hop.interface).await,
+                frames: socket,
                 through_ip: AtomicU64::new(0),
                 used: AtomicBool::new(true),
                 failed: AtomicBool::new(false),
@@ -199,39 +203,63 @@ impl Wire {
     }
 }
 
-/// The sockets for frames, by interface, which all paths over it share, and when they were last asked for.
+/// The sockets for frames, by interface, which all paths over it share.
 #[derive(Default)]
-struct Frames(HashMap<u32, (Arc<Mutex<XdpSender>>, StdInstant)>);
+struct Frames(HashMap<u32, Opened>);
+
+/// What came of opening one.
+struct Opened {
+    /// What the interface was when it was looked at last.
+    ethernet: Ethernet,
+    /// None if the kernel refused.
+    sender: Option<Arc<Mutex<XdpSender>>>,
+    asked: StdInstant,
+}
 
 impl Frames {
-    /// That of an interface, if it can have one.
+    /// That of an interface as it is now, if it can have one.
     async fn on(&mut self, netlink: &Netlink, interface: u32) -> Option<Arc<Mutex<XdpSender>>> {
-        if let Some((open, asked)) = self.0.get_mut(&interface) {
-            *asked = StdInstant::now();
-            return Some(open.clone());
-        }
         let ethernet = netlink.ethernet(interface).await.ok().flatten();
+        // A queueing discipline may come later, and is not to be passed by from then on.
         let ethernet = ethernet.filter(|ethernet| !ethernet.has_queue)?;
-        match XdpSender::open(interface, ethernet.address, ethernet.mtu) {
-            Ok(sender) => {
-                let open = Arc::new(Mutex::new(sender));
-                self.0.insert(interface, (open.clone(), StdInstant::now()));
-                Some(open)
-            }
-            Err(error) => {
-                tracing::debug!(%error, interface, "sending by a packet socket instead");
-                None
-            }
+        let opened = self.0.entry(interface).or_insert_with(|| Opened {
+            ethernet,
+            sender: open_frames(interface, ethernet),
+            asked: StdInstant::now(),
+        });
+        opened.asked = StdInstant::now();
+        if std::mem::replace(&mut opened.ethernet, ethernet) != ethernet
+            && let Some(sender) = &opened.sender
+        {
+            let mut sender = sender.lock().unwrap_or_else(PoisonError::into_inner);
+            sender.set_link(ethernet.address, ethernet.mtu);
         }
+        opened.sender.clone()
     }
 
     fn close_unused(&mut self) {
-        self.0
-            .retain(|_, (open, asked)| Arc::strong_count(open) > 1 || asked.elapsed() < KEPT);
+        self.0.retain(|_, opened| opened.asked.elapsed() < KEPT);
+    }
+}
+
+fn open_frames(interface: u32, ethernet: Ethernet) -> Option<Arc<Mutex<XdpSender>>> {
+    match XdpSender::open(interface, ethernet.address, ethernet.mtu) {
+        Ok(sender) => Some(Arc::new(Mutex::new(sender))),
+        Err(error) => {
+            tracing::debug!(%error, interface, "sending by a packet socket instead");
+            None
+        }
     }
 }
 
 impl Path {
+    fn sends_with(&self, frames: Option<&Arc<Mutex<XdpSender>>>) -> bool {
+        match (&self.frames, frames) {
+            (Some(ours), Some(other)) => Arc::ptr_eq(ours, other),
+            (ours, other) => ours.is_none() && other.is_none(),
+        }
+    }
+
     /// Sends below the IP layer.
     fn send(&self, link: &LinkSender, packets: &[WirePacket<'_>]) -> SendOutcome {
         let (mut outcome, mut rest) = (SendOutcome::default(), packets);

@@ -130,6 +130,42 @@ fn a_next_hop_that_is_gone_is_forgotten_at_the_next_change() {
 }
 
 #[test]
+fn a_packet_that_the_link_takes_no_more_is_too_big_for_it() {
+    isolated(
+        "daemon::wire::tests::a_packet_that_the_link_takes_no_more_is_too_big_for_it",
+        || async {
+            let joined = Joined::new().await;
+            let mut frames = Frames::default();
+            let takes = |sender: &Arc<Mutex<XdpSender>>| {
+                let packet = Header::A_TO_B.packet(&[0; 1_400]);
+                sender.lock().unwrap().takes(&WirePacket::from(&packet[..]))
+            };
+            // The socket is opened where the interface is.
+            let open = |mtu| Opened {
+                ethernet: Ethernet {
+                    address: [0; 6],
+                    mtu,
+                    has_queue: false,
+                },
+                sender: joined
+                    .a
+                    .run(|| XdpSender::open(joined.index_a, [0; 6], mtu))
+                    .unwrap()
+                    .ok()
+                    .map(|sender| Arc::new(Mutex::new(sender))),
+                asked: StdInstant::now(),
+            };
+            frames.0.insert(joined.index_a, open(9_000));
+            let sender = frames.on(&joined.netlink_a, joined.index_a).await.unwrap();
+            assert!(takes(&sender));
+            joined.netlink_a.set_mtu(joined.index_a, 1_400).await.unwrap();
+            let again = frames.on(&joined.netlink_a, joined.index_a).await.unwrap();
+            assert!(Arc::ptr_eq(&sender, &again) && !takes(&sender));
+        },
+    );
+}
+
+#[test]
 fn without_a_packet_socket_all_goes_through_the_ip_layer() {
     isolated(
         "daemon::wire::tests::without_a_packet_socket_all_goes_through_the_ip_layer",

@@ -95,6 +95,12 @@ impl XdpSender {
         })
     }
 
+    /// The interface has another link-layer address or MTU.
+    pub fn set_link(&mut self, source: [u8; 6], mtu: u32) {
+        self.source = source;
+        self.limit = MAX_PACKET_OCTETS.min(mtu as usize);
+    }
+
     /// Whether the packet can be sent here: the others have to take another way.
     #[must_use]
     pub fn takes(&self, packet: &WirePacket<'_>) -> bool {
