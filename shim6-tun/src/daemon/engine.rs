@@ -19,6 +19,7 @@ use super::paths::Paths;
 use super::report;
 use super::retry::Retry;
 use super::shared::{Inputs, Message, Shared, UnknownTag};
+use super::shortcut::Shortcut;
 use super::steering::Steering;
 use crate::control::Request;
 use crate::netlink::{Change, Monitor};
@@ -53,6 +54,8 @@ pub(crate) struct Engine<'a> {
 /// What the engine changes on the host and watches there.
 pub(crate) struct Host<'a> {
     pub(crate) steering: &'a mut Steering,
+    /// None: all steered packets pass through the daemon.
+    pub(crate) shortcut: Option<Shortcut>,
     pub(crate) path_mtus: PathMtus,
     pub(crate) addresses: &'a mut Addresses,
     pub(crate) observers: Observers,
@@ -93,6 +96,7 @@ impl<'a> Engine<'a> {
     ) -> Self {
         let Host {
             steering,
+            shortcut,
             path_mtus,
             addresses,
             observers,
@@ -102,7 +106,7 @@ impl<'a> Engine<'a> {
             usable: endpoint.identity().locators().iter().copied().collect(),
             lost: Vec::new(),
             endpoint,
-            paths: Paths::new(steering, path_mtus, shared.clone()),
+            paths: Paths::new(steering, shortcut, path_mtus, shared.clone()),
             shared,
             addresses,
             retry: Retry::default(),
@@ -234,6 +238,9 @@ impl<'a> Engine<'a> {
         }
         self.report_locators();
         self.shared.wire.look_up_again();
+        if let Some(shortcut) = self.paths.shortcut() {
+            shortcut.look_again();
+        }
         self.paths.set_uplinks(self.addresses.uplinks());
         self.follow_uplinks(change);
         if matches!(change, Change::Rules | Change::Overrun) {
@@ -285,14 +292,25 @@ impl<'a> Engine<'a> {
     fn follow_uplinks(&mut self, change: &Change) {
         match change {
             Change::Link(_) => {}
-            Change::LinkRemoved(index) => return self.observers.forget(*index),
-            Change::Overrun => self.observers.forget_all(),
+            Change::LinkRemoved(index) => {
+                self.observers.forget(*index);
+                return self.paths.forget_link(*index);
+            }
+            Change::Overrun => {
+                self.observers.forget_all();
+                self.paths.forget_all_links();
+            }
             _ => return,
         }
         for (uplink, _) in self.addresses.uplinks() {
             if let Err(error) = self.observers.watch(uplink) {
                 // Most likely it is gone, which the next change says.
                 tracing::debug!(interface = uplink.interface, %error, "cannot watch the packets");
+            }
+            if let Some(shortcut) = self.paths.shortcut()
+                && let Err(error) = shortcut.watch(uplink)
+            {
+                tracing::debug!(interface = uplink.interface, %error, "packets pass through the daemon");
             }
         }
     }
@@ -331,7 +349,7 @@ impl<'a> Engine<'a> {
             uplinks: uplinks.collect(),
             contexts,
             failures: report::failures(&self.endpoint, now),
-            counters: report::counters(&self.endpoint, self.shared.report()),
+            counters: report::counters(&self.endpoint, self.paths.report()),
         }
     }
 

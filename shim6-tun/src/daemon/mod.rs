@@ -20,6 +20,7 @@ mod paths;
 mod report;
 mod retry;
 mod shared;
+mod shortcut;
 pub mod steering;
 #[cfg(test)]
 mod testing;
@@ -51,6 +52,7 @@ use self::lock::NamespaceLock;
 use self::observer::Observers;
 use self::path_mtu::PathMtus;
 use self::shared::Shared;
+use self::shortcut::Shortcut;
 use self::steering::Steering;
 use self::uplink::{Uplink, UplinkHint};
 use self::wire::Wire;
@@ -161,7 +163,7 @@ async fn serve(
     let (wire, wanted) = Wire::new(senders(config, identity.locators())?, link.transpose()?);
     let (shared, inputs) = Shared::new(clock, wire, &config.hold);
     let shared = Arc::new(shared);
-    let observers = Observers::open(config, &uplinks, shared.clone())?;
+    let mut observers = Observers::open(config, &uplinks, shared.clone())?;
     tracing::info!(method = %observers.method(), "watching the packets on the uplinks");
     let mut tasks = JoinSet::new();
     tasks.spawn(inbound::run_icmp(WireReceiver::open_icmp_errors()?, shared.clone()));
@@ -182,8 +184,11 @@ async fn serve(
         anyhow::bail!("the control socket has closed")
     });
     let endpoint = endpoint(config, identity);
+    let shortcut = Shortcut::open(config, netlink, &tun, &mut observers, &uplinks).await;
+    let virtual_link = shortcut.as_ref().map(Shortcut::link);
     let host = Host {
         steering: &mut steering,
+        shortcut,
         path_mtus: PathMtus::new(config.tun.mtu),
         addresses,
         observers,
@@ -203,6 +208,9 @@ async fn serve(
         tracing::warn!(packets = held, "dropping what was held for contexts without a path");
     }
     report_undo(steering.undo().await);
+    if let Some(link) = virtual_link {
+        shortcut::remove(netlink, link).await;
+    }
     drop(workers);
     result
 }

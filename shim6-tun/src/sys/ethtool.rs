@@ -1,6 +1,7 @@
 //! The offloads of an interface, over the `ethtool` control call.
 //!
-//! Only what the lab needs: a kernel that carries packet by packet.
+//! Only what is needed here: a kernel that carries packet by packet, for the lab, and one that cuts and joins packets on the
+//! daemon's own virtual link.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -50,18 +51,29 @@ pub fn disable_segmentation(interface: &str) -> io::Result<()> {
     switch_off(interface).map_err(explain)
 }
 
+/// Makes the ends of a virtual link in the network namespace of the calling thread such that the kernel finishes each packet before
+/// it leaves `inside`, cut and with its checksum, and joins those that come in there.
+///
+/// # Errors
+/// There is no such interface, or `CAP_NET_ADMIN` is missing.
+pub fn cut_and_join(inside: &str, outside: &str) -> io::Result<()> {
+    // A virtual link joins nothing that comes from an end which segments, since that would be whole already.
+    disable_segmentation(outside)?;
+    let prepare = || {
+        let caller = Caller::new(inside)?;
+        caller.set(|feature| match feature.name.as_str() {
+            "rx-gro" => Some(true),
+            name if name.starts_with("tx-checksum-") || name.starts_with("tx-scatter-gather") => Some(false),
+            name if name.starts_with("tx-") && feature.makes_large_packets() => Some(false),
+            _ => None,
+        })
+    };
+    prepare().map_err(|error| while_doing(format_args!("prepare the offloads of {inside}"), error))
+}
+
 fn switch_off(interface: &str) -> io::Result<()> {
     let caller = Caller::new(interface)?;
-    let before = caller.features()?;
-    let mut request = vec![SET_FEATURES, blocks(before.len()) as u32];
-    request.resize(2 + 2 * blocks(before.len()), 0);
-    for (bit, feature) in before.iter().enumerate() {
-        if feature.available && feature.makes_large_packets() {
-            // Valid in this request, and wanted off.
-            request[2 + 2 * (bit / 32)] |= 1 << (bit % 32);
-        }
-    }
-    caller.call(&mut request)?;
+    caller.set(|feature| feature.makes_large_packets().then_some(false))?;
     let after = caller.features()?;
     match after
         .iter()
@@ -114,6 +126,21 @@ impl Caller {
             available: is_set(0, bit) && !is_set(3, bit),
         };
         Ok(names.into_iter().enumerate().map(feature).collect())
+    }
+
+    /// Switches on or off those features that can be, where `wanted` says which.
+    fn set(&self, wanted: impl Fn(&Feature) -> Option<bool>) -> io::Result<()> {
+        let before = self.features()?;
+        let mut request = vec![SET_FEATURES, blocks(before.len()) as u32];
+        request.resize(2 + 2 * blocks(before.len()), 0);
+        for (bit, feature) in before.iter().enumerate().filter(|(_, feature)| feature.available) {
+            if let Some(on) = wanted(feature) {
+                // Two words for each block: which are meant, and which of them are to be on.
+                request[2 + 2 * (bit / 32)] |= 1 << (bit % 32);
+                request[3 + 2 * (bit / 32)] |= u32::from(on) << (bit % 32);
+            }
+        }
+        self.call(&mut request)
     }
 
     fn names(&self) -> io::Result<Vec<String>> {

@@ -36,6 +36,8 @@ pub(super) struct Counting {
     counters: Arc<Mutex<Counters>>,
     /// By interface name, with its index.
     attached: HashMap<String, (u32, Attachment)>,
+    /// The interface of the shortcut.
+    inside: Option<Attachment>,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
@@ -58,6 +60,7 @@ impl Counting {
         Ok(Self {
             counters,
             attached: HashMap::new(),
+            inside: None,
             shared,
             task,
         })
@@ -71,6 +74,11 @@ impl Counting {
         let attachment = lock(&self.counters).attach(uplink.index)?;
         self.attached
             .insert(uplink.interface.clone(), (uplink.index, attachment));
+        Ok(())
+    }
+
+    pub(super) fn watch_inside(&mut self, index: u32) -> io::Result<()> {
+        self.inside = Some(lock(&self.counters).attach(index)?);
         Ok(())
     }
 

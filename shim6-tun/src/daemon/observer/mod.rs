@@ -95,6 +95,23 @@ impl Observers {
         }
     }
 
+    /// Whether they are watched by programs in the kernel.
+    pub(crate) fn counts_in_kernel(&self) -> bool {
+        matches!(self.0, Means::Counting(_))
+    }
+
+    /// Watches the interface on which steered packets bear their ULIDs, where they do not pass through the daemon.
+    ///
+    /// # Errors
+    ///
+    /// There is no such interface, or packets are not watched by programs.
+    pub(crate) fn watch_inside(&mut self, index: u32) -> io::Result<()> {
+        match &mut self.0 {
+            Means::Taps(_) => Err(io::ErrorKind::Unsupported.into()),
+            Means::Counting(counting) => counting.watch_inside(index),
+        }
+    }
+
     /// To be called with the pairs whose flows have come or gone, when the table says so.
     pub(crate) fn follow(&mut self, pairs: &[LocatorPair]) {
         match &mut self.0 {

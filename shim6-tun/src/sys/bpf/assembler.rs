@@ -72,10 +72,16 @@ pub(super) enum Helper {
     MapLookup = 1,
     MapUpdate = 2,
     MonotonicNanoseconds = 5,
+    StorePacket = 9,
+    Redirect = 23,
     LoadPacket = 26,
     PullPacket = 39,
+    UpdateChecksum = 40,
+    AddLinkHeader = 43,
+    AdjustRoom = 50,
     LoadHeaders = 68,
     RingOutput = 130,
+    RedirectToNeighbour = 152,
 }
 
 /// The second operand.
@@ -183,6 +189,12 @@ impl Assembler {
     pub(super) fn load_map(&mut self, destination: Register, map: RawFd) {
         // The source register says that this is no number but a descriptor.
         self.load_wide(destination, Register::R1, u64::from(map.cast_unsigned()));
+    }
+
+    /// The start of what the only element of an array has.
+    pub(super) fn load_element(&mut self, destination: Register, array: RawFd) {
+        // The source register says that the upper half is an offset in there.
+        self.load_wide(destination, Register::R2, u64::from(array.cast_unsigned()));
     }
 
     pub(super) fn exit(&mut self) {

@@ -12,6 +12,7 @@ mod assembler;
 mod layout;
 mod memory;
 mod program;
+mod shortcut;
 mod syscall;
 
 #[cfg(test)]
@@ -23,6 +24,8 @@ use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
+
+pub use self::shortcut::{Incoming, Outgoing, Shortcut, ShortcutAttachment, ShortcutCounts, ShortcutDevices};
 
 use self::layout::{event, flow, pair, small};
 use self::memory::{Array, Ring};

@@ -151,13 +151,23 @@ pub(super) fn load(instructions: &[Instruction]) -> io::Result<OwnedFd> {
     again.map_err(|_| io::Error::new(refused.kind(), format!("{refused}: {}", last.join(" < "))))
 }
 
-/// Attaches a program to an interface for as long as the link is open.
+/// Attaches a program to an interface for as long as the link is open, behind those that are there.
 pub(super) fn attach(program: BorrowedFd<'_>, interface: u32, hook: Hook) -> io::Result<OwnedFd> {
+    attach_with(program, interface, hook, 0)
+}
+
+/// The same in front of those that are there.
+pub(super) fn attach_first(program: BorrowedFd<'_>, interface: u32, hook: Hook) -> io::Result<OwnedFd> {
+    const BEFORE: u32 = 1 << 3;
+    attach_with(program, interface, hook, BEFORE)
+}
+
+fn attach_with(program: BorrowedFd<'_>, interface: u32, hook: Hook, flags: u32) -> io::Result<OwnedFd> {
     let attributes = LinkCreate {
         program: program.as_raw_fd().cast_unsigned(),
         interface,
         hook: hook as u32,
-        flags: 0,
+        flags,
         relative: 0,
         zero: 0,
         revision: 0,
