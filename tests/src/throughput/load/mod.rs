@@ -5,12 +5,15 @@ mod tcp;
 mod udp;
 
 use std::io;
+use std::ops::{Add, Sub};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use shim6_tun::demo::stage::Locators;
 use shim6_tun::lab::Topology;
 use socket2::Socket;
@@ -31,6 +34,32 @@ pub struct Progress {
     pub sent: u64,
     /// Datagrams that arrived after one that was sent later.
     pub reordered: u64,
+}
+
+impl Add for Progress {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            octets: self.octets + other.octets,
+            datagrams: self.datagrams + other.datagrams,
+            sent: self.sent + other.sent,
+            reordered: self.reordered + other.reordered,
+        }
+    }
+}
+
+impl Sub for Progress {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            octets: self.octets - earlier.octets,
+            datagrams: self.datagrams - earlier.datagrams,
+            sent: self.sent - earlier.sent,
+            reordered: self.reordered - earlier.reordered,
+        }
+    }
 }
 
 /// A request that was answered.
@@ -66,6 +95,8 @@ pub struct Load {
     /// Shut down in the end, so that no thread waits on them.
     sockets: Vec<Socket>,
     threads: Vec<JoinHandle<io::Result<()>>>,
+    /// All threads on one processor.
+    stays: bool,
 }
 
 impl Load {
@@ -78,11 +109,12 @@ impl Load {
             shared: Arc::default(),
             sockets: Vec::new(),
             threads: Vec::new(),
+            stays: kind.stays(),
         };
         match kind {
             Kind::Tcp { streams, direction } => tcp::start(&mut load, topology, addresses, streams, direction),
             Kind::Udp { octets } => udp::start(&mut load, topology, addresses, octets),
-            Kind::Latency => latency::start(&mut load, topology, addresses),
+            Kind::Latency { .. } => latency::start(&mut load, topology, addresses),
         }?;
         Ok(load)
     }
@@ -114,7 +146,8 @@ impl Load {
 
     fn spawn(&mut self, work: impl FnOnce(&Shared) -> io::Result<()> + Send + 'static) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        let work = move || match work(&shared) {
+        let stays = self.stays;
+        let work = move || match place(stays).and_then(|()| work(&shared)) {
             // Whatever happens to a socket that is shut down.
             Err(_) if shared.is_over() => Ok(()),
             result => result,
@@ -139,6 +172,19 @@ impl Load {
         }
         result
     }
+}
+
+/// Puts the calling thread where it belongs: all that stay on one processor on the last of those that this process may use.
+fn place(stays: bool) -> io::Result<()> {
+    if !stays {
+        return Ok(());
+    }
+    let this = Pid::from_raw(0);
+    let usable = sched_getaffinity(this)?;
+    let last = (0..CpuSet::count()).rfind(|&cpu| usable.is_set(cpu).unwrap_or(false));
+    let mut only = CpuSet::new();
+    only.set(last.ok_or(io::ErrorKind::NotFound)?)?;
+    Ok(sched_setaffinity(this, &only)?)
 }
 
 impl Drop for Load {
