@@ -39,6 +39,13 @@ impl Feature {
             || name == "rx-lro"
             || (name.starts_with("tx-gso-") && name != "tx-gso-robust")
     }
+
+    /// Whether it leaves to the interface what the kernel does itself otherwise.
+    fn is_offload(&self) -> bool {
+        let name = self.name.as_str();
+        let rest = ["tx-checksum-", "tx-scatter-gather", "rx-checksum"];
+        self.makes_large_packets() || rest.iter().any(|start| name.starts_with(start))
+    }
 }
 
 /// Makes an interface in the network namespace of the calling thread one that sends and receives no packet larger than its
@@ -47,8 +54,16 @@ impl Feature {
 /// # Errors
 /// There is no such interface, `CAP_NET_ADMIN` is missing, or something could not be switched off.
 pub fn disable_segmentation(interface: &str) -> io::Result<()> {
-    let explain = |error| while_doing(format_args!("switch off the offloads of {interface}"), error);
-    switch_off(interface).map_err(explain)
+    switch_off(interface, Feature::makes_large_packets)
+}
+
+/// Makes an interface in the network namespace of the calling thread one that does nothing for the kernel: beside what
+/// [`disable_segmentation`] switches off, checksums and gathering.
+///
+/// # Errors
+/// As for [`disable_segmentation`].
+pub fn disable_offloads(interface: &str) -> io::Result<()> {
+    switch_off(interface, Feature::is_offload)
 }
 
 /// Makes the ends of a virtual link in the network namespace of the calling thread such that the kernel finishes each packet before
@@ -63,28 +78,31 @@ pub fn cut_and_join(inside: &str, outside: &str) -> io::Result<()> {
         let caller = Caller::new(inside)?;
         caller.set(|feature| match feature.name.as_str() {
             "rx-gro" => Some(true),
-            name if name.starts_with("tx-checksum-") || name.starts_with("tx-scatter-gather") => Some(false),
-            name if name.starts_with("tx-") && feature.makes_large_packets() => Some(false),
+            name if name.starts_with("tx-") && feature.is_offload() => Some(false),
             _ => None,
         })
     };
     prepare().map_err(|error| while_doing(format_args!("prepare the offloads of {inside}"), error))
 }
 
-fn switch_off(interface: &str) -> io::Result<()> {
-    let caller = Caller::new(interface)?;
-    caller.set(|feature| feature.makes_large_packets().then_some(false))?;
-    let after = caller.features()?;
-    match after
-        .iter()
-        .find(|feature| feature.active && feature.makes_large_packets())
-    {
-        None => Ok(()),
-        Some(stays) => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            format!("{} stays on", stays.name),
-        )),
-    }
+fn switch_off(interface: &str, which: impl Fn(&Feature) -> bool) -> io::Result<()> {
+    let switch_off = || {
+        let caller = Caller::new(interface)?;
+        caller.set(|feature| which(feature).then_some(false))?;
+        let after = caller.features()?;
+        // What never can be changed is no offload, whatever its name.
+        match after
+            .iter()
+            .find(|feature| feature.active && feature.available && which(feature))
+        {
+            None => Ok(()),
+            Some(stays) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("{} stays on", stays.name),
+            )),
+        }
+    };
+    switch_off().map_err(|error| while_doing(format_args!("switch off the offloads of {interface}"), error))
 }
 
 /// 32 features are in each block of a request.
@@ -210,6 +228,11 @@ mod tests {
                     assert_eq!(after.active, expected, "{}", after.name);
                 }
                 assert!(is_active(&after, "tx-checksum-ip-generic"), "{after:?}");
+                joined.a.run(|| disable_offloads("eth0")).unwrap().unwrap();
+                let after = features();
+                for name in ["tx-checksum-ip-generic", "tx-scatter-gather", "rx-checksum"] {
+                    assert!(!is_active(&after, name), "{name}: {after:?}");
+                }
             },
         );
     }

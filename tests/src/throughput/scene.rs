@@ -91,7 +91,7 @@ impl Scene {
 
     async fn per_packet() -> anyhow::Result<Self> {
         let topology = Topology::two_by_two().await.context("cannot build the lab")?;
-        topology.disable_segmentation()?;
+        topology.disable_offloads()?;
         Ok(Self {
             state: State::PerPacket,
             addresses: [&topology.a, &topology.b].map(|host| host.uplinks[0].address),

@@ -191,12 +191,6 @@ impl Assembler {
         self.load_wide(destination, Register::R1, u64::from(map.cast_unsigned()));
     }
 
-    /// The start of what the only element of an array has.
-    pub(super) fn load_element(&mut self, destination: Register, array: RawFd) {
-        // The source register says that the upper half is an offset in there.
-        self.load_wide(destination, Register::R2, u64::from(array.cast_unsigned()));
-    }
-
     pub(super) fn exit(&mut self) {
         self.push(0x95, Register::R0, Register::R0, 0, 0);
     }

@@ -26,7 +26,7 @@ pub(super) mod incoming {
     pub(in super::super) const LOCATOR: i16 = 32;
 }
 
-/// Counts of packets, 64 bits each.
+/// Counts of packets, 64 bits each, by processor: else those would wait for each other with every packet.
 pub(super) mod count {
     pub(in super::super) const OCTETS: usize = 24;
     pub(in super::super) const REWRITTEN: i16 = 0;

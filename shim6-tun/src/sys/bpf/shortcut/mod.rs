@@ -25,13 +25,11 @@ mod tests;
 use std::io;
 use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::Ordering;
 
 use self::layout::{count, incoming, outgoing};
 use self::programs::Maps;
 use super::Pair;
 use super::assembler::Instruction;
-use super::memory::Array;
 use super::syscall::{self, Hook, MapKind};
 use crate::sys::{IPV6_HEADER_OCTETS, while_doing};
 
@@ -93,7 +91,8 @@ pub struct ShortcutCounts {
 pub struct Shortcut {
     outgoing: OwnedFd,
     incoming: OwnedFd,
-    counts: Array,
+    counts: OwnedFd,
+    processors: usize,
     restore: OwnedFd,
     /// In the order in which they have to end.
     _attached: [OwnedFd; 3],
@@ -119,11 +118,11 @@ impl Shortcut {
             made.map_err(|error| while_doing("making a map (BPF)", error))
         };
         let (outgoing, incoming) = (map(32, outgoing::OCTETS)?, map(8, incoming::OCTETS)?);
-        let counts = Array::new(count::OCTETS, 1)?;
+        let counts = syscall::create_map(MapKind::ArrayByProcessor, 4, count::OCTETS, 1, 0)?;
         let maps = Maps {
             outgoing: outgoing.as_raw_fd(),
             incoming: incoming.as_raw_fd(),
-            counts: counts.as_fd().as_raw_fd(),
+            counts: counts.as_raw_fd(),
         };
         let restore = load(
             &programs::restore(maps, devices.outside, devices.inside_address),
@@ -144,6 +143,7 @@ impl Shortcut {
             outgoing,
             incoming,
             counts,
+            processors: syscall::possible_processors()?,
             restore,
             _attached: [divert, rewrite, arrive],
         })
@@ -217,12 +217,16 @@ impl Shortcut {
     /// What was done since the shortcut is there.
     #[must_use]
     pub fn counts(&self) -> ShortcutCounts {
-        let read = |offset| self.counts.number(0, offset).load(Ordering::Relaxed);
-        ShortcutCounts {
-            rewritten: read(count::REWRITTEN),
-            restored: read(count::RESTORED),
-            failed: read(count::FAILED),
+        let mut counts = ShortcutCounts::default();
+        // It is there as long as we are.
+        let by_processor = syscall::element_by_processor(self.counts.as_fd(), 0, count::OCTETS, self.processors);
+        for numbers in by_processor.unwrap_or_default().chunks_exact(count::OCTETS / 8) {
+            let number = |offset: i16| numbers[offset as usize / 8];
+            counts.rewritten += number(count::REWRITTEN);
+            counts.restored += number(count::RESTORED);
+            counts.failed += number(count::FAILED);
         }
+        counts
     }
 }
 

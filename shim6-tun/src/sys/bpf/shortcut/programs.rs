@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 
-use super::super::assembler::{Alu, Assembler, Atomic, Helper, If, Instruction, Label, Register, Size};
+use super::super::assembler::{Alu, Assembler, Helper, If, Instruction, Label, Register, Size};
 use super::layout::{count, incoming, outgoing};
 use crate::sys::{IPV6_HEADER_OCTETS, SHIM6_NEXT_HEADER};
 
@@ -356,11 +356,18 @@ impl Program {
         }
     }
 
+    /// R0 to R5 are lost.
     fn count(&mut self, what: i16) {
+        const KEY: i16 = -128;
+        let counted = self.code.label();
+        self.code.store(Size::Word, (R10, KEY), 0);
+        self.look_up(self.maps.counts, KEY);
         let code = &mut self.code;
-        code.load_element(R1, self.maps.counts);
-        code.alu(Alu::Move, R2, 1);
-        code.atomic(Atomic::Add, (R1, what), R2);
+        code.jump_if(If::Equal, R0, 0, counted);
+        code.load(Size::Double, R1, (R0, what));
+        code.alu(Alu::Add, R1, 1);
+        code.store(Size::Double, (R0, what), R1);
+        code.place(counted);
     }
 
     /// Ends with the packet on its way to another interface.
