@@ -55,7 +55,7 @@ use self::steering::Steering;
 use self::uplink::{Uplink, UplinkHint};
 use self::wire::Wire;
 use self::worker::{Stop, Workers};
-use crate::config::{Config, Prefix64, UplinkConfig};
+use crate::config::{Config, Loaded, Prefix64, UplinkConfig};
 use crate::control::Server;
 use crate::netlink::{Monitor, Netlink, NetlinkError};
 use crate::sys::tun::Tun;
@@ -75,6 +75,16 @@ const REQUEST_QUEUE: usize = 64;
 ///
 /// What kept it from starting, or what broke while it ran; the host is put back in either case.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    run_loaded(Loaded::built_in(config)).await
+}
+
+/// As [`run`], with a configuration that is read again from where it comes from when SIGHUP or a client asks for it.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn run_loaded(loaded: Loaded) -> anyhow::Result<()> {
+    let config = loaded.config;
     // First of all, so that a signal during the start is not lost and a second daemon changes nothing.
     let stop = StopSignals::listen()?;
     let control = Server::bind(&config.control_socket)?;
