@@ -6,6 +6,7 @@ pub mod decode;
 pub mod demo;
 pub mod events;
 mod output;
+pub mod reload;
 pub mod run;
 pub mod status;
 
@@ -60,6 +61,9 @@ pub enum Command {
     /// Print every field of a Shim6 message, or of those in a capture, and what a receiver does with it
     #[command(after_help = decode::after_help())]
     Decode(decode::DecodeArgs),
+    /// Have the running daemon read its configuration again
+    #[command(after_help = EXIT_CODES)]
+    Reload(reload::ReloadArgs),
     /// Check and show the configuration
     #[command(after_help = EXIT_CODES, subcommand)]
     Config(config::ConfigCommand),
@@ -101,6 +105,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Events(args) => events::run(args),
         Command::Decode(args) => decode::run(&args),
+        Command::Reload(args) => reload::run(args),
         Command::Config(command) => config::run(command),
         Command::Address(command) => address::run(command),
     };

@@ -275,6 +275,7 @@ impl fmt::Display for Literal {
     }
 }
 
+#[cfg(test)]
 impl Reload {
     /// In a word.
     pub(crate) fn as_str(self) -> &'static str {
