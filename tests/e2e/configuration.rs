@@ -78,13 +78,22 @@ fn a_check_says_each_error_and_has_the_exit_code_of_a_bad_configuration() {
     let output = config(&["check", "--config", file]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
-    assert!(said.contains("main.toml:1: tun.mtu: 1 is out of range") && said.contains("10.toml:2: tun.nmae: "), "{said}");
+    assert!(
+        said.contains("main.toml:1: tun.mtu: 1 is out of range") && said.contains("10.toml:2: tun.nmae: "),
+        "{said}"
+    );
     let output = config(&["check", "--json", "--config", file]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!((json["valid"].as_bool(), json["errors"].as_array().map(Vec::len)), (Some(false), Some(2)));
+    assert_eq!(
+        (json["valid"].as_bool(), json["errors"].as_array().map(Vec::len)),
+        (Some(false), Some(2))
+    );
     assert_eq!(config(&["show", "--config", file]).status.code(), Some(2));
-    assert_eq!(config(&["check", "--config", "/nonexistent.toml"]).status.code(), Some(2));
+    assert_eq!(
+        config(&["check", "--config", "/nonexistent.toml"]).status.code(),
+        Some(2)
+    );
 }
 
 #[test]

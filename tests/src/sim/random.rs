@@ -95,6 +95,9 @@ fn config(dice: &mut Dice) -> EndpointConfig {
         },
         deliver_all_icmp: dice.chance(500),
         limits: limits(dice),
+        // Everybody is answered, and all peers are alike.
+        peers: Vec::new(),
+        answers: Vec::new(),
     }
 }
 
