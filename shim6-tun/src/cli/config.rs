@@ -97,7 +97,7 @@ fn summary(loaded: &Loaded) -> String {
 }
 
 fn report(loaded: &Result<Loaded, ConfigError>) -> Value {
-    let (files, errors, warnings) = match loaded {
+    let (files, errors, warnings): (Vec<String>, _, _) = match loaded {
         Ok(loaded) => {
             let files = loaded.files.iter().map(|file| file.display().to_string()).collect();
             (files, Vec::new(), loaded.warnings.iter().map(problem).collect())
@@ -110,7 +110,7 @@ fn report(loaded: &Result<Loaded, ConfigError>) -> Value {
             (Vec::new(), vec![error], Vec::new())
         }
     };
-    json!({ "valid": errors.is_empty(), "files": Vec::<String>::from(files), "errors": errors, "warnings": warnings })
+    json!({ "valid": errors.is_empty(), "files": files, "errors": errors, "warnings": warnings })
 }
 
 fn problem(problem: &Problem) -> Value {

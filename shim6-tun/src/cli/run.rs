@@ -36,7 +36,9 @@ pub struct RunArgs {
 /// When the configuration or the filter is not understood, or when the daemon fails.
 pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let filter = filter(args.log, std::env::var(LOG_VARIABLE).ok())?;
-    let loaded = Source::new(args.config.as_deref()).load()?;
+    // As seen from here: it is read again when the daemon may be elsewhere.
+    let asked = args.config.map(|path| std::path::absolute(&path).unwrap_or(path));
+    let loaded = Source::new(asked.as_deref()).load()?;
     start_log(filter);
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");

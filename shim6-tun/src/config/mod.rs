@@ -230,11 +230,11 @@ pub struct LimitsConfig {
 }
 
 impl Config {
-    /// Reads and checks the file at `path`.
+    /// Reads and checks the file at `path`, and its drop-in files; see [`Source::load`].
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is larger than 1 MiB, or says something that is not understood.
+    /// When a file cannot be read, is larger than 1 MiB, or says something that is not understood.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         Source::new(Some(path)).load().map(|loaded| loaded.config)
     }
