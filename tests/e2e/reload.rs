@@ -10,10 +10,11 @@ use shim6_tun::control::Client;
 use shim6_tun::demo::daemon::Daemon;
 use shim6_tun::demo::live::Live;
 use shim6_tun::demo::stage::Stage;
+use shim6_tun::lab::Failure;
 use tokio::time::Instant;
 
 use crate::plans::assert_clean;
-use crate::restart::{LIMIT, Requests, until};
+use crate::restart::{LIMIT, Requests, moved, until};
 
 /// Writes a drop-in file for a daemon.
 pub(crate) fn drop_in(daemon: &Daemon, name: &str, text: &str) {
@@ -92,6 +93,11 @@ fn a_good_file_is_taken_and_sessions_go_on() {
         });
         let told = told.await.unwrap_or_else(|_| panic!("no event\n{}", stage.logs()));
         assert_eq!(told.detail["changed"][0], "trigger.packets", "{told:?}");
+        requests.go_on(&stage).await;
+
+        // What watches the packets may have been made anew for it: it still notices when they come to nothing.
+        stage.cut(Failure::Blackhole).await.expect("a cut");
+        moved(&stage, ulids).await;
         requests.go_on(&stage).await;
         drop(requests);
         assert_clean(&stage.stop().await.unwrap_or_else(|error| panic!("{error:#}")));

@@ -85,7 +85,7 @@ pub(crate) async fn until(what: &str, stage: &Stage, is_so: impl AsyncFn() -> bo
 }
 
 /// Waits until both hosts have an established context for `ulids` on another path.
-async fn moved(stage: &Stage, ulids: Locators) {
+pub(crate) async fn moved(stage: &Stage, ulids: Locators) {
     until("both hosts are on another path", stage, async || {
         let contexts = [stage.context_a(ulids).await, stage.context_b(ulids).await];
         contexts
