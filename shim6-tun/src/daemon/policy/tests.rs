@@ -57,6 +57,29 @@ fn the_first_rule_of_which_all_conditions_hold_decides_and_else_the_trigger() {
 }
 
 #[test]
+fn protocols_and_ports_have_to_fit_the_same_packet() {
+    let policy =
+        policy("[[policy]]\nprotocols = \"udp\"\nports = 53\npackets = 1\n[[policy]]\nprotocols = [6]\npackets = 2\n");
+    let ulids = pair("2001:db8:a::1", "2001:db8:c::1");
+    let mut udp = tcp(53);
+    udp[6] = 17;
+    assert_eq!(decides(&policy, ulids, &udp), Some((0, 1)));
+    assert_eq!(decides(&policy, ulids, &tcp(53)), Some((1, 2)));
+    udp[43] = 54;
+    assert_eq!(decides(&policy, ulids, &udp), Some((2, 50)));
+    assert_eq!(decides(&policy, ulids, &[]), Some((2, 50)), "nothing is known of it");
+}
+
+#[test]
+fn rules_that_contradict_each_other_are_for_the_packets_to_decide() {
+    let policy = policy("[[policy]]\nports = 22\nprotect = false\n");
+    assert_eq!(
+        policy.judge(pair("2001:db8:a::1", "2001:db8:c::1")),
+        Verdict::LookCloser
+    );
+}
+
+#[test]
 fn a_host_that_initiates_nothing_does_so_where_a_rule_says_so() {
     let policy = policy("[trigger]\ninitiate = false\n[[policy]]\npeer = \"2001:db8:c::1\"\n");
     assert_eq!(
