@@ -15,6 +15,8 @@ mod hold;
 mod packets;
 mod path_mtu;
 mod plans;
+mod policy;
+mod reload;
 mod requests;
 mod restart;
 mod scale;

@@ -1,23 +1,25 @@
 //! The `shim6` command line: one file per subcommand.
 
 pub mod address;
+pub mod config;
 pub mod decode;
 pub mod demo;
 pub mod events;
 mod output;
+pub mod reload;
 pub mod run;
 pub mod status;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, DEFAULT_PATH, DEFAULT_SOCKET};
+use crate::config::{ConfigError, DEFAULT_SOCKET, Source};
 
 /// Exit code of a command that failed.
 const FAILURE: u8 = 1;
@@ -59,6 +61,12 @@ pub enum Command {
     /// Print every field of a Shim6 message, or of those in a capture, and what a receiver does with it
     #[command(after_help = decode::after_help())]
     Decode(decode::DecodeArgs),
+    /// Have the running daemon read its configuration again
+    #[command(after_help = EXIT_CODES)]
+    Reload(reload::ReloadArgs),
+    /// Check and show the configuration
+    #[command(after_help = EXIT_CODES, subcommand)]
+    Config(config::ConfigCommand),
     /// Make, show, verify and renew this host's addresses
     #[command(after_help = EXIT_CODES, subcommand)]
     Address(address::AddressCommand),
@@ -97,6 +105,8 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Status(args) => status::run(args),
         Command::Events(args) => events::run(args),
         Command::Decode(args) => decode::run(&args),
+        Command::Reload(args) => reload::run(args),
+        Command::Config(command) => config::run(command),
         Command::Address(command) => address::run(command),
     };
     done.unwrap_or_else(|error| {
@@ -113,7 +123,8 @@ impl SocketArgs {
     pub(crate) fn path(self) -> PathBuf {
         self.socket.unwrap_or_else(|| {
             // A broken file must not keep anybody from looking at the daemon that runs.
-            Config::load(Path::new(DEFAULT_PATH)).map_or(PathBuf::from(DEFAULT_SOCKET), |config| config.control_socket)
+            let loaded = Source::new(None).load();
+            loaded.map_or(PathBuf::from(DEFAULT_SOCKET), |loaded| loaded.config.control_socket)
         })
     }
 }

@@ -16,6 +16,7 @@ use super::addresses::{AddressEvent, Addresses};
 use super::observer::{self, Observers};
 use super::path_mtu::PathMtus;
 use super::paths::Paths;
+use super::reload::Reload;
 use super::report;
 use super::retry::Retry;
 use super::shared::{Inputs, Message, Shared, UnknownTag};
@@ -34,18 +35,19 @@ const HOP_LIMIT: u8 = 64;
 
 /// The protocol and the host's configuration that follows it.
 pub(crate) struct Engine<'a> {
-    endpoint: Endpoint,
-    shared: Arc<Shared>,
+    pub(super) endpoint: Endpoint,
+    pub(super) shared: Arc<Shared>,
     paths: Paths<'a>,
-    addresses: &'a mut Addresses,
+    pub(super) addresses: &'a mut Addresses,
     /// The locators of which the endpoint knows that they can be used.
     usable: BTreeSet<Ipv6Addr>,
     /// Those that were lost since the paths were last changed.
     lost: Vec<Ipv6Addr>,
     /// Of following the addresses.
     retry: Retry,
-    observers: Observers,
+    pub(super) observers: Observers,
     events: broadcast::Sender<status::Event>,
+    pub(super) reload: Reload,
     tun: TunState,
     /// An IPv6 packet under construction, as long as a Shim6 message or an ICMPv6 error can be.
     packet: Vec<u8>,
@@ -59,6 +61,7 @@ pub(crate) struct Host<'a> {
     pub(crate) path_mtus: PathMtus,
     pub(crate) addresses: &'a mut Addresses,
     pub(crate) observers: Observers,
+    pub(crate) reload: Reload,
 }
 
 struct TunState {
@@ -100,6 +103,7 @@ impl<'a> Engine<'a> {
             path_mtus,
             addresses,
             observers,
+            reload,
         } = host;
         Self {
             // What the endpoint assumes of its locators; those that are down from the start are reported in `run`.
@@ -112,6 +116,7 @@ impl<'a> Engine<'a> {
             retry: Retry::default(),
             observers,
             events,
+            reload,
             tun: TunState { device: tun, up: true },
             packet: vec![0; IPV6_HEADER_LEN + MAX_MESSAGE],
         }
@@ -127,6 +132,7 @@ impl<'a> Engine<'a> {
     pub(crate) async fn run(&mut self, mut sources: Sources) -> anyhow::Result<()> {
         self.report_locators();
         self.paths.set_uplinks(self.addresses.uplinks());
+        self.follow_addresses();
         let mut batch = Batch::default();
         loop {
             self.drain().await;
@@ -157,6 +163,7 @@ impl<'a> Engine<'a> {
                     return Ok(());
                 }
                 Some(request) = sources.requests.recv() => self.handle_request(request),
+                cue = self.reload.cue() => self.handle_cue(cue),
                 () = sleep_until(deadline) => {}
             }
             self.handle_inputs(&mut batch);
@@ -242,6 +249,7 @@ impl<'a> Engine<'a> {
             shortcut.look_again();
         }
         self.paths.set_uplinks(self.addresses.uplinks());
+        self.follow_addresses();
         self.follow_uplinks(change);
         if matches!(change, Change::Rules | Change::Overrun) {
             self.paths.assert_precedence().await;
@@ -319,6 +327,7 @@ impl<'a> Engine<'a> {
         match request {
             // Whoever asked may have left already.
             Request::Status(reply) => drop(reply.send(self.status())),
+            Request::Reload(reply) => self.request_reload(reply),
         }
     }
 
@@ -411,7 +420,7 @@ impl<'a> Engine<'a> {
         self.shared.send(source, &[self.packet[..IPV6_HEADER_LEN + len].into()]);
     }
 
-    fn publish(&self, event: status::Event) {
+    pub(super) fn publish(&self, event: status::Event) {
         // Nobody may be listening.
         let _ = self.events.send(event);
     }

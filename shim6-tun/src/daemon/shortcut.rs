@@ -109,7 +109,6 @@ impl Shortcut {
         for index in [link.inside, link.outside] {
             netlink.set_up(index).await?;
         }
-        // In front of what leads packets on from there.
         observers.watch_inside(link.inside)?;
         let devices = ShortcutDevices {
             tun: tun.index(),

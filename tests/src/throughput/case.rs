@@ -88,6 +88,17 @@ impl fmt::Display for Direction {
     }
 }
 
+/// On which processors the ends of traffic run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Where the kernel puts them.
+    Anywhere,
+    /// Each on one of its own, as far as there are so many.
+    Apart,
+    /// All on one.
+    Together,
+}
+
 /// A kind of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -128,14 +139,16 @@ impl Kind {
         Self::Tcp { streams, direction }
     }
 
-    /// Whether all ends of the traffic stay on one processor. A single flow depends on where the kernel puts its ends more than on anything
-    /// that is compared here: the medians of requests were 20 us or 60, streams lost segments whenever their sender was moved.
+    /// Where the ends of the traffic run. A single flow depends on where the kernel puts its ends more than on anything that is compared
+    /// here: the medians of requests were 20 us or 60, streams lost segments whenever their sender was moved. So those of a flow stay
+    /// where they are: of a stream, each on its own processor, as the two hosts would be; of datagrams on one, as differences in
+    /// the cost of each are what matters.
     #[must_use]
-    pub fn stays(self) -> bool {
+    pub fn placement(self) -> Placement {
         match self {
-            Self::Tcp { streams, .. } => streams == 1,
-            Self::Udp { .. } => true,
-            Self::Latency { near } => near,
+            Self::Tcp { streams: 1, .. } => Placement::Apart,
+            Self::Udp { .. } | Self::Latency { near: true } => Placement::Together,
+            Self::Tcp { .. } | Self::Latency { near: false } => Placement::Anywhere,
         }
     }
 

@@ -19,6 +19,7 @@ use shim6_tun::lab::Topology;
 use socket2::Socket;
 
 use super::Kind;
+use super::case::Placement;
 
 /// How long a call on a socket may take before the traffic is taken for dead.
 const STALLED: Duration = Duration::from_secs(5);
@@ -95,8 +96,7 @@ pub struct Load {
     /// Shut down in the end, so that no thread waits on them.
     sockets: Vec<Socket>,
     threads: Vec<JoinHandle<io::Result<()>>>,
-    /// All threads on one processor.
-    stays: bool,
+    placement: Placement,
 }
 
 impl Load {
@@ -109,7 +109,7 @@ impl Load {
             shared: Arc::default(),
             sockets: Vec::new(),
             threads: Vec::new(),
-            stays: kind.stays(),
+            placement: kind.placement(),
         };
         match kind {
             Kind::Tcp { streams, direction } => tcp::start(&mut load, topology, addresses, streams, direction),
@@ -146,8 +146,12 @@ impl Load {
 
     fn spawn(&mut self, work: impl FnOnce(&Shared) -> io::Result<()> + Send + 'static) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        let stays = self.stays;
-        let work = move || match place(stays).and_then(|()| work(&shared)) {
+        let processor = match self.placement {
+            Placement::Anywhere => None,
+            Placement::Apart => Some(self.threads.len()),
+            Placement::Together => Some(0),
+        };
+        let work = move || match place(processor).and_then(|()| work(&shared)) {
             // Whatever happens to a socket that is shut down.
             Err(_) if shared.is_over() => Ok(()),
             result => result,
@@ -174,16 +178,20 @@ impl Load {
     }
 }
 
-/// Puts the calling thread where it belongs: all that stay on one processor on the last of those that this process may use.
-fn place(stays: bool) -> io::Result<()> {
-    if !stays {
-        return Ok(());
-    }
+/// Keeps the calling thread on one of the processors that this process may use, by number; they are used in turns.
+fn place(number: Option<usize>) -> io::Result<()> {
+    let Some(number) = number else { return Ok(()) };
     let this = Pid::from_raw(0);
     let usable = sched_getaffinity(this)?;
-    let last = (0..CpuSet::count()).rfind(|&cpu| usable.is_set(cpu).unwrap_or(false));
+    let usable: Vec<usize> = (0..CpuSet::count())
+        .filter(|&cpu| usable.is_set(cpu).unwrap_or(false))
+        .collect();
     let mut only = CpuSet::new();
-    only.set(last.ok_or(io::ErrorKind::NotFound)?)?;
+    only.set(
+        *usable
+            .get(number % usable.len().max(1))
+            .ok_or(io::ErrorKind::NotFound)?,
+    )?;
     Ok(sched_setaffinity(this, &only)?)
 }
 
