@@ -22,4 +22,5 @@ mod shutdown;
 mod signed;
 mod steering;
 mod throughput;
+mod top;
 mod unprotected;
