@@ -101,16 +101,17 @@ impl Top {
         };
         assert_eq!(settings(&*self.master), self.before);
         // The last octets may be under way.
-        loop {
-            let parser = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
-            let screen = parser.screen();
-            if !screen.alternate_screen() && !screen.hide_cursor() {
-                return code;
-            }
-            drop(parser);
+        while !self.is_given_back() {
             assert!(Instant::now() < deadline, "the terminal is not given back");
             sleep(POLL).await;
         }
+        code
+    }
+
+    /// Whether the terminal shows what it did before, and its cursor.
+    fn is_given_back(&self) -> bool {
+        let parser = self.screen.lock().unwrap_or_else(PoisonError::into_inner);
+        !parser.screen().alternate_screen() && !parser.screen().hide_cursor()
     }
 }
 

@@ -122,7 +122,7 @@ fn turns(states: &[State], run: usize, window: Duration) -> Vec<Turn> {
         let first = run % apart.len();
         apart.rotate_left(first);
     }
-    let (before, after) = apart.split_at(if run % 2 == 0 { 0 } else { apart.len() });
+    let (before, after) = apart.split_at(if run.is_multiple_of(2) { 0 } else { apart.len() });
     turns.extend(before.iter().copied().map(whole));
     for round in 0..rounds {
         let there_and_back = close.iter().chain(close.iter().rev());
