@@ -202,7 +202,7 @@ fn a_failover_is_seen_as_it_happens() {
         .await;
         top.press("\r");
         top.shows("its details", |text| {
-            text.contains("packets go  through the daemon by eth1") && text.contains("nothing came back")
+            text.contains("packets go  through the daemon by eth1") && text.contains(", the last ")
         })
         .await;
         top.press("?");
