@@ -24,4 +24,5 @@ mod shutdown;
 mod signed;
 mod steering;
 mod throughput;
+mod top;
 mod unprotected;

@@ -9,6 +9,7 @@ mod output;
 pub mod reload;
 pub mod run;
 pub mod status;
+pub mod top;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -55,6 +56,9 @@ pub enum Command {
     /// Show what happens in the running daemon, as it happens
     #[command(after_help = EXIT_CODES)]
     Events(events::EventsArgs),
+    /// Show contexts, their rates and round-trip times and what happens to them, live in the terminal
+    #[command(after_help = EXIT_CODES)]
+    Top(top::TopArgs),
     /// Cut the uplink of a download in a network made for the purpose, with and without Shim6
     #[command(after_help = EXIT_CODES)]
     Demo(demo::DemoArgs),
@@ -104,6 +108,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Status(args) => status::run(args),
         Command::Events(args) => events::run(args),
+        Command::Top(args) => top::run(args),
         Command::Decode(args) => decode::run(&args),
         Command::Reload(args) => reload::run(args),
         Command::Config(command) => config::run(command),

@@ -27,8 +27,8 @@ pub struct Record {
     pub us_p99: Option<f64>,
     /// Seconds of processor time per gigabyte of payload received, see [`CpuMeter`](super::cpu::CpuMeter). Not for latency.
     pub cpu_s_per_gb: Option<f64>,
-    /// The figure as a part of that of the plain kernel: the median over all turns of what both were in the same turn, so that it
-    /// does not matter if the machine is slow in some turns. For latency more is worse.
+    /// The figure as a part of that of the plain kernel: the median of what it was each time that both were measured close to each
+    /// other, so that it does not matter if the machine is slow now and then. For latency more is worse.
     pub ratio_to_plain: Option<f64>,
     /// The figure as a part of that of the kernel that carries packet by packet, likewise.
     pub ratio_to_per_packet_kernel: Option<f64>,
@@ -65,39 +65,45 @@ pub struct Record {
 /// The records of all that was measured, in the same order.
 #[must_use]
 pub fn records(measured: &[Measured]) -> Vec<Record> {
-    let figures = |state: State, kind: Kind| {
-        let found = measured.iter().find(|other| other.case == Case { state, kind });
-        found.map(figures_of)
-    };
+    let base = |state: State, kind: Kind| measured.iter().find(|other| other.case == Case { state, kind });
     let record = |one: &Measured| {
         let kind = one.case.kind;
-        Record::of(
-            one,
-            figures(State::Plain, kind).as_ref(),
-            figures(State::PerPacket, kind).as_ref(),
-        )
+        Record::of(one, base(State::Plain, kind), base(State::PerPacket, kind))
     };
     measured.iter().filter_map(record).collect()
 }
 
-fn figures_of(measured: &Measured) -> Samples {
-    let figure = |sample: &Sample| match measured.case.kind {
+fn figures_of(kind: Kind, samples: &[Sample]) -> Samples {
+    let figure = |sample: &Sample| match kind {
         Kind::Tcp { .. } => Some(sample.gigabits_per_second()),
         Kind::Udp { .. } => Some(sample.datagrams_per_second()),
         Kind::Latency { .. } => sample.round_trip_us(0.5),
     };
-    measured.samples.iter().filter_map(figure).collect()
+    samples.iter().filter_map(figure).collect()
+}
+
+/// What the figure is of that of `base`, each time that both were measured close to each other.
+fn ratios(own: &Measured, base: &Measured) -> Samples {
+    let kind = own.case.kind;
+    let (rounds, whole) = ([&own.rounds, &base.rounds], [&own.samples, &base.samples]);
+    let [own, base] = if rounds[0].len() == rounds[1].len() {
+        rounds
+    } else {
+        whole
+    };
+    figures_of(kind, own).ratios_to(&figures_of(kind, base))
 }
 
 impl Record {
     /// Sums up the measurements of a case; nothing without any.
-    fn of(measured: &Measured, plain: Option<&Samples>, per_packet: Option<&Samples>) -> Option<Self> {
+    fn of(measured: &Measured, plain: Option<&Measured>, per_packet: Option<&Measured>) -> Option<Self> {
         let Measured {
             case,
             samples,
             failovers,
+            ..
         } = measured;
-        let figures = figures_of(measured);
+        let figures = figures_of(case.kind, samples);
         let median = figures.median()?;
         let over = |of: &dyn Fn(&Sample) -> Option<f64>| samples.iter().filter_map(of).collect::<Samples>().median();
         let sum = |of: &dyn Fn(&Sample) -> u64| samples.iter().map(of).sum::<u64>();
@@ -107,7 +113,7 @@ impl Record {
         );
         let latency = matches!(case.kind, Kind::Latency { .. });
         let us = |value: f64| rounded(value, 100.0);
-        let ratio = |base: Option<&Samples>| Some(rounded(figures.ratios_to(base?).median()?, 10_000.0));
+        let ratio = |base: Option<&Measured>| Some(rounded(ratios(measured, base?).median()?, 10_000.0));
         let sent = sum(&|sample| sample.arrived.sent);
         Some(Self {
             case: *case,
@@ -121,7 +127,7 @@ impl Record {
             ratio_to_plain: ratio(plain),
             ratio_to_per_packet_kernel: ratio(per_packet),
             us_more_than_plain: plain
-                .and_then(Samples::median)
+                .and_then(|plain| figures_of(plain.case.kind, &plain.samples).median())
                 .filter(|_| latency)
                 .map(|plain| us(median - plain)),
             runs: samples.len(),
@@ -227,6 +233,7 @@ mod tests {
     fn measured(state: State, kind: Kind, samples: Vec<Sample>) -> Measured {
         Measured {
             case: Case { state, kind },
+            rounds: samples.clone(),
             samples,
             failovers: 0,
         }
@@ -292,6 +299,18 @@ mod tests {
         for absent in ["pps", "us", "us_p99", "loss"] {
             assert!(steered.get(absent).is_none(), "{absent}");
         }
+    }
+
+    #[test]
+    fn ratio_is_that_of_most_rounds_where_both_have_the_same() {
+        let mut plain = measured(State::Plain, TCP, vec![megabytes(700)]);
+        let mut daemon = measured(State::Daemon, TCP, vec![megabytes(650)]);
+        plain.rounds = [500, 1000, 600].map(megabytes).to_vec();
+        // The machine was slow in one of the rounds, for one of both.
+        daemon.rounds = [500, 500, 600].map(megabytes).to_vec();
+        let records = records(&[plain, daemon]);
+        assert_eq!(records[1].ratio_to_plain, Some(1.0));
+        assert_eq!((records[1].gbit_s, records[1].runs), (Some(5.2), 1));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! All measurements, in turns.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub struct Measured {
     pub case: Case,
     /// The measurements, in the order in which they were taken.
     pub samples: Vec<Sample>,
+    /// The same, each divided into the rounds of turns that it was taken in: what is compared with another state.
+    pub rounds: Vec<Sample>,
     /// How often contexts moved to other locators meanwhile, on both hosts together. None should.
     pub failovers: u64,
 }
@@ -55,6 +57,7 @@ pub async fn run(plan: &Plan<'_>) -> anyhow::Result<Vec<Measured>> {
     let fresh = |&case: &Case| Measured {
         case,
         samples: Vec::new(),
+        rounds: Vec::new(),
         failovers: 0,
     };
     let mut measured: Vec<Measured> = plan.selection.cases().iter().map(fresh).collect();
@@ -63,19 +66,23 @@ pub async fn run(plan: &Plan<'_>) -> anyhow::Result<Vec<Measured>> {
         for kind in plan.selection.kinds() {
             let mut of_kind: Vec<&mut Measured> = measured.iter_mut().filter(|of| of.case.kind == kind).collect();
             let states: Vec<State> = of_kind.iter().map(|of| of.case.state).collect();
-            let mut taken: HashMap<State, (Sample, u64)> = HashMap::new();
+            let mut rounds: HashMap<State, BTreeMap<u32, Sample>> = HashMap::new();
             for turn in turns(&states, run, plan.window) {
                 let scene = scenes.iter_mut().find(|scene| scene.has(turn.state));
                 let (sample, moved) = measure(scene.context("a case without a lab")?, kind, &turn)
                     .await
                     .with_context(|| format!("{}/{kind}, run {}", turn.state, run + 1))?;
-                let (so_far, failovers) = taken.remove(&turn.state).unwrap_or_default();
-                taken.insert(turn.state, (Sample::and(so_far, sample), failovers + moved));
+                let so_far = rounds.entry(turn.state).or_default().entry(turn.round).or_default();
+                *so_far = std::mem::take(so_far).and(sample);
+                if let Some(of) = of_kind.iter_mut().find(|of| of.case.state == turn.state) {
+                    of.failovers += moved;
+                }
             }
-            for of in &mut of_kind {
-                let (sample, failovers) = taken.remove(&of.case.state).context("a case without a turn")?;
-                of.samples.push(sample);
-                of.failovers += failovers;
+            for of in of_kind {
+                let rounds = rounds.remove(&of.case.state).unwrap_or_default();
+                let whole = rounds.values().cloned().reduce(Sample::and);
+                of.samples.push(whole.context("a case without a turn")?);
+                of.rounds.extend(rounds.into_values());
             }
         }
     }
@@ -92,6 +99,8 @@ pub async fn run(plan: &Plan<'_>) -> anyhow::Result<Vec<Measured>> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Turn {
     state: State,
+    /// Those of the same round are close to each other.
+    round: u32,
     window: Duration,
 }
 
@@ -103,17 +112,25 @@ fn turns(states: &[State], run: usize, window: Duration) -> Vec<Turn> {
     let (close, mut apart): (Vec<State>, Vec<State>) = states.iter().partition(|state| state.takes_turns());
     let rounds = (window.as_secs_f64() / (2.0 * TURN.as_secs_f64())).round().max(1.0) as u32;
     let short = window / (2 * rounds);
-    let whole = |state| Turn { state, window };
+    let whole = |state| Turn {
+        state,
+        round: 0,
+        window,
+    };
     let mut turns = Vec::new();
     if !apart.is_empty() {
         let first = run % apart.len();
         apart.rotate_left(first);
     }
-    let (before, after) = apart.split_at(if run % 2 == 0 { 0 } else { apart.len() });
+    let (before, after) = apart.split_at(if run.is_multiple_of(2) { 0 } else { apart.len() });
     turns.extend(before.iter().copied().map(whole));
-    for _ in 0..rounds {
+    for round in 0..rounds {
         let there_and_back = close.iter().chain(close.iter().rev());
-        turns.extend(there_and_back.map(|&state| Turn { state, window: short }));
+        turns.extend(there_and_back.map(|&state| Turn {
+            state,
+            round,
+            window: short,
+        }));
     }
     turns.extend(after.iter().copied().map(whole));
     turns

@@ -160,10 +160,8 @@ impl Scene {
         if self.state == State::Daemon {
             self.stop().await?;
         }
-        if state == State::Daemon || self.state != State::Daemon {
-            self.start().await?;
-        }
-        if state != State::Daemon && self.state != State::Daemon {
+        self.start().await?;
+        if state != State::Daemon {
             self.stop().await?;
         }
         self.state = state;
