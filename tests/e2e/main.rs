@@ -20,6 +20,7 @@ mod reload;
 mod requests;
 mod restart;
 mod scale;
+mod shortcut;
 mod shutdown;
 mod signed;
 mod steering;

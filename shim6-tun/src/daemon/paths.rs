@@ -251,6 +251,10 @@ impl<'a> Paths<'a> {
         let mut report = self.shared.report();
         if let Some(shortcut) = &self.shortcut {
             let counts = shortcut.counts();
+            // They are rewritten and restored packets as all others.
+            for (name, count) in [("out_rewritten", counts.rewritten), ("in_restored", counts.restored)] {
+                *report.entry(name.to_owned()).or_default() += count;
+            }
             let named = [
                 ("shortcut_rewritten", counts.rewritten),
                 ("shortcut_restored", counts.restored),

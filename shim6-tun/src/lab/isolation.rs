@@ -1,10 +1,10 @@
 //! Getting into namespaces where an ordinary user is root.
 
 use std::fs;
-use std::process::{Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 
 use super::LabError;
-use crate::sys::netns::{SpawnError, isolate, isolate_network, probe, spawn_isolated};
+use crate::sys::netns::{SpawnError, isolate, isolate_network, probe, spawn_in_network, spawn_isolated};
 
 /// Moves this process into user and network namespaces of its own, where it is root and has
 /// nothing but a loopback interface.
@@ -55,8 +55,17 @@ pub fn support() -> Result<(), LabError> {
 /// [`LabError::Unsupported`] when the namespaces are refused, [`LabError::Run`] when the program
 /// cannot be started.
 pub fn reexec(command: Command) -> Result<ExitStatus, LabError> {
+    run(command, spawn_isolated)
+}
+
+/// As [`reexec`], in a network namespace alone: only root may do that.
+pub(super) fn reexec_as_root(command: Command) -> Result<ExitStatus, LabError> {
+    run(command, spawn_in_network)
+}
+
+fn run(command: Command, spawn: fn(Command) -> Result<Child, SpawnError>) -> Result<ExitStatus, LabError> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let mut child = spawn_isolated(command).map_err(|error| LabError::spawn(program.clone(), error))?;
+    let mut child = spawn(command).map_err(|error| LabError::spawn(program.clone(), error))?;
     child
         .wait()
         .map_err(|error| LabError::spawn(program, SpawnError::Io(error)))

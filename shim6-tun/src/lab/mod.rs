@@ -23,5 +23,5 @@ pub use failure::{Failure, UnknownFailure};
 pub use isolation::{enter_network_namespace, enter_user_namespace, reexec, support};
 pub use link::{Direction, Impairment, Link, LinkCounters};
 pub use namespace::Namespace;
-pub use testing::{isolated, skip};
+pub use testing::{is_privileged, isolated, skip};
 pub use topology::{Host, Topology, Uplink};

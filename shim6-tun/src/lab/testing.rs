@@ -8,7 +8,8 @@ use std::io::{Read, Seek, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::{reexec, support};
+use super::isolation::{reexec, reexec_as_root};
+use super::support;
 
 /// Set in the re-executed test binary, to the name of the test.
 const INSIDE: &str = "SHIM6_TEST_NAMESPACE";
@@ -16,6 +17,8 @@ const INSIDE: &str = "SHIM6_TEST_NAMESPACE";
 const PROOF: &str = "SHIM6_TEST_PROOF";
 /// Set to 1 where the lab must be available.
 const REQUIRE: &str = "SHIM6_REQUIRE_LAB";
+/// Set to 1 to run the tests in network namespaces alone, as root: what the kernel keeps from user namespaces, such as eBPF, is then used.
+const AS_ROOT: &str = "SHIM6_LAB_AS_ROOT";
 /// How long a test may take inside.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -25,7 +28,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// The test binary is executed again for this test alone: `test_name` is the name that
 /// `cargo test` prints, for example `lab::tests::hosts_reach_each_other`. Everything that the
 /// body leaves in its namespaces is gone afterwards. Where no lab can be built, the test says
-/// `skipped` and passes; `SHIM6_REQUIRE_LAB=1` in the environment makes that a failure.
+/// `skipped` and passes; `SHIM6_REQUIRE_LAB=1` in the environment makes that a failure. With `SHIM6_LAB_AS_ROOT=1` it stays root outside of
+/// its namespace.
 ///
 /// # Panics
 /// When the test fails, takes more than two minutes, or `test_name` names no test.
@@ -63,6 +67,12 @@ pub fn skip(test_name: &str, why: impl Display) {
     let _ = writeln!(std::io::stderr(), "skipped: {test_name}: {why}");
 }
 
+/// Whether tests run as root, with all that the kernel permits to root alone.
+#[must_use]
+pub fn is_privileged() -> bool {
+    env::var_os(AS_ROOT).is_some_and(|value| value == "1")
+}
+
 fn run_inside<F: Future<Output = ()>>(body: impl FnOnce() -> F) {
     let proof = env::var_os(PROOF).expect("the outer test names a file");
     std::fs::write(proof, "ran").expect("write the proof");
@@ -90,7 +100,8 @@ fn run_outside(test_name: &str) {
         .stdin(Stdio::null())
         .stdout(stdio(&output))
         .stderr(stdio(&output));
-    let status = reexec(command).unwrap_or_else(|error| panic!("{test_name}: {error}"));
+    let run = if is_privileged() { reexec_as_root } else { reexec };
+    let status = run(command).unwrap_or_else(|error| panic!("{test_name}: {error}"));
 
     let mut said = Vec::new();
     output.rewind().expect("rewind the output");

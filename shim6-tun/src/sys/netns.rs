@@ -146,10 +146,38 @@ pub fn spawn_isolated(mut command: Command) -> Result<Child, SpawnError> {
     let outcome = unsafe { command.pre_exec(enter) }.spawn();
     // The command owns the write end of the pipe.
     drop(command);
-    outcome.map_err(|error| match read_report(&mut reader) {
+    outcome.map_err(|error| explain(error, &mut reader))
+}
+
+/// Why a child did not start: by what it reported, or else by what the system says.
+fn explain(error: io::Error, report: &mut std::fs::File) -> SpawnError {
+    match read_report(report) {
         Ok(Some(refused)) => SpawnError::Refused(refused),
         _ => SpawnError::Io(error),
-    })
+    }
+}
+
+/// Starts `command` in a new network namespace of its own, with loopback up, as the user that the caller is. The child is killed
+/// (`SIGKILL`) when the calling *thread* ends.
+///
+/// # Errors
+/// The refused step, or why the program did not start.
+pub fn spawn_in_network(mut command: Command) -> Result<Child, SpawnError> {
+    let parent = Pid::this();
+    let (mut reader, writer) = report_pipe().map_err(SpawnError::Io)?;
+    let enter = move || {
+        isolate_network()
+            .and_then(|()| die_with_parent(parent, Signal::SIGKILL))
+            .map_err(|refused| {
+                refused.report(writer.as_fd());
+                io::Error::from(refused.errno)
+            })
+    };
+    // SAFETY: the closure makes system calls on data prepared before the fork, nothing else.
+    let outcome = unsafe { command.pre_exec(enter) }.spawn();
+    // The command owns the write end of the pipe.
+    drop(command);
+    outcome.map_err(|error| explain(error, &mut reader))
 }
 
 /// Makes `command`'s child enter the network namespace `netns` and get `SIGTERM` when the thread
