@@ -93,8 +93,6 @@ impl fmt::Display for Direction {
 pub enum Placement {
     /// Where the kernel puts them.
     Anywhere,
-    /// Each on one of its own, as far as there are so many.
-    Apart,
     /// All on one.
     Together,
 }
@@ -141,13 +139,11 @@ impl Kind {
 
     /// Where the ends of the traffic run. A single flow depends on where the kernel puts its ends more than on anything that is compared
     /// here: the medians of requests were 20 us or 60, streams lost segments whenever their sender was moved. So those of a flow stay
-    /// where they are: of a stream, each on its own processor, as the two hosts would be; of datagrams on one, as differences in
-    /// the cost of each are what matters.
+    /// where they are, on one processor, so that differences in cost are what is left.
     #[must_use]
     pub fn placement(self) -> Placement {
         match self {
-            Self::Tcp { streams: 1, .. } => Placement::Apart,
-            Self::Udp { .. } | Self::Latency { near: true } => Placement::Together,
+            Self::Tcp { streams: 1, .. } | Self::Udp { .. } | Self::Latency { near: true } => Placement::Together,
             Self::Tcp { .. } | Self::Latency { near: false } => Placement::Anywhere,
         }
     }

@@ -146,12 +146,8 @@ impl Load {
 
     fn spawn(&mut self, work: impl FnOnce(&Shared) -> io::Result<()> + Send + 'static) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        let processor = match self.placement {
-            Placement::Anywhere => None,
-            Placement::Apart => Some(self.threads.len()),
-            Placement::Together => Some(0),
-        };
-        let work = move || match place(processor).and_then(|()| work(&shared)) {
+        let placement = self.placement;
+        let work = move || match place(placement).and_then(|()| work(&shared)) {
             // Whatever happens to a socket that is shut down.
             Err(_) if shared.is_over() => Ok(()),
             result => result,
@@ -178,20 +174,16 @@ impl Load {
     }
 }
 
-/// Keeps the calling thread on one of the processors that this process may use, by number; they are used in turns.
-fn place(number: Option<usize>) -> io::Result<()> {
-    let Some(number) = number else { return Ok(()) };
+/// Puts the calling thread where it belongs: all that stay together on the last of the processors that this process may use.
+fn place(placement: Placement) -> io::Result<()> {
+    if placement == Placement::Anywhere {
+        return Ok(());
+    }
     let this = Pid::from_raw(0);
     let usable = sched_getaffinity(this)?;
-    let usable: Vec<usize> = (0..CpuSet::count())
-        .filter(|&cpu| usable.is_set(cpu).unwrap_or(false))
-        .collect();
+    let last = (0..CpuSet::count()).rfind(|&cpu| usable.is_set(cpu).unwrap_or(false));
     let mut only = CpuSet::new();
-    only.set(
-        *usable
-            .get(number % usable.len().max(1))
-            .ok_or(io::ErrorKind::NotFound)?,
-    )?;
+    only.set(last.ok_or(io::ErrorKind::NotFound)?)?;
     Ok(sched_setaffinity(this, &only)?)
 }
 
