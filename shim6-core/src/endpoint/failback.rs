@@ -32,7 +32,7 @@ impl Endpoint {
         };
         let current = association.reap.current_pair();
         let mut better = Vec::new();
-        if self.config.failback.enabled && current != context.ulids {
+        if self.config.failback.enabled && current != context.ulids && !association.pinned {
             let ends = paths::Ends::of(context, association);
             let before_current = association.reap.pairs().iter().take_while(|&&pair| pair != current);
             better.extend(before_current.filter(|pair| paths::is_better(&ends, **pair, current)));
