@@ -306,6 +306,7 @@ mod tests {
             },
             failovers: 0,
             last_failover: None,
+            pinned: false,
         };
         let uplink = |interface: &str, prefix: &str, address: std::net::Ipv6Addr, up: bool| UplinkStatus {
             interface: interface.to_owned(),
@@ -340,6 +341,7 @@ mod tests {
                         from: ulids,
                         to: moved,
                         ago_ms: 12_345,
+                        took_ms: Some(171),
                     }),
                     ..direct
                 },
@@ -351,6 +353,7 @@ mod tests {
                 discards: BTreeMap::from([("bad-checksum".to_owned(), 0)]),
                 dataplane: BTreeMap::new(),
             },
+            recent: Vec::new(),
         }
     }
 

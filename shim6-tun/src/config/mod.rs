@@ -5,6 +5,7 @@
 
 mod error;
 mod hold;
+mod metrics;
 mod nearest;
 mod observe;
 mod prefix;
@@ -21,6 +22,7 @@ use shim6_core::Profile;
 
 pub use error::{ConfigError, Problem};
 pub use hold::HoldConfig;
+pub use metrics::MetricsConfig;
 pub(crate) use nearest::nearest;
 pub use observe::{ObserveConfig, ObserveMethod};
 pub use prefix::{Prefix64, PrefixError};
@@ -45,6 +47,9 @@ pub struct Config {
     /// `control_socket`: absolute path of the control socket, at most 107 octets.
     /// Default `/run/shim6/shim6.sock`.
     pub control_socket: PathBuf,
+    /// `control_group`: the group whose members may use the control socket, 1 to 32 octets. Default: `shim6` where there is
+    /// such a group, else the daemon's own.
+    pub control_group: Option<String>,
     /// `[tun]`: the device that steered packets go through.
     pub tun: TunConfig,
     /// `[[uplink]]`: the uplinks to use, at most 16. Default: none given, which means to discover them.
@@ -69,6 +74,8 @@ pub struct Config {
     pub icmp: IcmpConfig,
     /// `[limits]`: bounds on what peers and traffic can make grow.
     pub limits: LimitsConfig,
+    /// `[metrics]`: figures for Prometheus.
+    pub metrics: MetricsConfig,
 }
 
 /// `[tun]`: the device that steered packets go through.
@@ -244,6 +251,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             control_socket: PathBuf::from(DEFAULT_SOCKET),
+            control_group: None,
             tun: TunConfig::default(),
             uplinks: Vec::new(),
             addresses: AddressConfig::default(),
@@ -256,6 +264,7 @@ impl Default for Config {
             steering: SteeringConfig::default(),
             icmp: IcmpConfig::default(),
             limits: LimitsConfig::default(),
+            metrics: MetricsConfig::default(),
         }
     }
 }

@@ -11,6 +11,12 @@ use shim6_core::{ContextId, Endpoint, EstablishError, LocatorPair, Transmit};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
+mod figures;
+mod journal;
+mod requests;
+
+use self::journal::Journal;
+use self::requests::Waiting;
 use super::StopSignals;
 use super::addresses::{AddressEvent, Addresses};
 use super::observer::{self, Observers};
@@ -21,8 +27,9 @@ use super::retry::Retry;
 use super::shared::{Inputs, Message, Shared, UnknownTag};
 use super::steering::Steering;
 use crate::control::Request;
+use crate::metrics::Failovers;
 use crate::netlink::{Change, Monitor};
-use crate::status::{self, Status};
+use crate::status;
 use crate::sys::tun::Tun;
 
 /// Inputs taken before their consequences are carried out together.
@@ -44,7 +51,11 @@ pub(crate) struct Engine<'a> {
     /// Of following the addresses.
     retry: Retry,
     observers: Observers,
-    events: broadcast::Sender<status::Event>,
+    journal: Journal,
+    /// The clients that wait for what is under way.
+    waiting: Waiting,
+    failovers: Failovers,
+    paths_told: usize,
     tun: TunState,
     /// An IPv6 packet under construction, as long as a Shim6 message or an ICMPv6 error can be.
     packet: Vec<u8>,
@@ -56,6 +67,8 @@ pub(crate) struct Host<'a> {
     pub(crate) path_mtus: PathMtus,
     pub(crate) addresses: &'a mut Addresses,
     pub(crate) observers: Observers,
+    /// How many locator pairs have figures of their own.
+    pub(crate) paths_told: usize,
 }
 
 struct TunState {
@@ -96,6 +109,7 @@ impl<'a> Engine<'a> {
             path_mtus,
             addresses,
             observers,
+            paths_told,
         } = host;
         Self {
             // What the endpoint assumes of its locators; those that are down from the start are reported in `run`.
@@ -107,7 +121,10 @@ impl<'a> Engine<'a> {
             addresses,
             retry: Retry::default(),
             observers,
-            events,
+            journal: Journal::new(events),
+            waiting: Waiting::default(),
+            failovers: Failovers::default(),
+            paths_told,
             tun: TunState { device: tun, up: true },
             packet: vec![0; IPV6_HEADER_LEN + MAX_MESSAGE],
         }
@@ -160,10 +177,8 @@ impl<'a> Engine<'a> {
     }
 
     fn poll_timeout(&self) -> Option<shim6_core::Instant> {
-        [self.endpoint.poll_timeout(), self.paths.poll_timeout(), self.retry.at()]
-            .into_iter()
-            .flatten()
-            .min()
+        let own = [self.paths.poll_timeout(), self.retry.at(), self.waiting.poll_timeout()];
+        own.into_iter().chain([self.endpoint.poll_timeout()]).flatten().min()
     }
 
     async fn handle_timeouts(&mut self) {
@@ -173,6 +188,7 @@ impl<'a> Engine<'a> {
         }
         self.endpoint.handle_timeout(now);
         self.paths.handle_timeout(now).await;
+        self.waiting.handle_timeout(now);
         if self.retry.is_due(now) {
             // Reads everything again, and brings back what is missing.
             self.handle_change(&Change::Overrun).await;
@@ -263,10 +279,9 @@ impl<'a> Engine<'a> {
                 "is gone: its link, address or route went away"
             };
             let message = format!("locator {locator} {what}");
-            tracing::info!("{message}");
             let detail = serde_json::json!({ "locator": locator, "usable": is_usable });
             let at_ms = self.shared.clock.millis();
-            self.publish(status::Event {
+            self.journal.note(status::Event {
                 at_ms,
                 kind: "locator".to_owned(),
                 context: None,
@@ -294,44 +309,6 @@ impl<'a> Engine<'a> {
                 // Most likely it is gone, which the next change says.
                 tracing::debug!(interface = uplink.interface, %error, "cannot watch the packets");
             }
-        }
-    }
-
-    fn handle_request(&mut self, request: Request) {
-        match request {
-            // Whoever asked may have left already.
-            Request::Status(reply) => drop(reply.send(self.status())),
-        }
-    }
-
-    fn status(&self) -> Status {
-        let now = self.shared.clock.now();
-        let usable: Vec<_> = self.addresses.usable().collect();
-        let uplinks = self.addresses.uplinks().map(|(uplink, address)| status::UplinkStatus {
-            interface: uplink.interface.clone(),
-            prefix: format!("{}/64", uplink.prefix),
-            gateway: uplink.gateway,
-            address,
-            ulid: self.endpoint.identity().is_ulid(address),
-            up: usable.contains(&address),
-        });
-        let mut contexts: Vec<_> = self
-            .endpoint
-            .contexts()
-            .map(|info| report::context(&info, now))
-            .collect();
-        contexts.sort_by_key(|context| context.id);
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            uptime_ms: self.shared.clock.millis(),
-            tun: self.tun.device.name().to_owned(),
-            observation: self.observers.method().to_string(),
-            problems: self.paths.obstacle().map(str::to_owned).into_iter().collect(),
-            uplinks: uplinks.collect(),
-            contexts,
-            failures: report::failures(&self.endpoint, now),
-            counters: report::counters(&self.endpoint, self.shared.report()),
         }
     }
 
@@ -369,9 +346,9 @@ impl<'a> Engine<'a> {
             }
         }
         while let Some(event) = self.endpoint.poll_event() {
-            let event = report::event(&event, self.shared.clock.millis());
-            tracing::info!(kind = event.kind, context = event.context, "{}", event.message);
-            self.publish(event);
+            self.waiting.handle_event(&event, self.shared.clock.now());
+            self.failovers.note(&event);
+            self.journal.note(report::event(&event, self.shared.clock.millis()));
         }
     }
 
@@ -391,11 +368,6 @@ impl<'a> Engine<'a> {
         header[8..24].copy_from_slice(&source.octets());
         header[24..].copy_from_slice(&destination.octets());
         self.shared.send(source, &[self.packet[..IPV6_HEADER_LEN + len].into()]);
-    }
-
-    fn publish(&self, event: status::Event) {
-        // Nobody may be listening.
-        let _ = self.events.send(event);
     }
 }
 

@@ -56,7 +56,8 @@ use self::uplink::{Uplink, UplinkHint};
 use self::wire::Wire;
 use self::worker::{Stop, Workers};
 use crate::config::{Config, Prefix64, UplinkConfig};
-use crate::control::Server;
+use crate::control::{Access, Server};
+use crate::metrics;
 use crate::netlink::{Monitor, Netlink, NetlinkError};
 use crate::sys::tun::Tun;
 use crate::sys::wire_socket::{LinkSender, WireReceiver, WireSender};
@@ -77,7 +78,8 @@ const REQUEST_QUEUE: usize = 64;
 pub async fn run(config: Config) -> anyhow::Result<()> {
     // First of all, so that a signal during the start is not lost and a second daemon changes nothing.
     let stop = StopSignals::listen()?;
-    let control = Server::bind(&config.control_socket)?;
+    let access = config.control_group.clone().map_or(Access::DefaultGroup, Access::Group);
+    let control = Server::bind_for(&config.control_socket, &access)?;
     let _lock = NamespaceLock::take()?;
     let netlink = Netlink::connect()?;
     let leftovers = ledger::remove_leftovers(&netlink).await?;
@@ -173,6 +175,7 @@ async fn serve(
     });
     let (to_requests, requests) = mpsc::channel(REQUEST_QUEUE);
     let (events, _) = broadcast::channel(EVENT_QUEUE);
+    let to_metrics = to_requests.clone();
 
     let steer = &config.steering;
     let mut steering = Steering::install(netlink, tun.index(), steer.table, steer.rule_priority, steer.fwmark).await?;
@@ -181,12 +184,16 @@ async fn serve(
         control.serve(to_requests, control_events).await;
         anyhow::bail!("the control socket has closed")
     });
+    if let Some(listen) = config.metrics.listen {
+        tasks.spawn(metrics::Server::bind(listen)?.serve(to_metrics));
+    }
     let endpoint = endpoint(config, identity);
     let host = Host {
         steering: &mut steering,
         path_mtus: PathMtus::new(config.tun.mtu),
         addresses,
         observers,
+        paths_told: config.metrics.paths,
     };
     let mut engine = Engine::new(endpoint, shared.clone(), host, events, tun);
     let result = engine

@@ -37,7 +37,17 @@ async fn the_wire_is_varlink() {
         .expect("a description")
         .to_owned();
     assert!(description.contains("interface org.shim6\n"), "{description}");
-    for method in ["Status", "Events"] {
+    let methods = [
+        "Status",
+        "Events",
+        "Contexts",
+        "GetContext",
+        "Paths",
+        "Probe",
+        "Move",
+        "Close",
+    ];
+    for method in methods {
         assert!(
             description.contains(&format!("method {method}(")),
             "{method} is not described"
@@ -63,7 +73,11 @@ fn the_description_has_every_field() {
         }
     }
     let mut found = Vec::new();
-    keys(&json!([sample(), event(1)]), &mut found);
+    let pair = sample().contexts[0].ulids;
+    let refusals = [too_soon(1), Refusal::NoSuchContext { context: 7 }];
+    let refusals = refusals.map(|refusal| refusal.describe().1);
+    let documents = json!([sample(), event(1), path(), probe(pair), moved(pair), refusals]);
+    keys(&documents, &mut found);
     found.retain(|key| key != "number");
     assert!(found.len() > 30, "{found:?}");
     for key in found {
@@ -253,4 +267,76 @@ async fn ten_thousand_contexts_fit_in_a_status() {
         client.status().await.expect("a status") == expected,
         "the status has changed on the way"
     );
+}
+
+#[tokio::test]
+async fn contexts_and_pairs_come_back_as_the_daemon_gave_them() {
+    let fixture = Fixture::start();
+    let mut client = Client::connect(&fixture.path()).await.expect("a client");
+    assert_eq!(client.contexts(None).await.expect("contexts"), sample().contexts);
+    let peer = sample().contexts[0].peer_locators[1];
+    assert_eq!(client.contexts(Some(peer)).await.expect("contexts").len(), 1);
+    let stranger = Some(Ipv6Addr::LOCALHOST);
+    assert_eq!(client.contexts(stranger).await.expect("contexts").len(), 0);
+    let detail = client.context(7).await.expect("a context");
+    assert_eq!(
+        (detail.context, detail.paths),
+        (sample().contexts.remove(0), vec![path()])
+    );
+    assert_eq!(client.paths(None).await.expect("paths"), [path()]);
+    assert_eq!(client.paths(Some(7)).await.expect("paths"), [path()]);
+    client.close(7).await.expect("it is closed");
+}
+
+#[tokio::test]
+async fn what_comes_too_soon_waits_for_its_turn_if_that_is_soon() {
+    let fixture = Fixture::start();
+    let mut client = Client::connect(&fixture.path()).await.expect("a client");
+    let pair = sample().contexts[0].ulids;
+    assert_eq!(client.probe(7, Some(pair)).await.expect("an answer"), probe(pair));
+    let error = client.move_to(7, Some(pair)).await.expect_err("that is too long");
+    assert!(matches!(
+        error,
+        ControlError::Declined(Refusal::PathRefused {
+            retry_ms: Some(3_600_000),
+            ..
+        })
+    ));
+    assert_eq!(error.to_string(), "context 7: too soon");
+    let in_use = sample().contexts[0].locators;
+    assert_eq!(client.move_to(7, None).await.expect("an answer"), moved(in_use));
+}
+
+#[tokio::test]
+async fn a_context_that_does_not_exist_is_named_with_the_remedy() {
+    let fixture = Fixture::start();
+    let mut client = Client::connect(&fixture.path()).await.expect("a client");
+    let expected = "there is no context 8; to see those that there are: shim6 contexts";
+    assert_eq!(client.context(8).await.expect_err("none").to_string(), expected);
+    assert_eq!(client.paths(Some(8)).await.expect_err("none").to_string(), expected);
+    assert_eq!(client.close(8).await.expect_err("none").to_string(), expected);
+    assert_eq!(client.move_to(8, None).await.expect_err("none").to_string(), expected);
+}
+
+#[tokio::test]
+async fn parameters_that_are_missing_unknown_or_of_another_type_are_named() {
+    let fixture = Fixture::start();
+    let cases = [
+        ("Close", json!({}), "context"),
+        ("Close", json!({ "context": "seven" }), "context"),
+        ("Close", json!({ "context": -1 }), "context"),
+        ("Close", json!({ "context": 7, "force": true }), "force"),
+        ("Contexts", json!({ "peer": "example.org" }), "peer"),
+        ("Contexts", json!({ "peer": "192.0.2.1" }), "peer"),
+        ("Probe", json!({ "context": 7, "pair": { "local": "::1" } }), "pair"),
+        ("Move", json!({ "context": 7, "pair": "::1" }), "pair"),
+        ("Paths", json!({ "context": 1.5 }), "context"),
+    ];
+    let mut stream = fixture.connect().await;
+    for (method, parameters, named) in cases {
+        let request = json!({ "method": format!("org.shim6.{method}"), "parameters": parameters });
+        let answer = exchange(&mut stream, request.to_string().as_bytes()).await;
+        assert_eq!(answer["error"], "org.varlink.service.InvalidParameter", "to {request}");
+        assert_eq!(answer["parameters"]["parameter"], named, "to {request}");
+    }
 }
