@@ -22,13 +22,13 @@ const LIMIT: Duration = Duration::from_secs(20);
 const GOES_ON: u64 = 50;
 
 /// A request each 5 ms from host a to host b, without an end.
-struct Requests {
+pub(crate) struct Requests {
     answered: Arc<AtomicU64>,
     tasks: [tokio::task::AbortHandle; 2],
 }
 
 impl Requests {
-    fn start(stage: &Stage, ulids: Locators) -> Self {
+    pub(crate) fn start(stage: &Stage, ulids: Locators) -> Self {
         let (server, bound) = stage::udp(&stage.topology().b, ulids[1]).expect("a server");
         let (client, _) = stage::udp(&stage.topology().a, ulids[0]).expect("a client");
         let answered = Arc::new(AtomicU64::new(0));
@@ -51,7 +51,8 @@ impl Requests {
         Self { answered, tasks }
     }
 
-    async fn go_on(&self, stage: &Stage) {
+    /// Waits until there are answers to some more requests.
+    pub(crate) async fn go_on(&self, stage: &Stage) {
         let wanted = self.answered.load(Relaxed) + GOES_ON;
         until("the flow goes on", stage, async || {
             self.answered.load(Relaxed) >= wanted
@@ -66,7 +67,8 @@ impl Drop for Requests {
     }
 }
 
-async fn until(what: &str, stage: &Stage, is_so: impl AsyncFn() -> bool) {
+/// Waits until it is so.
+pub(crate) async fn until(what: &str, stage: &Stage, is_so: impl AsyncFn() -> bool) {
     let mut tick = interval(Duration::from_millis(10));
     let wait = async {
         while !is_so().await {

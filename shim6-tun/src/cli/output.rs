@@ -1,7 +1,7 @@
 //! Numbers, times and tables as people read them.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal, Write as _};
 
 use anyhow::Context;
 
@@ -57,6 +57,14 @@ pub(super) struct Style {
 }
 
 impl Style {
+    /// What suits standard output.
+    pub(super) fn of_stdout() -> Self {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self {
+            colored: io::stdout().is_terminal() && !no_color,
+        }
+    }
+
     /// What is as it should be.
     pub(super) fn good(self, text: &str) -> String {
         self.wrap("32", text)

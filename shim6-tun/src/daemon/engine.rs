@@ -223,7 +223,7 @@ impl<'a> Engine<'a> {
         for ulids in batch.candidates.drain(..) {
             match self.endpoint.establish(now, ulids) {
                 Ok(_) => tracing::debug!(%ulids, "setting up a context"),
-                Err(EstablishError::Limit) => tracing::warn!(%ulids, "no context: the limit is reached, see [limits]"),
+                Err(EstablishError::Limit) => self.journal.warn_of_limit(ulids, now),
                 // It exists by now, the peer did not answer a moment ago, or it is none of ours.
                 Err(error) => tracing::trace!(%ulids, %error, "no context"),
             }

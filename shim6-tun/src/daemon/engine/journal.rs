@@ -1,7 +1,9 @@
 //! What happened, for those who listen, for the log, and the last of it for those who ask later.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
+use shim6_core::{Instant, LocatorPair};
 use tokio::sync::broadcast;
 
 use crate::status::Event;
@@ -14,12 +16,16 @@ const KEPT: [&str; 4] = ["failover", "failback", "move", "locator"];
 const LINES: u64 = 20;
 /// That interval, in milliseconds.
 const INTERVAL_MS: u64 = 1_000;
+/// The least time between two warnings of the limit on contexts, which peers can reach.
+const WARNING: Duration = Duration::from_secs(30);
 
 /// Takes all events of the daemon.
 pub(super) struct Journal {
     listeners: broadcast::Sender<Event>,
     recent: VecDeque<Event>,
     log: Log,
+    /// The last warning of the limit on contexts, and how often it was met since.
+    limit: (Option<Instant>, u64),
 }
 
 /// Which events are logged.
@@ -35,6 +41,17 @@ impl Journal {
             listeners,
             recent: VecDeque::new(),
             log: Log::default(),
+            limit: (None, 0),
+        }
+    }
+
+    /// A pair deserved a context that it cannot have.
+    pub(super) fn warn_of_limit(&mut self, ulids: LocatorPair, now: Instant) {
+        let (last, times) = &mut self.limit;
+        *times += 1;
+        if last.is_none_or(|last| now - last >= WARNING) {
+            tracing::warn!(%ulids, times, "no context: the limit is reached, see [limits]");
+            (*last, *times) = (Some(now), 0);
         }
     }
 
