@@ -56,11 +56,10 @@ impl Collector for Snapshot {
 
 impl Families<'_> {
     fn daemon(&mut self, figures: &Figures) -> fmt::Result {
-        let uptime = [(NO_LABELS, figures.uptime_ms as f64 / 1e3)];
-        self.gauges("uptime", "Time since the daemon started", Some(&Unit::Seconds), uptime)?;
-        let problems = [(NO_LABELS, figures.problems as f64)];
+        let uptime = figures.uptime_ms as f64 / 1e3;
+        self.gauge("uptime", "Time since the daemon started", Some(&Unit::Seconds), uptime)?;
         let help = "Things that keep the daemon from doing its work; shim6 status tells them";
-        self.gauges("problems", help, None, problems)?;
+        self.gauge("problems", help, None, figures.problems as f64)?;
         let uplinks = figures.uplinks.iter().map(|uplink| {
             let labels = [
                 ("interface", uplink.interface.as_str()),
@@ -89,7 +88,7 @@ impl Families<'_> {
             gauges(&figures.reachability, "state"),
         )?;
         let help = "Contexts on another locator pair than their ULIDs";
-        self.gauges("contexts_moved", help, None, [(NO_LABELS, figures.moved as f64)])?;
+        self.gauge("contexts_moved", help, None, figures.moved as f64)?;
         let help = "Peers with which no context is tried for a while, by reason";
         self.gauges("peers_left_alone", help, None, gauges(&figures.left_alone, "reason"))?;
         let (sent, received) = (figures.sent, figures.received);
@@ -142,7 +141,7 @@ impl Families<'_> {
     fn paths(&mut self, figures: &Figures) -> fmt::Result {
         let help =
             "Locator pairs without series of their own; metrics.paths in the configuration is how many have some";
-        self.gauges("paths_omitted", help, None, [(NO_LABELS, figures.paths_omitted as f64)])?;
+        self.gauge("paths_omitted", help, None, figures.paths_omitted as f64)?;
         let of = |value: fn(&PathStatus) -> Option<f64>| {
             let valued = figures
                 .paths
@@ -163,6 +162,11 @@ impl Families<'_> {
         self.counts("path_probes", "Probes sent that want an answer", probes)?;
         let answers = figures.paths.iter().map(|path| (pair(path), path.probes_answered));
         self.counts("path_answers", "Probes that were answered", answers)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, unit: Option<&Unit>, value: f64) -> fmt::Result {
+        let family = self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        ConstGauge::new(value).encode(family)
     }
 
     fn gauges<const N: usize, V: AsRef<str>>(
@@ -194,8 +198,6 @@ impl Families<'_> {
         Ok(())
     }
 }
-
-const NO_LABELS: [(&str, &str); 0] = [];
 
 fn pair(path: &PathStatus) -> [(&'static str, String); 3] {
     [

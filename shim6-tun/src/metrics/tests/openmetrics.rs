@@ -148,6 +148,9 @@ fn sample(line: &str) -> Result<(String, Labels, f64), String> {
         }
         rest = &rest[1..];
     }
+    if line.contains("{}") {
+        return Err("no labels are no braces".to_owned());
+    }
     let value = rest.strip_prefix(' ').ok_or("one blank before the value")?;
     let value: f64 = value.parse().map_err(|_| "the value is a number, and the last")?;
     Ok((name.to_owned(), labels, value))
