@@ -340,3 +340,20 @@ async fn parameters_that_are_missing_unknown_or_of_another_type_are_named() {
         assert_eq!(answer["parameters"]["parameter"], named, "to {request}");
     }
 }
+
+#[test]
+fn types_methods_and_errors_of_the_interface_have_names_of_their_own() {
+    let mut names = Vec::new();
+    for line in DESCRIPTION.lines() {
+        let member = ["type ", "method ", "error "]
+            .iter()
+            .find_map(|kind| line.strip_prefix(kind));
+        names.extend(member.and_then(|rest| rest.split(['(', ' ']).next()));
+    }
+    assert!(names.len() > 20, "{names:?}");
+    for refusal in ["NoSuchContext", "PathRefused", "NotProved"] {
+        assert!(names.contains(&refusal));
+    }
+    let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+    assert_eq!(distinct.len(), names.len(), "{names:?}");
+}
