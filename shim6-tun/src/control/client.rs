@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::wire::{EventParameters, FrameError, INTERFACE, Reply, frame, read_frame};
-use super::{ControlError, Refusal};
+use super::{ControlError, Objection};
 use crate::status::{ContextDetail, ContextStatus, Event, MoveStatus, PairStatus, PathStatus, ProbeStatus, Status};
 
 /// Longest reply taken, in octets: some hundred thousand contexts.
@@ -209,8 +209,8 @@ impl Client {
             .error
             .as_deref()
             .and_then(|error| error.strip_prefix(INTERFACE)?.strip_prefix('.'));
-        if let Some(refusal) = name.and_then(|name| Refusal::read(name, &reply.parameters)) {
-            return Err(refusal.into());
+        if let Some(objection) = name.and_then(|name| Objection::read(name, &reply.parameters)) {
+            return Err(objection.into());
         }
         match reply.error {
             Some(error) => Err(ControlError::Refused {

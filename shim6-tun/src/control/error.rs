@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Gid, Group, Uid, User};
 use thiserror::Error;
 
-use super::Refusal;
+use super::Objection;
 
 /// Why the control socket could not be used. Each message says what to do next.
 #[derive(Debug, Error)]
@@ -43,7 +43,7 @@ pub enum ControlError {
     },
     /// The daemon does not do what it was asked for.
     #[error(transparent)]
-    Declined(#[from] Refusal),
+    Declined(#[from] Objection),
     /// Another daemon answers there.
     #[error(
         "a daemon{} already runs at {}; stop it first, or set another control_socket",

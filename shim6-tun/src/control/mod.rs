@@ -8,7 +8,7 @@ mod bind;
 mod client;
 mod error;
 mod methods;
-mod refusal;
+mod objection;
 mod server;
 mod wire;
 
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 pub use bind::Access;
 pub use client::{Client, EventStream};
 pub use error::ControlError;
-pub use refusal::Refusal;
+pub use objection::Objection;
 pub use server::Server;
 
 use crate::metrics::Figures;
@@ -36,15 +36,15 @@ pub enum Request {
     /// All contexts in the order of their ids, or those with one peer: its ULID or one of its locators.
     Contexts(Option<Ipv6Addr>, Answer<Vec<ContextStatus>>),
     /// One context and its pairs.
-    Context(u64, Answer<Result<ContextDetail, Refusal>>),
+    Context(u64, Answer<Result<ContextDetail, Objection>>),
     /// All pairs, or those of one context.
-    Paths(Option<u64>, Answer<Result<Vec<PathStatus>, Refusal>>),
+    Paths(Option<u64>, Answer<Result<Vec<PathStatus>, Objection>>),
     /// To probe a pair of a context, the one in use if none is given.
-    Probe(u64, Option<PairStatus>, Answer<Result<ProbeStatus, Refusal>>),
+    Probe(u64, Option<PairStatus>, Answer<Result<ProbeStatus, Objection>>),
     /// To have a context send on a pair, or choose by itself again if none is given.
-    Move(u64, Option<PairStatus>, Answer<Result<MoveStatus, Refusal>>),
+    Move(u64, Option<PairStatus>, Answer<Result<MoveStatus, Objection>>),
     /// To forget a context.
-    Close(u64, Answer<Result<(), Refusal>>),
+    Close(u64, Answer<Result<(), Objection>>),
     /// The figures for Prometheus, which are served elsewhere.
     Figures(Answer<Figures>),
 }

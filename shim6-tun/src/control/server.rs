@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::bind::{self, Access, SocketFile};
 use super::methods::Method;
 use super::wire::{Call, DESCRIPTION, EventParameters, FrameError, INTERFACE, Reply, SERVICE, frame, read_frame};
-use super::{Answer, ControlError, Refusal, Request};
+use super::{Answer, ControlError, Objection, Request};
 use crate::status::Event;
 
 /// Connections served at once; further ones get an error.
@@ -264,12 +264,12 @@ impl Connection {
     /// Asks until the daemon does not say that it is too early, as long as that is soon.
     async fn ask_again<T>(
         &self,
-        request: impl Fn(Answer<Result<T, Refusal>>) -> Request,
-    ) -> Option<Result<T, Refusal>> {
+        request: impl Fn(Answer<Result<T, Objection>>) -> Request,
+    ) -> Option<Result<T, Objection>> {
         let start = Instant::now();
         loop {
             match self.ask(&request).await? {
-                Err(Refusal::PathRefused {
+                Err(Objection::PathRefused {
                     retry_ms: Some(retry_ms),
                     ..
                 }) if start.elapsed() + Duration::from_millis(retry_ms) <= self.shared.patience.turn => {
@@ -344,11 +344,11 @@ fn introspect(name: &str, method: &str, parameters: &Map<String, Value>) -> Repl
     }
 }
 
-fn reply(answer: Result<impl Serialize, Refusal>) -> Reply {
+fn reply(answer: Result<impl Serialize, Objection>) -> Reply {
     match answer {
         Ok(document) => Reply::last(document),
-        Err(refusal) => {
-            let (name, parameters) = refusal.describe();
+        Err(objection) => {
+            let (name, parameters) = objection.describe();
             Reply::error(INTERFACE, &name, parameters)
         }
     }

@@ -281,7 +281,7 @@ impl<'a> Engine<'a> {
             let message = format!("locator {locator} {what}");
             let detail = serde_json::json!({ "locator": locator, "usable": is_usable });
             let at_ms = self.shared.clock.millis();
-            self.journal.note(status::Event {
+            self.publish(status::Event {
                 at_ms,
                 kind: "locator".to_owned(),
                 context: None,
@@ -348,7 +348,7 @@ impl<'a> Engine<'a> {
         while let Some(event) = self.endpoint.poll_event() {
             self.waiting.handle_event(&event, self.shared.clock.now());
             self.failovers.note(&event);
-            self.journal.note(report::event(&event, self.shared.clock.millis()));
+            self.publish(report::event(&event, self.shared.clock.millis()));
         }
     }
 
@@ -368,6 +368,10 @@ impl<'a> Engine<'a> {
         header[8..24].copy_from_slice(&source.octets());
         header[24..].copy_from_slice(&destination.octets());
         self.shared.send(source, &[self.packet[..IPV6_HEADER_LEN + len].into()]);
+    }
+
+    fn publish(&mut self, event: status::Event) {
+        self.journal.note(event);
     }
 }
 

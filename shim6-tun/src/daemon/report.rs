@@ -9,7 +9,7 @@ use shim6_core::{
     ReapState,
 };
 
-use crate::control::Refusal;
+use crate::control::Objection;
 use crate::status;
 
 /// The name of a REAP state in documents.
@@ -100,9 +100,9 @@ pub(crate) fn path(info: &PathInfo, uplink: Option<&str>, now: Instant) -> statu
 }
 
 /// Why a pair was not probed or taken, with what to do.
-pub(crate) fn path_refused(context: u64, error: PathError, now: Instant) -> Refusal {
+pub(crate) fn path_refused(context: u64, error: PathError, now: Instant) -> Objection {
     let advice = match error {
-        PathError::NoContext => return Refusal::NoSuchContext { context },
+        PathError::NoContext => return Objection::NoSuchContext { context },
         PathError::NotEstablished => "try again when its state is established",
         PathError::NotAPair(_) => "choose one of those that it has",
         PathError::Unusable(_) => "choose a pair with another address of this host",
@@ -115,7 +115,7 @@ pub(crate) fn path_refused(context: u64, error: PathError, now: Instant) -> Refu
         _ => None,
     };
     let wait = retry_ms.map_or(String::new(), |wait| format!(", the next can be sent in {wait} ms"));
-    Refusal::PathRefused {
+    Objection::PathRefused {
         context,
         message: format!("{error}{wait}; {advice}"),
         retry_ms,

@@ -74,9 +74,9 @@ fn the_description_has_every_field() {
     }
     let mut found = Vec::new();
     let pair = sample().contexts[0].ulids;
-    let refusals = [too_soon(1), Refusal::NoSuchContext { context: 7 }];
-    let refusals = refusals.map(|refusal| refusal.describe().1);
-    let documents = json!([sample(), event(1), path(), probe(pair), moved(pair), refusals]);
+    let objections = [too_soon(1), Objection::NoSuchContext { context: 7 }];
+    let objections = objections.map(|objection| objection.describe().1);
+    let documents = json!([sample(), event(1), path(), probe(pair), moved(pair), objections]);
     keys(&documents, &mut found);
     found.retain(|key| key != "number");
     assert!(found.len() > 30, "{found:?}");
@@ -297,7 +297,7 @@ async fn what_comes_too_soon_waits_for_its_turn_if_that_is_soon() {
     let error = client.move_to(7, Some(pair)).await.expect_err("that is too long");
     assert!(matches!(
         error,
-        ControlError::Declined(Refusal::PathRefused {
+        ControlError::Declined(Objection::PathRefused {
             retry_ms: Some(3_600_000),
             ..
         })
@@ -351,8 +351,8 @@ fn types_methods_and_errors_of_the_interface_have_names_of_their_own() {
         names.extend(member.and_then(|rest| rest.split(['(', ' ']).next()));
     }
     assert!(names.len() > 20, "{names:?}");
-    for refusal in ["NoSuchContext", "PathRefused", "NotProved"] {
-        assert!(names.contains(&refusal));
+    for objection in ["NoSuchContext", "PathRefused", "NotProved"] {
+        assert!(names.contains(&objection));
     }
     let distinct: std::collections::BTreeSet<_> = names.iter().collect();
     assert_eq!(distinct.len(), names.len(), "{names:?}");

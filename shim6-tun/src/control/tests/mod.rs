@@ -179,7 +179,7 @@ fn answer(request: Request, tested: &mut bool) {
     let context = sample().contexts.remove(0);
     let known = |number| match number {
         7 => Ok(()),
-        context => Err(Refusal::NoSuchContext { context }),
+        context => Err(Objection::NoSuchContext { context }),
     };
     match request {
         Request::Status(answer) => drop(answer.send(sample())),
@@ -207,8 +207,8 @@ fn answer(request: Request, tested: &mut bool) {
     }
 }
 
-fn too_soon(retry_ms: u64) -> Refusal {
-    Refusal::PathRefused {
+fn too_soon(retry_ms: u64) -> Objection {
+    Objection::PathRefused {
         context: 7,
         message: "too soon".to_owned(),
         retry_ms: Some(retry_ms),

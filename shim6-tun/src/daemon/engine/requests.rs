@@ -6,7 +6,7 @@ use std::time::Duration;
 use shim6_core::{ContextId, ContextInfo, Event, Instant, LocatorPair, Moved, PathInfo};
 
 use super::Engine;
-use crate::control::{Answer, Refusal, Request};
+use crate::control::{Answer, Objection, Request};
 use crate::daemon::report;
 use crate::status::{
     ContextDetail, ContextStatus, MoveStatus, PairStatus, PathStatus, ProbeStatus, Status, UplinkStatus,
@@ -29,9 +29,9 @@ struct Probe {
 }
 
 enum Client {
-    Probe(Answer<Result<ProbeStatus, Refusal>>),
+    Probe(Answer<Result<ProbeStatus, Objection>>),
     /// To use the pair; it was on this one before.
-    Move(PairStatus, Answer<Result<MoveStatus, Refusal>>),
+    Move(PairStatus, Answer<Result<MoveStatus, Objection>>),
 }
 
 impl Engine<'_> {
@@ -92,17 +92,17 @@ impl Engine<'_> {
         contexts
     }
 
-    fn context(&self, number: u64) -> Result<ContextDetail, Refusal> {
+    fn context(&self, number: u64) -> Result<ContextDetail, Objection> {
         let now = self.shared.clock.now();
         let info = self.find(number).ok().and_then(|id| self.endpoint.context(id));
-        let info = info.ok_or(Refusal::NoSuchContext { context: number })?;
+        let info = info.ok_or(Objection::NoSuchContext { context: number })?;
         Ok(ContextDetail {
             context: report::context(&info, now),
             paths: self.path_list(Some(number))?,
         })
     }
 
-    fn path_list(&self, number: Option<u64>) -> Result<Vec<PathStatus>, Refusal> {
+    fn path_list(&self, number: Option<u64>) -> Result<Vec<PathStatus>, Objection> {
         let paths = match number {
             None => self.endpoint.paths(),
             Some(number) => self.endpoint.paths_of(self.find(number)?).unwrap_or_default(),
@@ -119,7 +119,7 @@ impl Engine<'_> {
         paths.iter().map(|path| report::path(path, uplink(path), now)).collect()
     }
 
-    fn probe(&mut self, number: u64, pair: Option<PairStatus>, answer: Answer<Result<ProbeStatus, Refusal>>) {
+    fn probe(&mut self, number: u64, pair: Option<PairStatus>, answer: Answer<Result<ProbeStatus, Objection>>) {
         let now = self.shared.clock.now();
         let until = now + PATIENCE;
         let asked = self.find(number).and_then(|id| {
@@ -127,7 +127,7 @@ impl Engine<'_> {
             let pair = pair
                 .map(wanted)
                 .or(in_use)
-                .ok_or(Refusal::NoSuchContext { context: number })?;
+                .ok_or(Objection::NoSuchContext { context: number })?;
             let sent = self.endpoint.probe(now, id, pair, until);
             sent.map_err(|error| report::path_refused(number, error, now))?;
             Ok((id, pair))
@@ -140,18 +140,18 @@ impl Engine<'_> {
                 until,
                 client: Client::Probe(answer),
             }),
-            Err(refusal) => drop(answer.send(Err(refusal))),
+            Err(objection) => drop(answer.send(Err(objection))),
         }
     }
 
-    fn move_to(&mut self, number: u64, to: PairStatus, answer: Answer<Result<MoveStatus, Refusal>>) {
+    fn move_to(&mut self, number: u64, to: PairStatus, answer: Answer<Result<MoveStatus, Objection>>) {
         let now = self.shared.clock.now();
         let until = now + PATIENCE;
         let asked = self.find(number).and_then(|id| {
             let info = self
                 .endpoint
                 .context(id)
-                .ok_or(Refusal::NoSuchContext { context: number })?;
+                .ok_or(Objection::NoSuchContext { context: number })?;
             let moved = self.endpoint.move_to(now, id, wanted(to), until);
             let moved = moved.map_err(|error| report::path_refused(number, error, now))?;
             Ok((id, report::pair(info.locators), moved))
@@ -176,11 +176,11 @@ impl Engine<'_> {
                 until,
                 client: Client::Move(from, answer),
             }),
-            Err(refusal) => drop(answer.send(Err(refusal))),
+            Err(objection) => drop(answer.send(Err(objection))),
         }
     }
 
-    fn release(&mut self, number: u64) -> Result<MoveStatus, Refusal> {
+    fn release(&mut self, number: u64) -> Result<MoveStatus, Objection> {
         let now = self.shared.clock.now();
         let id = self.find(number)?;
         let released = self.endpoint.release(now, id);
@@ -188,7 +188,7 @@ impl Engine<'_> {
         let info = self
             .endpoint
             .context(id)
-            .ok_or(Refusal::NoSuchContext { context: number })?;
+            .ok_or(Objection::NoSuchContext { context: number })?;
         Ok(MoveStatus {
             context: number,
             from: report::pair(info.locators),
@@ -198,10 +198,10 @@ impl Engine<'_> {
         })
     }
 
-    fn find(&self, number: u64) -> Result<ContextId, Refusal> {
+    fn find(&self, number: u64) -> Result<ContextId, Objection> {
         self.endpoint
             .find(number)
-            .ok_or(Refusal::NoSuchContext { context: number })
+            .ok_or(Objection::NoSuchContext { context: number })
     }
 }
 
@@ -223,7 +223,7 @@ impl Waiting {
                     rtt_us: None,
                     waited_ms,
                 }))),
-                Client::Move(_, answer) => drop(answer.send(Err(Refusal::NotProved {
+                Client::Move(_, answer) => drop(answer.send(Err(Objection::NotProved {
                     context,
                     pair,
                     waited_ms,
@@ -276,12 +276,12 @@ impl Waiting {
             }
             Event::Closed { context, .. } => {
                 for probe in self.0.extract_if(.., |probe| probe.context == context) {
-                    let refusal = Refusal::NoSuchContext {
+                    let objection = Objection::NoSuchContext {
                         context: context.value(),
                     };
                     match probe.client {
-                        Client::Probe(answer) => drop(answer.send(Err(refusal))),
-                        Client::Move(_, answer) => drop(answer.send(Err(refusal))),
+                        Client::Probe(answer) => drop(answer.send(Err(objection))),
+                        Client::Move(_, answer) => drop(answer.send(Err(objection))),
                     }
                 }
             }

@@ -8,7 +8,7 @@ use crate::status::PairStatus;
 /// Why the daemon does not do what a client asked for: an error of our Varlink interface, by its name there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(tag = "error", content = "parameters")]
-pub enum Refusal {
+pub enum Objection {
     /// There is no such context.
     #[error("there is no context {context}; to see those that there are: shim6 contexts")]
     NoSuchContext {
@@ -41,7 +41,7 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
+impl Objection {
     /// The name of the error within our interface, and its parameters.
     pub(super) fn describe(&self) -> (String, Value) {
         let mut value = json!(self);
@@ -49,7 +49,7 @@ impl Refusal {
         (name, value["parameters"].take())
     }
 
-    /// The refusal that an error of our interface is, if it is one.
+    /// The objection that an error of our interface is, if it is one.
     pub(super) fn read(name: &str, parameters: &Value) -> Option<Self> {
         serde_json::from_value(json!({ "error": name, "parameters": parameters })).ok()
     }
@@ -65,26 +65,26 @@ mod tests {
             local: "2001:db8::1".parse().unwrap(),
             peer: "2001:db8::2".parse().unwrap(),
         };
-        let refusals = [
-            Refusal::NoSuchContext { context: 7 },
-            Refusal::PathRefused {
+        let objections = [
+            Objection::NoSuchContext { context: 7 },
+            Objection::PathRefused {
                 context: 7,
                 message: "not now".to_owned(),
                 retry_ms: Some(12),
             },
-            Refusal::NotProved {
+            Objection::NotProved {
                 context: 7,
                 pair,
                 waited_ms: 3_000,
             },
         ];
         let names = ["NoSuchContext", "PathRefused", "NotProved"];
-        for (refusal, expected) in refusals.into_iter().zip(names) {
-            let (name, parameters) = refusal.describe();
+        for (objection, expected) in objections.into_iter().zip(names) {
+            let (name, parameters) = objection.describe();
             assert_eq!((name.as_str(), &parameters["context"]), (expected, &json!(7)));
-            assert_eq!(Refusal::read(&name, &parameters), Some(refusal));
+            assert_eq!(Objection::read(&name, &parameters), Some(objection));
         }
-        assert_eq!(Refusal::read("NoSuchContext", &json!({ "context": "seven" })), None);
-        assert_eq!(Refusal::read("Unavailable", &json!({})), None);
+        assert_eq!(Objection::read("NoSuchContext", &json!({ "context": "seven" })), None);
+        assert_eq!(Objection::read("Unavailable", &json!({})), None);
     }
 }
