@@ -49,6 +49,14 @@ pub(super) fn age(milliseconds: u64) -> String {
     }
 }
 
+/// A share in thousandths: `3.1%`.
+pub(super) fn percent(permille: u32) -> String {
+    match permille % 10 {
+        0 => format!("{}%", permille / 10),
+        tenth => format!("{}.{tenth}%", permille / 10),
+    }
+}
+
 /// Colours, or none.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Style {

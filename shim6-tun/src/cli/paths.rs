@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::contexts::round_trip;
-use super::output::{Cell, Style, Table, age, plain, print};
+use super::output::{Cell, Style, Table, age, percent, plain, print};
 use super::select::Selector;
 use super::{SocketArgs, block_on};
 use crate::control::Client;
@@ -77,13 +77,6 @@ pub(super) fn table(paths: &[PathStatus], style: Style) -> String {
         table.note(format!("  {} -> {}", path.pair.local, path.pair.peer));
     }
     table.render()
-}
-
-fn percent(permille: u32) -> String {
-    match permille % 10 {
-        0 => format!("{}%", permille / 10),
-        tenth => format!("{}.{tenth}%", permille / 10),
-    }
 }
 
 fn ago(milliseconds: Option<u64>) -> String {

@@ -250,7 +250,7 @@ fn wrapped(name: &str, group: &BTreeMap<String, u64>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::status::{ContextStatus, FailoverStatus, PairStatus, Volume};
 
@@ -265,7 +265,8 @@ mod tests {
         }
     }
 
-    fn sample() -> Status {
+    /// A document for tests of whatever shows one: two contexts, of which one has moved.
+    pub(in crate::cli) fn sample() -> Status {
         let ulids = between("2001:db8:a1:0:1c0d:22e3:3f44:5a55", "2001:db8:b1:0:3c0d:42e3:5f44:6a55");
         let moved = between("2001:db8:a2:0:1c0d:22e3:3f44:5a55", "2001:db8:b2:0:3c0d:42e3:5f44:6a55");
         let direct = ContextStatus {

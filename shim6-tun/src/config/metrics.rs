@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use super::read::Section;
 
 const EXPECTED: &str = "expected an address and a port such as \"[::1]:9573\", or \"none\"";
-/// Most locator pairs with series of their own.
-const MOST_PATHS: u64 = 1_000;
 
 /// `[metrics]`: figures for Prometheus.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +29,7 @@ pub(super) fn metrics(section: Section<'_>) -> MetricsConfig {
     let defaults = MetricsConfig::default();
     let metrics = MetricsConfig {
         listen: section.parsed("listen", EXPECTED, listen).unwrap_or(defaults.listen),
-        paths: section.integer("paths", 0, MOST_PATHS).unwrap_or(defaults.paths),
+        paths: section.integer("paths").unwrap_or(defaults.paths),
     };
     section.finish();
     metrics

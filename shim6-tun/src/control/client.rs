@@ -157,7 +157,12 @@ impl Client {
         }
     }
 
-    async fn ask<T: DeserializeOwned>(&mut self, method: &str, parameters: Value) -> Result<T, ControlError> {
+    /// Calls a method that is answered once.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &mut self,
+        method: &str,
+        parameters: Value,
+    ) -> Result<T, ControlError> {
         self.call(method, parameters, false).await?;
         let reply = self.reply_in_time().await?;
         self.document(reply)

@@ -19,6 +19,7 @@ pub(super) enum Method {
     Probe { context: u64, pair: Option<PairStatus> },
     Move { context: u64, pair: Option<PairStatus> },
     Close { context: u64 },
+    Reload,
 }
 
 /// Parameters as they came. What was asked for is taken out, so that what is left is unknown.
@@ -51,6 +52,7 @@ impl Method {
             "Close" => Self::Close {
                 context: parameters.required("context")?,
             },
+            "Reload" => Self::Reload,
             _ => {
                 let method = format!("{INTERFACE}.{name}");
                 return Err(Reply::error(SERVICE, "MethodNotFound", json!({ "method": method })));
@@ -62,13 +64,14 @@ impl Method {
         }
     }
 
-    /// What to log of a call that changes something; `None`: it only reads.
-    pub(super) fn change(self) -> Option<(&'static str, u64)> {
+    /// What to log of a call that changes something, and of which context; `None`: it only reads.
+    pub(super) fn change(self) -> Option<(&'static str, Option<u64>)> {
         match self {
             Self::Status | Self::Events | Self::Contexts { .. } | Self::GetContext { .. } | Self::Paths { .. } => None,
-            Self::Probe { context, .. } => Some(("probe", context)),
-            Self::Move { context, .. } => Some(("move", context)),
-            Self::Close { context } => Some(("close", context)),
+            Self::Probe { context, .. } => Some(("probe", Some(context))),
+            Self::Move { context, .. } => Some(("move", Some(context))),
+            Self::Close { context } => Some(("close", Some(context))),
+            Self::Reload => Some(("read the configuration again", None)),
         }
     }
 }

@@ -9,6 +9,7 @@ mod client;
 mod error;
 mod methods;
 mod objection;
+mod reload;
 mod server;
 mod wire;
 
@@ -20,6 +21,7 @@ pub use bind::Access;
 pub use client::{Client, EventStream};
 pub use error::ControlError;
 pub use objection::Objection;
+pub use reload::{Changed, Refusal, Reloaded};
 pub use server::Server;
 
 use crate::metrics::Figures;
@@ -45,6 +47,8 @@ pub enum Request {
     Move(u64, Option<PairStatus>, Answer<Result<MoveStatus, Objection>>),
     /// To forget a context.
     Close(u64, Answer<Result<(), Objection>>),
+    /// To read the configuration again.
+    Reload(Answer<Result<Reloaded, Refusal>>),
     /// The figures for Prometheus, which are served elsewhere.
     Figures(Answer<Figures>),
 }

@@ -47,6 +47,9 @@ pub struct Server {
     patience: Patience,
 }
 
+/// Where requests go.
+pub(super) type Requests = mpsc::Sender<Request>;
+
 /// What all connections share.
 #[derive(Debug)]
 struct Shared {
@@ -246,6 +249,7 @@ impl Connection {
                 let closed = self.ask(|answer| Request::Close(context, answer)).await;
                 closed.map(|closed| reply(closed.map(|()| json!({}))))
             }
+            Method::Reload => return super::reload::serve(&self.shared.requests, self.shared.patience).await,
             // Answered by a stream.
             Method::Events => None,
         };

@@ -46,12 +46,24 @@ async fn the_wire_is_varlink() {
         "Probe",
         "Move",
         "Close",
+        "Reload",
     ];
     for method in methods {
         assert!(
             description.contains(&format!("method {method}(")),
             "{method} is not described"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_reload_is_told_of_and_a_refused_one_says_why() {
+    let fixture = Fixture::start();
+    let mut client = Client::connect(&fixture.path()).await.expect("a client");
+    assert_eq!(client.reload().await.expect("a configuration applied"), reloaded());
+    match client.reload().await {
+        Err(ControlError::ReloadRefused { problems }) => assert_eq!(problems, refusal().problems),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -76,7 +88,16 @@ fn the_description_has_every_field() {
     let pair = sample().contexts[0].ulids;
     let objections = [too_soon(1), Objection::NoSuchContext { context: 7 }];
     let objections = objections.map(|objection| objection.describe().1);
-    let documents = json!([sample(), event(1), path(), probe(pair), moved(pair), objections]);
+    let documents = json!([
+        sample(),
+        event(1),
+        path(),
+        probe(pair),
+        moved(pair),
+        objections,
+        reloaded(),
+        refusal()
+    ]);
     keys(&documents, &mut found);
     found.retain(|key| key != "number");
     assert!(found.len() > 30, "{found:?}");

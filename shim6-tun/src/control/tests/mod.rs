@@ -174,7 +174,8 @@ fn sample() -> Status {
     }
 }
 
-/// What a daemon does that has the one context of [`sample`]. The first probe comes too soon; so does a move, by far.
+/// What a daemon does that has the one context of [`sample`]. The first probe comes too soon; so does a move, by far. The first
+/// reload is taken.
 fn answer(request: Request, tested: &mut bool) {
     let context = sample().contexts.remove(0);
     let known = |number| match number {
@@ -203,7 +204,30 @@ fn answer(request: Request, tested: &mut bool) {
         Request::Move(_, Some(_), answer) => drop(answer.send(Err(too_soon(3_600_000)))),
         Request::Move(number, None, answer) => drop(answer.send(known(number).map(|()| moved(context.locators)))),
         Request::Close(number, answer) => drop(answer.send(known(number))),
+        // Refused the second time.
+        Request::Reload(answer) => {
+            let is_first = !std::mem::replace(tested, true);
+            drop(answer.send(if is_first { Ok(reloaded()) } else { Err(refusal()) }));
+        }
         Request::Figures(answer) => drop(answer),
+    }
+}
+
+fn reloaded() -> Reloaded {
+    Reloaded {
+        files: vec!["/etc/shim6/shim6.toml".to_owned()],
+        changed: vec![Changed {
+            key: "tun.mtu".to_owned(),
+            from: None,
+            to: Some("1400".to_owned()),
+        }],
+        warnings: vec!["something is doubtful".to_owned()],
+    }
+}
+
+fn refusal() -> Refusal {
+    Refusal {
+        problems: vec!["one thing".to_owned(), "another".to_owned()],
     }
 }
 

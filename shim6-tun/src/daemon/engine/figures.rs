@@ -39,7 +39,7 @@ impl Engine<'_> {
             left_alone,
             sent: volume(census.sent),
             received: volume(census.received),
-            counters: report::counters(&self.endpoint, self.shared.report()),
+            counters: report::counters(&self.endpoint, self.paths.report()),
             paths,
             paths_omitted,
             failovers: self.failovers.clone(),
@@ -49,13 +49,14 @@ impl Engine<'_> {
     /// The pairs with figures of their own: those that most contexts use, and then those that were probed most. How many there
     /// are besides comes second.
     fn main_paths(&self) -> (Vec<crate::status::PathStatus>, usize) {
-        if self.paths_told == 0 {
+        let most = self.reload.config().metrics.paths;
+        if most == 0 {
             return (Vec::new(), 0);
         }
         let mut paths = self.endpoint.paths();
         paths.sort_by_key(|path| Reverse((path.users, path.probes_sent)));
-        let omitted = paths.len().saturating_sub(self.paths_told);
-        paths.truncate(self.paths_told);
+        let omitted = paths.len().saturating_sub(most);
+        paths.truncate(most);
         (self.tell_paths(&paths), omitted)
     }
 }

@@ -49,6 +49,7 @@ impl Engine<'_> {
                 let closed = self.find(number).map(|id| self.endpoint.close(id));
                 drop(answer.send(closed));
             }
+            Request::Reload(answer) => self.request_reload(answer),
             Request::Figures(answer) => drop(answer.send(self.figures())),
         }
     }
@@ -77,7 +78,7 @@ impl Engine<'_> {
             uplinks: self.uplinks(),
             contexts: self.contexts(None),
             failures: report::failures(&self.endpoint, self.shared.clock.now()),
-            counters: report::counters(&self.endpoint, self.shared.report()),
+            counters: report::counters(&self.endpoint, self.paths.report()),
             recent: self.journal.recent(),
         }
     }
