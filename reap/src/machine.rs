@@ -101,9 +101,20 @@ impl Reap {
         self.rtt
     }
 
+    /// The round-trip time on `pair`: [`Reap::rtt`] on the current one, else by the latest sample there that is remembered.
+    pub fn pair_rtt(&self, pair: LocatorPair) -> Option<Rtt> {
+        let own = self.rtt.filter(|_| pair == self.current);
+        own.or_else(|| self.history.as_ref()?.rtt(pair))
+    }
+
     /// How long a sent packet may stay without any answer now: the configured value, or what it has grown to.
     pub fn send_timeout(&self) -> Duration {
         self.pace().send_timeout()
+    }
+
+    /// How long the peer lets a packet go unanswered now, as far as can be told from here.
+    pub fn peers_send_timeout(&self) -> Duration {
+        self.pace().peers_send_timeout()
     }
 
     /// A payload packet was sent at `at`, which may be some time ago (RFC 5534 6.2).
@@ -250,9 +261,8 @@ impl Reap {
     /// had been received, unless we send payload.
     pub fn probe_quietly(&mut self, now: Instant, pair: LocatorPair, rng: &mut dyn Rng) -> bool {
         let now = self.advance(now);
-        let pause = self.test_interval();
-        let last = self.history.as_ref().and_then(|history| history.last_test());
-        if self.state != State::Operational || !self.is_usable(pair) || last.is_some_and(|last| now < last + pause) {
+        let is_early = self.next_test().is_some_and(|next| now < next);
+        if self.state != State::Operational || !self.is_usable(pair) || is_early {
             return false;
         }
         self.timers.expect_reply(now);
@@ -268,8 +278,13 @@ impl Reap {
 
     /// The least time between two tests by [`Reap::probe_quietly`].
     pub fn test_interval(&self) -> Duration {
-        let pace = self.pace();
-        pace.send_timeout().max(pace.peers_send_timeout()).saturating_mul(4)
+        self.send_timeout().max(self.peers_send_timeout()).saturating_mul(4)
+    }
+
+    /// When the next test may be sent; `None`: at once.
+    pub fn next_test(&self) -> Option<Instant> {
+        let last = self.history.as_ref()?.last_test()?;
+        Some(last + self.test_interval())
     }
 
     /// The probe that was given out last has left only now: the caller had to let others go first. Round-trip times,

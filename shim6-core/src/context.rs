@@ -93,6 +93,9 @@ pub struct ContextInfo {
     pub failovers: u64,
     /// The last change of path.
     pub last_failover: Option<Failover>,
+    /// Whether the pair in use was chosen by [`Endpoint::move_to`](crate::Endpoint::move_to), so that it is kept until it
+    /// fails, whatever is preferred.
+    pub pinned: bool,
 }
 
 /// A change of path.
@@ -106,6 +109,9 @@ pub struct Failover {
     pub from: LocatorPair,
     /// The locator pair after.
     pub to: LocatorPair,
+    /// How long the context was without a working pair, as far as this host knows: from the first packet that got no
+    /// answer, or the hint that the pair had failed, to this change. `None` where nothing had failed.
+    pub took: Option<Duration>,
 }
 
 /// One context. It has an exchange, an association, or both.
@@ -214,6 +220,10 @@ pub(crate) struct Association {
     pub(crate) told_again: Option<Instant>,
     /// How often another pair than the current one is still to be looked for, since the current one is not wanted.
     pub(crate) unwanted: u8,
+    /// The current pair was chosen by hand.
+    pub(crate) pinned: bool,
+    /// Since when nothing works, while another pair is looked for.
+    pub(crate) disturbed: Option<Instant>,
     /// A probe that waits for its turn.
     pub(crate) waiting: Option<Box<Waiting>>,
     /// Where the context would rather be; `None` if it is there.
@@ -355,7 +365,8 @@ impl Context {
             created: self.created,
             activity: association.map(|a| a.activity.clone()),
             failovers: association.map_or(0, |a| a.failovers),
-            last_failover: association.and_then(|a| a.last_failover.as_deref().copied()),
+            last_failover: association.and_then(Association::last_failover),
+            pinned: association.is_some_and(|a| a.pinned),
         }
     }
 }
@@ -382,6 +393,11 @@ impl Association {
             Some(self.quiescence_check),
         ];
         deadlines.into_iter().flatten().min()
+    }
+
+    /// The last change of path.
+    pub(crate) fn last_failover(&self) -> Option<Failover> {
+        self.last_failover.as_deref().copied()
     }
 
     /// Whether payload has passed lately.
@@ -440,6 +456,8 @@ impl Clone for Association {
             acknowledged: self.acknowledged,
             told_again: self.told_again,
             unwanted: self.unwanted,
+            pinned: self.pinned,
+            disturbed: self.disturbed,
             waiting: self.waiting.clone(),
             away: self.away.clone(),
             failovers: self.failovers,

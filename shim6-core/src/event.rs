@@ -1,6 +1,7 @@
 //! What an [`Endpoint`](crate::Endpoint) tells its owner.
 
 use core::net::Ipv6Addr;
+use core::time::Duration;
 
 use shim6_reap::{Cause, LocatorPair, State as ReapState};
 
@@ -67,6 +68,18 @@ pub enum Event {
         to: LocatorPair,
         /// Why.
         cause: Cause,
+        /// How long nothing had worked, see [`Failover::took`](crate::Failover::took).
+        took: Option<Duration>,
+    },
+    /// The peer got a probe that was asked for by [`Endpoint::probe`](crate::Endpoint::probe) or
+    /// [`Endpoint::move_to`](crate::Endpoint::move_to). A move that follows from it comes next.
+    ProbeAnswered {
+        /// The context.
+        context: ContextId,
+        /// The locator pair that was probed.
+        pair: LocatorPair,
+        /// The round-trip time there, if it could be measured.
+        rtt: Option<Duration>,
     },
     /// The context is gone.
     Closed {

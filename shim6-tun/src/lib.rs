@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod demo;
 pub mod identity;
 pub mod lab;
+pub mod metrics;
 pub mod netlink;
 pub mod search;
 pub mod status;

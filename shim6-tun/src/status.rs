@@ -33,6 +33,9 @@ pub struct Status {
     pub failures: Vec<FailureStatus>,
     /// Counters since the daemon started.
     pub counters: Counters,
+    /// The last moves of contexts and changes of locators, at most 16, the latest last.
+    #[serde(default)]
+    pub recent: Vec<Event>,
 }
 
 /// One uplink.
@@ -86,6 +89,79 @@ pub struct ContextStatus {
     pub failovers: u64,
     /// The last such move.
     pub last_failover: Option<FailoverStatus>,
+    /// Whether the pair in use was chosen by hand, so that it is kept until it fails.
+    #[serde(default)]
+    pub pinned: bool,
+}
+
+/// A context, and the pairs that it may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextDetail {
+    /// The context.
+    pub context: ContextStatus,
+    /// Its locator pairs, the most preferred first; none before it is established.
+    pub paths: Vec<PathStatus>,
+}
+
+/// What is known of a locator pair, by all contexts together. A pair is directed: it is about what this host sends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathStatus {
+    /// The pair.
+    pub pair: PairStatus,
+    /// The interface of our address, unless that is gone.
+    pub uplink: Option<String>,
+    /// `down`: our address cannot be used now. `in-doubt`: a context that sends on it looks for another pair. `working`: a
+    /// context sends on it and hears its peer, or the last probe on it was answered. `failed`: the last context that sent on
+    /// it left it because it had failed, and no probe was answered since. `unknown`: it was not tried.
+    pub state: String,
+    /// The first 16 contexts that send on it.
+    pub used_by: Vec<u64>,
+    /// How many send on it.
+    pub users: u64,
+    /// The smoothed round-trip time in microseconds, if it was measured.
+    pub rtt_us: Option<u64>,
+    /// Probes sent on it that want an answer.
+    pub probes_sent: u64,
+    /// How many of them were answered.
+    pub probes_answered: u64,
+    /// The share of the last 32 probes that got no answer, in thousandths; absent where none was sent.
+    pub loss_permille: Option<u32>,
+    /// Milliseconds since the peer last answered a probe on it.
+    pub answered_ago_ms: Option<u64>,
+    /// Milliseconds since a context last left it because it had failed.
+    pub failed_ago_ms: Option<u64>,
+    /// Milliseconds since the contexts that send on it last received a packet, whichever pair the peer sent it on.
+    pub heard_ago_ms: Option<u64>,
+}
+
+/// The outcome of a probe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeStatus {
+    /// The context that was probed for.
+    pub context: u64,
+    /// The pair that was probed.
+    pub pair: PairStatus,
+    /// Whether the peer answered in time.
+    pub answered: bool,
+    /// The round-trip time in microseconds, if it could be measured.
+    pub rtt_us: Option<u64>,
+    /// Milliseconds from the probe to the answer, or to the end of patience.
+    pub waited_ms: u64,
+}
+
+/// The outcome of a move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveStatus {
+    /// The context that was moved.
+    pub context: u64,
+    /// The pair that was left; the same as `to` if that was in use already.
+    pub from: PairStatus,
+    /// The pair in use.
+    pub to: PairStatus,
+    /// Whether it is kept until it fails. If not, the daemon chooses by itself again.
+    pub pinned: bool,
+    /// Whether the pair was probed for the move; if not, it was in use or known to work.
+    pub probed: bool,
 }
 
 /// A peer that is left alone for a while, since an exchange with it failed (RFC 5533 section 6.2).
@@ -128,6 +204,10 @@ pub struct FailoverStatus {
     pub to: PairStatus,
     /// Milliseconds since the move.
     pub ago_ms: u64,
+    /// Milliseconds that nothing had worked: from the first packet without an answer, or the news of the failure, to the move.
+    /// Absent where nothing had failed.
+    #[serde(default)]
+    pub took_ms: Option<u64>,
 }
 
 /// Counters since the daemon started.

@@ -7,6 +7,7 @@
 mod address;
 mod bad_input;
 mod configuration;
+mod control;
 mod decode;
 mod demo;
 mod downloads;

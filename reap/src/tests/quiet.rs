@@ -417,3 +417,28 @@ fn there_is_no_switch_unless_operational_to_another_usable_pair() {
     assert!(!reap.switch_to(at(1.0), pair(0, 1), Cause::Preferred));
     assert_eq!(reap.current_pair(), pair(0, 0));
 }
+
+#[test]
+fn a_test_measures_its_pair_and_says_when_the_next_may_be() {
+    let mut reap = Reap::new(Config::fast(), pairs(2, 2), pair(0, 0));
+    reap.note_rtt(secs(0.005));
+    assert_eq!(reap.next_test(), None);
+    assert!(reap.probe_quietly(at(1.0), pair(1, 1), &mut rng(1)));
+    let next = reap.next_test().expect("there was a test");
+    assert_eq!(next, at(1.0) + reap.test_interval());
+    let test = only_probe(&mut reap).1;
+    assert_eq!(reap.pair_rtt(pair(1, 1)), None);
+    answer(&mut reap, ProbeState::Operational, &[&test]);
+    // 20 ms, less the few microseconds for which the answer says that it has waited.
+    let measured = reap.pair_rtt(pair(1, 1)).expect("a sample").smoothed();
+    assert!((secs(0.0199)..=secs(0.02)).contains(&measured), "{measured:?}");
+    assert_eq!(
+        reap.pair_rtt(pair(0, 0)).map(|rtt| rtt.smoothed()),
+        Some(secs(0.005)),
+        "that is another pair's"
+    );
+    assert_eq!(reap.pair_rtt(pair(0, 1)), None);
+    let just_before = at(1.0) + (reap.test_interval() - core::time::Duration::from_micros(1));
+    assert!(!reap.probe_quietly(just_before, pair(1, 1), &mut rng(1)));
+    assert!(reap.probe_quietly(next, pair(1, 1), &mut rng(1)));
+}

@@ -162,6 +162,8 @@ impl Endpoint {
             acknowledged: None,
             told_again: None,
             unwanted: 0,
+            pinned: false,
+            disturbed: None,
             waiting: None,
             away: None,
             failovers,

@@ -8,6 +8,7 @@ use core::time::Duration;
 use hashbrown::HashMap;
 use shim6_reap::{Advice, Instant, LocatorPair};
 
+use super::survey::Tally;
 use crate::config::FailbackConfig;
 
 /// How long it is news that a pair works or fails.
@@ -32,6 +33,18 @@ struct Record {
     /// When a context last left it because of a failure.
     failed: Option<Instant>,
     trial: Trial,
+    /// What probes say of it, for people.
+    tally: Tally,
+}
+
+/// What was found out about a pair.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Finding {
+    /// When the peer last said that it got a probe on it.
+    pub(super) confirmed: Option<Instant>,
+    /// When a context last left it because of a failure.
+    pub(super) failed: Option<Instant>,
+    pub(super) tally: Tally,
 }
 
 /// Whether a pair that was left can be taken back.
@@ -56,6 +69,35 @@ impl Experience {
             most,
             ..Self::default()
         }
+    }
+
+    /// A probe that wants an answer left on `pair`.
+    pub(super) fn note_asked(&mut self, now: Instant, pair: LocatorPair) {
+        if let Some(record) = self.record(now, pair) {
+            record.tally.note_asked(now);
+        }
+    }
+
+    /// The peer answered a probe on `pair`, after this round-trip time if it could be measured.
+    pub(super) fn note_answered(&mut self, pair: LocatorPair, rtt: Option<Duration>) {
+        if let Some(record) = self.records.get_mut(&pair) {
+            record.tally.note_answered(rtt);
+        }
+    }
+
+    /// What was found out about `pair`.
+    pub(super) fn finding(&self, pair: LocatorPair) -> Finding {
+        let record = self.records.get(&pair);
+        record.map_or_else(Finding::default, |record| Finding {
+            confirmed: record.confirmed,
+            failed: record.failed,
+            tally: record.tally,
+        })
+    }
+
+    /// Whether `pair` was found to work a moment ago.
+    pub(super) fn works(&self, now: Instant, pair: LocatorPair) -> bool {
+        self.records.get(&pair).is_some_and(|record| record.works(now))
     }
 
     /// The peer got a probe on `pair`. True: that is news.

@@ -33,7 +33,8 @@ impl Endpoint {
         let current = association.reap.current_pair();
         let mut better = Vec::new();
         let ends = paths::Ends::of(context, association);
-        if self.config.failback.enabled && (current != context.ulids || paths::is_last_resort(&ends, current)) {
+        let may_leave = current != context.ulids || paths::is_last_resort(&ends, current);
+        if self.config.failback.enabled && may_leave && !association.pinned {
             let before_current = association.reap.pairs().iter().take_while(|&&pair| pair != current);
             better.extend(before_current.filter(|pair| paths::is_better(&ends, **pair, current)));
         }

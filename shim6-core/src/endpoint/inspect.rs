@@ -30,6 +30,7 @@ impl Endpoint {
             experience,
             // Rates, and names of contexts whose probes are in what is written of them.
             probes: _,
+            asked,
             trials: _,
             spreads: _,
             transmits,
@@ -37,11 +38,15 @@ impl Endpoint {
             updates,
             events: _,
             counters: _,
+            past: _,
         } = self;
         let is_drained = transmits.is_empty() && deliveries.is_empty() && updates.is_empty();
         assert!(is_drained, "drain an endpoint before looking at it");
         let (generation, former) = (identity.generation(), former.len());
-        write!(out, "generation: {generation} {former} {clock:?} {unusable:?}")?;
+        write!(
+            out,
+            "generation: {generation} {former} {clock:?} {unusable:?} {asked:?}"
+        )?;
         for id in contexts.ids() {
             contexts.get(id).map_or(Ok(()), |context| write_context(context, out))?;
         }
@@ -107,6 +112,9 @@ fn write_association(association: &Association, out: &mut dyn Write) -> fmt::Res
         acknowledged,
         told_again: _,
         unwanted,
+        pinned,
+        // How long a failure took follows from it, and nothing else.
+        disturbed: _,
         waiting,
         away,
         failovers: _,
@@ -127,7 +135,10 @@ fn write_association(association: &Association, out: &mut dyn Write) -> fmt::Res
         parameters: _,
     } = peer;
     write!(out, "{locators:?} {listed} generation: {generation:?} {preferences:?}")?;
-    write!(out, "generation: {announced:?} {unwanted} {waiting:?} {away:?}")?;
+    write!(
+        out,
+        "generation: {announced:?} {unwanted} {pinned} {waiting:?} {away:?}"
+    )?;
     // Which one it is says when that was, and time goes on.
     write!(out, " {} {}", issued.is_some(), acknowledged.is_some())?;
     if let Some(update) = update {

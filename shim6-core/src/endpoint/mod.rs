@@ -12,6 +12,7 @@ mod icmp;
 mod initiate;
 #[cfg(feature = "inspect")]
 mod inspect;
+mod manual;
 mod monitor;
 mod output;
 mod pace;
@@ -20,6 +21,7 @@ mod paths;
 mod recover;
 mod report;
 mod respond;
+mod survey;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -51,8 +53,10 @@ use crate::wire::{ContextTag, Discard, Message, Preference, check_addresses};
 
 use experience::Experience;
 use failures::Failures;
+pub use manual::{Moved, PathError};
 pub use output::Transmit;
 pub(crate) use pace::Waiting;
+pub use survey::{Census, PathInfo};
 use table::Contexts;
 
 /// Pairs of which something is remembered, for each context that there may be.
@@ -64,7 +68,8 @@ const SPREADS: u32 = 200;
 /// All Shim6 contexts of a host.
 ///
 /// It is driven from outside: the methods are getters, inputs (`handle_*`), commands ([`establish`](Self::establish),
-/// [`fork`](Self::fork), [`close`](Self::close), `set_*`) and outputs (`poll_*`). After each input or command, drain
+/// [`fork`](Self::fork), [`close`](Self::close), [`probe`](Self::probe), [`move_to`](Self::move_to),
+/// [`release`](Self::release), `set_*`) and outputs (`poll_*`). After each input or command, drain
 /// [`poll_dataplane`], then [`poll_transmit`], then [`poll_deliver`], then [`poll_event`], each until it gives `None`, and
 /// ask [`poll_timeout`] when to call [`handle_timeout`] at the latest. Time may stand still between calls; when it goes back
 /// it is taken as standing still.
@@ -98,6 +103,8 @@ pub struct Endpoint {
     experience: Experience,
     /// The probes that wait for their turn.
     probes: pace::Queue,
+    /// The probes that somebody asked for by hand.
+    asked: Vec<manual::Asked>,
     /// How fast preferred pairs are tried.
     trials: pace::Pace,
     /// How often all contexts are told of one's discovery.
@@ -107,6 +114,8 @@ pub struct Endpoint {
     updates: VecDeque<DataplaneUpdate>,
     events: VecDeque<Event>,
     counters: Counters,
+    /// What contexts carried that are gone.
+    past: survey::Past,
 }
 
 #[derive(Debug, Clone)]
@@ -200,6 +209,7 @@ impl Endpoint {
             reap_configs: monitor::ReapConfigs::default(),
             experience,
             probes,
+            asked: Vec::new(),
             trials,
             spreads,
             transmits: VecDeque::new(),
@@ -207,6 +217,7 @@ impl Endpoint {
             updates: VecDeque::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
+            past: survey::Past::default(),
         }
     }
 
@@ -492,6 +503,7 @@ impl Endpoint {
             return;
         };
         if let Some(association) = &context.association {
+            self.past.add(association);
             self.updates
                 .push_back(DataplaneUpdate::Remove(association.flow.clone()));
         }

@@ -244,16 +244,18 @@ impl Endpoint {
         self.updates.extend(flow.map(DataplaneUpdate::Insert));
         let mut confirmed = Vec::new();
         for wanted in wanted {
-            match &wanted {
-                // What a peer reports that is asked at last may be as old as the exploration.
-                Wanted::Event(ReapEvent::PairConfirmed { pair }) if was_settled => confirmed.push(*pair),
-                _ => {}
+            if let Wanted::Event(ReapEvent::PairConfirmed { pair }) = &wanted {
+                confirmed.push(*pair);
             }
             self.carry_out(now, id, wanted);
         }
         // Only now: what has happened is told before what follows from it.
         for pair in confirmed {
-            self.take_back(now, pair);
+            self.answer_asked(now, id, pair);
+            // What a peer reports that is asked at last may be as old as the exploration.
+            if was_settled {
+                self.take_back(now, pair);
+            }
         }
     }
 
@@ -264,6 +266,7 @@ impl Endpoint {
             }
             Wanted::Transmit(_, Transmit::Probe { pair, probe }) => self.send_probe(now, id, pair, probe),
             Wanted::Event(ReapEvent::PairConfirmed { pair }) => {
+                self.experience.note_answered(pair, self.pair_rtt(id, pair));
                 // Whoever is not told now is advised at its own next probe.
                 if self.experience.note_confirmed(now, pair) && self.spreads.allow(now) {
                     self.spread(now, pair);
@@ -284,11 +287,16 @@ impl Endpoint {
                     _ => self.experience.note_failed(now, from, &self.config.failback),
                 }
                 self.plan_failback(now, id);
+                let failover = self
+                    .contexts
+                    .get(id)
+                    .and_then(|context| context.association.as_deref()?.last_failover());
                 self.events.push_back(Event::PathChanged {
                     context: id,
                     from,
                     to,
                     cause,
+                    took: failover.and_then(|failover| failover.took),
                 });
             }
         }
@@ -316,7 +324,21 @@ impl Association {
                 ReapEvent::StateChanged {
                     to: ReapState::Operational,
                     ..
-                } => self.waiting = None,
+                } => (self.waiting, self.disturbed) = (None, None),
+                ReapEvent::StateChanged {
+                    from: ReapState::Operational,
+                    cause,
+                    ..
+                } => {
+                    // The packet that started the Send Timer, ours or the peer's, was the first that got no answer.
+                    let silent = match cause {
+                        Cause::SendTimeout => self.reap.send_timeout(),
+                        Cause::PeerReport => self.reap.peers_send_timeout(),
+                        _ => Duration::ZERO,
+                    };
+                    let since = now.as_micros().saturating_sub(silent.as_micros() as u64);
+                    self.disturbed = Some(Instant::from_micros(since));
+                }
                 ReapEvent::StateChanged { .. } | ReapEvent::PairConfirmed { .. } => {}
             }
             wanted.push(Wanted::Event(event));
@@ -341,11 +363,14 @@ impl Association {
     fn change_pair(&mut self, now: Instant, from: LocatorPair, to: LocatorPair, cause: Cause) {
         self.failovers += 1;
         self.unwanted = 0;
+        // What was chosen by hand counts until it fails.
+        self.pinned &= cause == Cause::Requested;
         self.last_failover = Some(Box::new(Failover {
             at: now,
             cause,
             from,
             to,
+            took: self.disturbed.map(|since| now - since),
         }));
         self.flow = Arc::new(Flow {
             locators: to,

@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
-use shim6_reap::{Instant, LocatorPair, Probe as ProbeReport};
+use shim6_reap::{Instant, LocatorPair, Probe as ProbeReport, ProbeState};
 
 use super::Endpoint;
 use crate::id::ContextId;
@@ -100,6 +100,7 @@ impl Endpoint {
         let waits = association.waiting.is_some();
         if !waits && self.probes.is_empty() && self.probes.pace.allow(now) {
             let receiver_context_tag = association.peer_tag;
+            self.note_asked(now, pair, &report);
             return self.send(
                 pair,
                 Message::Probe(Probe {
@@ -121,6 +122,13 @@ impl Endpoint {
         });
     }
 
+    /// Counts a probe that leaves, unless it is one that nobody answers (RFC 5534 section 6.9).
+    fn note_asked(&mut self, now: Instant, pair: LocatorPair, report: &ProbeReport) {
+        if report.state != ProbeState::Operational {
+            self.experience.note_asked(now, pair);
+        }
+    }
+
     /// Sends the probes whose turn it is.
     pub(super) fn release_probes(&mut self, now: Instant) {
         while !self.probes.is_empty() && self.probes.pace.next() <= now {
@@ -135,6 +143,7 @@ impl Endpoint {
             if let Some((receiver_context_tag, waiting)) = released.flatten() {
                 let Waiting { pair, report } = *waiting;
                 self.probes.pace.allow(now);
+                self.note_asked(now, pair, &report);
                 self.send(
                     pair,
                     Message::Probe(Probe {

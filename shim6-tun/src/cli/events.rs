@@ -1,4 +1,4 @@
-//! `shim6 events`: what happens in the daemon, as it happens.
+//! `shim6 events`: what happened last in the daemon, and what happens from now on.
 
 use std::process::ExitCode;
 
@@ -12,6 +12,9 @@ use crate::status::Event;
 /// Arguments of `shim6 events`.
 #[derive(Debug, Args)]
 pub struct EventsArgs {
+    /// After the last moves of contexts and changes of locators, show everything that happens, until interrupted
+    #[arg(short, long)]
+    follow: bool,
     /// Print each event as a JSON object on its own line
     #[arg(long)]
     json: bool,
@@ -19,24 +22,34 @@ pub struct EventsArgs {
     socket: SocketArgs,
 }
 
-/// Prints events until the daemon stops.
+/// Prints the last events, and with `--follow` those that come until the daemon stops.
 ///
 /// # Errors
 ///
 /// When no daemon answers, when it stops, or when this reader is too slow.
 pub fn run(args: EventsArgs) -> anyhow::Result<ExitCode> {
     let path = args.socket.path();
+    let show = |event: &Event| {
+        let line = match args.json {
+            true => serde_json::to_string(event)?,
+            false => line(event),
+        };
+        print(&(line + "\n"))
+    };
     block_on(async {
+        // First, so that nothing is missed in between; what is in both was sent before the status was asked for.
         let mut events = Client::connect(&path).await?.events().await?;
+        let recent = Client::connect(&path).await?.status().await?.recent;
+        recent.iter().try_for_each(&show)?;
+        if !args.follow {
+            return Ok(ExitCode::SUCCESS);
+        }
         let mut lagged = false;
         while let Some(event) = events.next().await? {
             lagged = event.kind == "lagged";
-            let line = if args.json {
-                serde_json::to_string(&event)?
-            } else {
-                line(&event)
-            };
-            print(&(line + "\n"))?;
+            if !recent.contains(&event) {
+                show(&event)?;
+            }
         }
         let path = path.display();
         if lagged {

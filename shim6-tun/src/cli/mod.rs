@@ -1,13 +1,19 @@
 //! The `shim6` command line: one file per subcommand.
 
 pub mod address;
+pub mod close;
 pub mod config;
+pub mod contexts;
 pub mod decode;
 pub mod demo;
 pub mod events;
+pub mod move_;
 mod output;
+pub mod paths;
+pub mod probe;
 pub mod reload;
 pub mod run;
+mod select;
 pub mod status;
 pub mod top;
 
@@ -53,7 +59,22 @@ pub enum Command {
     /// Show uplinks, contexts and counters of the running daemon
     #[command(after_help = EXIT_CODES)]
     Status(status::StatusArgs),
-    /// Show what happens in the running daemon, as it happens
+    /// List and show the contexts of the running daemon: the sessions that are protected
+    #[command(after_help = EXIT_CODES)]
+    Contexts(contexts::ContextsArgs),
+    /// Show what is known of each path: round-trip time, loss, state
+    #[command(after_help = EXIT_CODES)]
+    Paths(paths::PathsArgs),
+    /// Send a probe on a path of a context, and wait for the answer
+    #[command(after_help = EXIT_CODES)]
+    Probe(probe::ProbeArgs),
+    /// Have a context send on another path, until that fails
+    #[command(after_help = EXIT_CODES)]
+    Move(move_::MoveArgs),
+    /// Have the daemon forget a context
+    #[command(after_help = EXIT_CODES)]
+    Close(close::CloseArgs),
+    /// Show what happened last in the running daemon, and with --follow what happens
     #[command(after_help = EXIT_CODES)]
     Events(events::EventsArgs),
     /// Show contexts, their rates and round-trip times and what happens to them, live in the terminal
@@ -107,6 +128,11 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Run(args) => run::run(args),
         Command::Status(args) => status::run(args),
+        Command::Contexts(args) => contexts::run(args),
+        Command::Paths(args) => paths::run(args),
+        Command::Probe(args) => probe::run(args),
+        Command::Move(args) => move_::run(args),
+        Command::Close(args) => close::run(args),
         Command::Events(args) => events::run(args),
         Command::Top(args) => top::run(args),
         Command::Decode(args) => decode::run(&args),

@@ -1,7 +1,7 @@
 //! Numbers, times and tables as people read them.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal, Write as _};
 
 use anyhow::Context;
 
@@ -49,6 +49,14 @@ pub(super) fn age(milliseconds: u64) -> String {
     }
 }
 
+/// A share in thousandths: `3.1%`.
+pub(super) fn percent(permille: u32) -> String {
+    match permille % 10 {
+        0 => format!("{}%", permille / 10),
+        tenth => format!("{}.{tenth}%", permille / 10),
+    }
+}
+
 /// Colours, or none.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Style {
@@ -57,6 +65,14 @@ pub(super) struct Style {
 }
 
 impl Style {
+    /// What suits standard output.
+    pub(super) fn of_stdout() -> Self {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self {
+            colored: io::stdout().is_terminal() && !no_color,
+        }
+    }
+
     /// What is as it should be.
     pub(super) fn good(self, text: &str) -> String {
         self.wrap("32", text)

@@ -8,6 +8,8 @@ use anyhow::Context;
 use clap::Args;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::UsageError;
 use crate::config::{Source, nearest};
@@ -78,6 +80,17 @@ fn filter(argument: Option<String>, variable: Option<String>) -> Result<EnvFilte
 }
 
 fn start_log(filter: EnvFilter) {
+    // To the journal with fields and priorities, where standard error goes there anyway.
+    let journal = under_journal().then(tracing_journald::layer);
+    let no_journal = match journal {
+        Some(Ok(layer)) => {
+            let layer = layer.with_syslog_identifier("shim6".to_owned());
+            // A second subscriber can only be one that an embedding program has set: then its choice stands.
+            return drop(tracing_subscriber::registry().with(filter).with(layer).try_init());
+        }
+        Some(Err(error)) => Some(error),
+        None => None,
+    };
     let stderr = io::stderr();
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let log = tracing_subscriber::fmt()
@@ -86,12 +99,14 @@ fn start_log(filter: EnvFilter) {
         // The library reports its own failures with a macro that panics when standard error is a closed pipe.
         .log_internal_errors(false)
         .with_writer(io::stderr);
-    // A second subscriber can only be one that an embedding program has set: then its choice stands.
-    drop(if under_journal() {
-        log.without_time().try_init()
-    } else {
-        log.try_init()
+    drop(match no_journal {
+        // It keeps the time itself.
+        Some(_) => log.without_time().try_init(),
+        None => log.try_init(),
     });
+    if let Some(error) = no_journal {
+        tracing::info!(%error, "the journal's socket cannot be used; logging plain lines");
+    }
 }
 
 /// Whether standard error is the journal, which keeps the time itself: systemd tells the stream's device and inode.

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Args;
 
-use super::output::{Cell, Style, Table, WIDTH, age, count, octets, plain, print};
+use super::contexts::{is_direct, table};
+use super::output::{Cell, Style, Table, WIDTH, age, plain, print};
 use super::{SocketArgs, block_on};
 use crate::control::Client;
-use crate::status::{ContextStatus, Counters, FailureStatus, PairStatus, Status, UplinkStatus, Volume};
+use crate::status::{Counters, Event, FailureStatus, Status, UplinkStatus};
+
+/// Events shown.
+const RECENT: usize = 5;
 
 /// Contexts shown without `--all`.
 const SHOWN: usize = 20;
@@ -39,11 +42,7 @@ pub fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
     let text = if args.json {
         serde_json::to_string_pretty(&status)? + "\n"
     } else {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let style = Style {
-            colored: io::stdout().is_terminal() && !no_color,
-        };
-        screen(&status, style, if args.all { usize::MAX } else { SHOWN })
+        screen(&status, Style::of_stdout(), if args.all { usize::MAX } else { SHOWN })
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -51,13 +50,15 @@ pub fn run(args: StatusArgs) -> anyhow::Result<ExitCode> {
 
 fn screen(status: &Status, style: Style, most: usize) -> String {
     let mut text = facts(status);
+    text += &wrapped_words("health:", &health(status));
     for problem in &status.problems {
         text += &wrapped_words("problem:", &plain(problem));
     }
     text.push('\n');
-    text += &uplinks(&status.uplinks, style);
+    text += &uplinks(status, style);
     text.push('\n');
-    text += &contexts(&status.contexts, style, most);
+    text += &table(&status.contexts, style, most, "shim6 status --all");
+    text += &recent(status, style);
     text += &failures(&status.failures, style, most);
     text.push('\n');
     text += &counters(&status.counters, style);
@@ -87,6 +88,59 @@ fn facts(status: &Status) -> String {
     text
 }
 
+/// What is not as it should be, in words.
+fn health(status: &Status) -> String {
+    let many = |count: usize, one: &str, several: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        count => Some(format!("{count} {several}")),
+    };
+    let down = status.uplinks.iter().filter(|uplink| !uplink.up).count();
+    let looking = status
+        .contexts
+        .iter()
+        .filter(|context| context.reap != "operational")
+        .count();
+    let moved = status.contexts.iter().filter(|context| !is_direct(context)).count();
+    let what = [
+        many(status.problems.len(), "problem, see below", "problems, see below"),
+        many(down, "uplink is down", "uplinks are down"),
+        many(
+            looking,
+            "context looks for a path that works",
+            "contexts look for a path that works",
+        ),
+        many(
+            moved,
+            "context is on another path than its own",
+            "contexts are on other paths than their own",
+        ),
+    ];
+    let what: Vec<_> = what.into_iter().flatten().collect();
+    match what.is_empty() {
+        true => "all is well".to_owned(),
+        false => what.join("; "),
+    }
+}
+
+/// What moved and what made it move, the latest first; nothing where nothing did.
+fn recent(status: &Status, style: Style) -> String {
+    if status.recent.is_empty() {
+        return String::new();
+    }
+    let mut text = "\n".to_owned() + &style.heading("LATELY") + "\n";
+    for event in status.recent.iter().rev().take(RECENT) {
+        let ago = age(status.uptime_ms.saturating_sub(event.at_ms));
+        text += &wrapped_words(&format!("{ago:>7} ago "), &happened(event));
+    }
+    text
+}
+
+fn happened(event: &Event) -> String {
+    let context = event.context.map_or(String::new(), |id| format!("context {id}: "));
+    format!("{context}{}", plain(&event.message))
+}
+
 /// A sentence in lines that fit the screen.
 fn wrapped_words(name: &str, sentence: &str) -> String {
     let mut lines = vec![name.to_owned()];
@@ -101,12 +155,18 @@ fn wrapped_words(name: &str, sentence: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-fn uplinks(uplinks: &[UplinkStatus], style: Style) -> String {
-    if uplinks.is_empty() {
+fn uplinks(status: &Status, style: Style) -> String {
+    if status.uplinks.is_empty() {
         return "No uplinks: no interface has a global IPv6 prefix and a router.\n".to_owned();
     }
-    let mut table = Table::new(&["UPLINK", "STATE", "PREFIX", "ADDRESS", "GATEWAY"], style);
-    for uplink in uplinks {
+    let sending = |uplink: &UplinkStatus| {
+        let contexts = status.contexts.iter();
+        contexts
+            .filter(|context| context.locators.local == uplink.address)
+            .count()
+    };
+    let mut table = Table::new(&["UPLINK", "STATE", "CONTEXTS", "PREFIX", "ADDRESS", "GATEWAY"], style);
+    for uplink in &status.uplinks {
         table.row([
             plain(&uplink.interface).into(),
             if uplink.up {
@@ -114,6 +174,7 @@ fn uplinks(uplinks: &[UplinkStatus], style: Style) -> String {
             } else {
                 Cell::styled("down", |text| style.bad(text))
             },
+            sending(uplink).into(),
             plain(&uplink.prefix).into(),
             uplink.address.into(),
             uplink.gateway.map_or("-".into(), Cell::from),
@@ -126,71 +187,6 @@ fn uplinks(uplinks: &[UplinkStatus], style: Style) -> String {
         }
     }
     table.render()
-}
-
-fn contexts(contexts: &[ContextStatus], style: Style, most: usize) -> String {
-    if contexts.is_empty() {
-        return "No contexts: no peer that speaks Shim6 has had enough traffic yet.\n".to_owned();
-    }
-    // What does not run as usual comes first.
-    let mut sorted: Vec<&ContextStatus> = contexts.iter().collect();
-    sorted.sort_by_key(|context| (context.reap == "operational", is_direct(context), context.id));
-    let mut table = Table::new(
-        &[
-            "CONTEXT",
-            "STATE",
-            "PATH",
-            "HEALTH",
-            "RTT",
-            "SENT",
-            "RECEIVED",
-            "FAILOVERS",
-        ],
-        style,
-    );
-    for context in sorted.iter().take(most) {
-        table.row([
-            context.id.into(),
-            plain(&context.state).into(),
-            if is_direct(context) {
-                "direct".into()
-            } else {
-                Cell::styled("moved", |text| style.changing(text))
-            },
-            match context.reap.as_str() {
-                "operational" => Cell::styled("operational", |text| style.good(text)),
-                other => Cell::styled(&plain(other), |text| style.bad(text)),
-            },
-            context.rtt_us.map_or("-".to_owned(), round_trip).into(),
-            volume(context.sent).into(),
-            volume(context.received).into(),
-            context.failovers.into(),
-        ]);
-        table.note(format!("  ulids  {}", pair(context.ulids)));
-        if !is_direct(context) {
-            table.note(format!("  path   {}", pair(context.locators)));
-        }
-        if context.preferred != context.locators {
-            table.note(format!("  back   to {} when that works", pair(context.preferred)));
-        }
-        if let Some(last) = &context.last_failover {
-            table.note(format!("  last   {} ago: {}", age(last.ago_ms), plain(&last.cause)));
-        }
-    }
-    let mut text = table.render();
-    if sorted.len() > most {
-        let _ = writeln!(text, "{} more: shim6 status --all", sorted.len() - most);
-    }
-    text
-}
-
-fn round_trip(micros: u64) -> String {
-    let millis = micros as f64 / 1000.0;
-    if millis < 9.95 {
-        format!("{millis:.1}ms")
-    } else {
-        format!("{millis:.0}ms")
-    }
 }
 
 /// Nothing where there are none.
@@ -253,22 +249,10 @@ fn wrapped(name: &str, group: &BTreeMap<String, u64>) -> String {
     text
 }
 
-fn is_direct(context: &ContextStatus) -> bool {
-    context.locators == context.ulids
-}
-
-fn pair(pair: PairStatus) -> String {
-    format!("{} -> {}", pair.local, pair.peer)
-}
-
-fn volume(volume: Volume) -> String {
-    format!("{} ({} pkt)", octets(volume.octets), count(volume.packets))
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::status::FailoverStatus;
+    use crate::status::{ContextStatus, FailoverStatus, PairStatus, Volume};
 
     fn address(text: &str) -> std::net::Ipv6Addr {
         text.parse().expect("an address in a test")
@@ -307,6 +291,7 @@ pub(super) mod tests {
             },
             failovers: 0,
             last_failover: None,
+            pinned: false,
         };
         let uplink = |interface: &str, prefix: &str, address: std::net::Ipv6Addr, up: bool| UplinkStatus {
             interface: interface.to_owned(),
@@ -341,6 +326,7 @@ pub(super) mod tests {
                         from: ulids,
                         to: moved,
                         ago_ms: 12_345,
+                        took_ms: Some(171),
                     }),
                     ..direct
                 },
@@ -352,6 +338,13 @@ pub(super) mod tests {
                 discards: BTreeMap::from([("bad-checksum".to_owned(), 0)]),
                 dataplane: BTreeMap::new(),
             },
+            recent: vec![Event {
+                at_ms: 7_371_655,
+                kind: "failover".to_owned(),
+                context: Some(2),
+                message: "path moved: link down on eth0".to_owned(),
+                detail: serde_json::Value::Null,
+            }],
         }
     }
 
@@ -360,9 +353,9 @@ pub(super) mod tests {
     #[test]
     fn address_on_which_no_session_should_begin_is_marked() {
         let mut status = sample();
-        assert!(!uplinks(&status.uplinks, NO_COLOR).contains("not in the set"));
+        assert!(!uplinks(&status, NO_COLOR).contains("not in the set"));
         status.uplinks[0].ulid = false;
-        let shown = uplinks(&status.uplinks, NO_COLOR);
+        let shown = uplinks(&status, NO_COLOR);
         let lines: Vec<_> = shown.lines().collect();
         assert!(lines[1].starts_with("eth0"), "{shown}");
         assert_eq!(
@@ -375,19 +368,23 @@ pub(super) mod tests {
     fn the_screen_shows_what_is_up_what_moved_and_why() {
         let expected = "\
 shim6 0.1.0, pid 4242, up 2h 3m, tun shim0, seen by ebpf; uplinks: 2 (1 down); contexts: 2 (1 moved)
+health: 1 uplink is down; 1 context is on another path than its own
 
-UPLINK  STATE  PREFIX            ADDRESS                            GATEWAY
-eth0    down   2001:db8:a1::/64  2001:db8:a1:0:1c0d:22e3:3f44:5a55  -
-wwan0   up     2001:db8:a2::/64  2001:db8:a2:0:1c0d:22e3:3f44:5a55  fe80::1
+UPLINK  STATE  CONTEXTS  PREFIX            ADDRESS                            GATEWAY
+eth0    down   0         2001:db8:a1::/64  2001:db8:a1:0:1c0d:22e3:3f44:5a55  -
+wwan0   up     2         2001:db8:a2::/64  2001:db8:a2:0:1c0d:22e3:3f44:5a55  fe80::1
 
 CONTEXT  STATE        PATH    HEALTH       RTT   SENT                 RECEIVED            FAILOVERS
 2        established  moved   operational  20ms  98.7 kB (1.23k pkt)  118 MB (81.2k pkt)  1
   ulids  2001:db8:a1:0:1c0d:22e3:3f44:5a55 -> 2001:db8:b1:0:3c0d:42e3:5f44:6a55
   path   2001:db8:a2:0:1c0d:22e3:3f44:5a55 -> 2001:db8:b2:0:3c0d:42e3:5f44:6a55
   back   to 2001:db8:a1:0:1c0d:22e3:3f44:5a55 -> 2001:db8:b1:0:3c0d:42e3:5f44:6a55 when that works
-  last   12.3s ago: link down on eth0
+  last   12.3s ago: link down on eth0, after 171ms without a path
 1        established  direct  operational  20ms  98.7 kB (1.23k pkt)  118 MB (81.2k pkt)  0
   ulids  2001:db8:a2:0:1c0d:22e3:3f44:5a55 -> 2001:db8:b2:0:3c0d:42e3:5f44:6a55
+
+LATELY
+  12.3s ago  context 2: path moved: link down on eth0
 
 COUNTERS
   received   r1 2, r2 2
@@ -404,8 +401,9 @@ COUNTERS
         status.problems = vec!["packets are not steered ".repeat(9)];
         let screen = screen(&status, NO_COLOR, SHOWN);
         let lines: Vec<_> = screen.lines().collect();
-        assert!(lines[1].starts_with("problem: packets are not"), "{screen}");
-        assert!(lines[2].starts_with("  "), "{screen}");
+        assert!(lines[1].starts_with("health: 1 problem, see below; "), "{screen}");
+        assert!(lines[2].starts_with("problem: packets are not"), "{screen}");
+        assert!(lines[3].starts_with("  "), "{screen}");
         assert!(lines.iter().all(|line| line.len() <= WIDTH), "{screen}");
     }
 

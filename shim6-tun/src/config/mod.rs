@@ -9,6 +9,7 @@ mod error;
 mod hold;
 pub(crate) mod keys;
 mod load;
+mod metrics;
 mod nearest;
 mod network;
 mod observe;
@@ -32,6 +33,7 @@ pub use changes::{Change, changes};
 pub use error::{ConfigError, Problem};
 pub use hold::HoldConfig;
 pub use load::{Loaded, Origin, Source};
+pub use metrics::MetricsConfig;
 pub(crate) use nearest::nearest;
 pub use network::{Network, NetworkError};
 pub use observe::{ObserveConfig, ObserveMethod};
@@ -56,6 +58,9 @@ pub struct Config {
     /// `control_socket`: absolute path of the control socket, at most 107 octets.
     /// Default `/run/shim6/shim6.sock`.
     pub control_socket: PathBuf,
+    /// `control_group`: the group whose members may use the control socket, 1 to 32 octets. Default: `shim6` where there is
+    /// such a group, else the daemon's own.
+    pub control_group: Option<String>,
     /// `[tun]`: the device that steered packets go through.
     pub tun: TunConfig,
     /// `[[uplink]]`: the uplinks to use, at most 16. Default: none given, which means to discover them.
@@ -84,6 +89,8 @@ pub struct Config {
     pub icmp: IcmpConfig,
     /// `[limits]`: bounds on what peers and traffic can make grow.
     pub limits: LimitsConfig,
+    /// `[metrics]`: figures for Prometheus.
+    pub metrics: MetricsConfig,
 }
 
 /// `[tun]`: the device that steered packets go through.
@@ -261,6 +268,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             control_socket: PathBuf::from(DEFAULT_SOCKET),
+            control_group: None,
             tun: TunConfig::default(),
             uplinks: Vec::new(),
             addresses: AddressConfig::default(),
@@ -275,6 +283,7 @@ impl Default for Config {
             steering: SteeringConfig::default(),
             icmp: IcmpConfig::default(),
             limits: LimitsConfig::default(),
+            metrics: MetricsConfig::default(),
         }
     }
 }

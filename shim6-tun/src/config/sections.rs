@@ -7,6 +7,7 @@ use shim6_cga::KeySizes;
 use shim6_core::Profile;
 
 use super::hold::hold;
+use super::metrics::metrics;
 use super::observe::observe;
 use super::peer::peers;
 use super::policy::policies;
@@ -25,6 +26,7 @@ const MAX_SOCKET_PATH: usize = 107;
 
 const PROFILE_EXPECTED: &str = "expected \"fast\" or \"rfc\"";
 const SOCKET_EXPECTED: &str = "expected an absolute path of at most 107 octets, such as \"/run/shim6/shim6.sock\"";
+const GROUP_EXPECTED: &str = "expected the name of a group of users, 1 to 32 octets, such as \"shim6\"";
 const IDENTITY_EXPECTED: &str = "expected an absolute path such as \"/var/lib/shim6/identity\", or \"none\"";
 const INTERFACE_EXPECTED: &str = "expected the name of a network interface, 1 to 15 octets, such as \"eth0\"";
 const GATEWAY_EXPECTED: &str = "expected the router's unicast IPv6 address, such as \"fe80::1\"";
@@ -38,6 +40,7 @@ pub(super) fn root(root: &Section<'_>) -> Config {
         control_socket: root
             .parsed("control_socket", SOCKET_EXPECTED, socket_path)
             .unwrap_or(defaults.control_socket),
+        control_group: root.parsed("control_group", GROUP_EXPECTED, group_name),
         uplinks: uplinks(root, &tun.name),
         tun,
         addresses: addresses(root.section("addresses")),
@@ -52,6 +55,7 @@ pub(super) fn root(root: &Section<'_>) -> Config {
         steering: steering(root.section("steering")),
         icmp: icmp(root.section("icmp")),
         limits: limits(root.section("limits")),
+        metrics: metrics(root.section("metrics")),
     };
     root.finish();
     config
@@ -317,6 +321,19 @@ fn socket_path(text: &str) -> Result<PathBuf, String> {
         return Err(format!("{text:?} is not an absolute path of a file"));
     }
     Ok(path)
+}
+
+fn group_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > 32 {
+        return Err(format!("{text:?} is {} octets long", text.len()));
+    }
+    match text
+        .chars()
+        .find(|&c| c.is_whitespace() || c.is_control() || matches!(c, ':' | ',' | '/'))
+    {
+        Some(c) => Err(format!("{text:?} has a {c:?} in it")),
+        None => Ok(text.to_owned()),
+    }
 }
 
 fn identity(text: &str) -> Result<Option<PathBuf>, String> {

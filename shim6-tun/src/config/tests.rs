@@ -429,3 +429,24 @@ fn the_method_of_observation_is_one_of_three() {
         "shim6.toml:2: observe.method: \"xdp\" is no method; expected \"auto\", \"tap\" or \"ebpf\""
     );
 }
+
+#[test]
+fn metrics_are_off_unless_an_address_is_given() {
+    assert_eq!(Config::default().metrics.listen, None);
+    let config = parse("[metrics]\nlisten = \"[::1]:9573\"\npaths = 0\n").unwrap();
+    assert_eq!(config.metrics.listen, Some("[::1]:9573".parse().unwrap()));
+    assert_eq!(config.metrics.paths, 0);
+    assert_eq!(parse("[metrics]\nlisten = \"none\"\n").unwrap().metrics.listen, None);
+    for wrong in ["9573", "localhost:9573", "[::1]", "[::1]:0", "::1:9573:", ""] {
+        assert!(parse(&format!("[metrics]\nlisten = {wrong:?}\n")).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn group_of_the_control_socket_is_a_name() {
+    let config = parse("control_group = \"netadmin\"\n").unwrap();
+    assert_eq!(config.control_group.as_deref(), Some("netadmin"));
+    for wrong in ["", "two words", "a:b", "a/b"] {
+        assert!(parse(&format!("control_group = {wrong:?}\n")).is_err(), "{wrong}");
+    }
+}

@@ -2,19 +2,33 @@
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{Gid, Group};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::ControlError;
 
 /// Who may talk to the daemon: its user and its group.
 const MODE: u32 = 0o660;
+
+/// The group whose members may talk to the daemon if no other is configured, and if it exists.
+pub(crate) const DEFAULT_GROUP: &str = "shim6";
+
+/// Whose members may talk to the daemon, besides its own user.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Access {
+    /// The group `shim6`, where there is one, else the group that the daemon runs as.
+    #[default]
+    DefaultGroup,
+    /// This group.
+    Group(String),
+}
 
 /// A socket file that we made; removed on drop.
 #[derive(Debug)]
@@ -25,7 +39,8 @@ pub(super) struct SocketFile {
 }
 
 /// Listens at `path`, unless a daemon answers there already. The listener does not block.
-pub(super) fn bind(path: &Path) -> Result<(UnixListener, SocketFile), ControlError> {
+pub(super) fn bind(path: &Path, access: &Access) -> Result<(UnixListener, SocketFile), ControlError> {
+    let group = access.group()?;
     let directory = path.parent().unwrap_or(Path::new("/"));
     DirBuilder::new()
         .recursive(true)
@@ -39,6 +54,7 @@ pub(super) fn bind(path: &Path) -> Result<(UnixListener, SocketFile), ControlErr
     make_room(path)?;
     let failed = |e| ControlError::io("listen at", path, e);
     let (listener, metadata) = listen(path).map_err(failed)?;
+    access.give(path, group)?;
     let identity = (metadata.dev(), metadata.ino());
     Ok((
         listener,
@@ -58,6 +74,37 @@ fn listen(path: &Path) -> io::Result<(UnixListener, fs::Metadata)> {
     socket.listen(64)?;
     socket.set_nonblocking(true)?;
     Ok((std::os::fd::OwnedFd::from(socket).into(), fs::symlink_metadata(path)?))
+}
+
+impl Access {
+    /// The group that the socket is for; `None`: that of the process.
+    fn group(&self) -> Result<Option<Gid>, ControlError> {
+        let name = match self {
+            Self::DefaultGroup => DEFAULT_GROUP,
+            Self::Group(name) => name,
+        };
+        let gid = Group::from_name(name).ok().flatten().map(|group| group.gid);
+        match self {
+            Self::Group(_) if gid.is_none() => Err(ControlError::NoSuchGroup { group: name.to_owned() }),
+            _ => Ok(gid),
+        }
+    }
+
+    /// Makes the socket the group's. The daemon can do without the default one: in a user namespace nobody can give it.
+    fn give(&self, path: &Path, group: Option<Gid>) -> Result<(), ControlError> {
+        let Some(gid) = group else { return Ok(()) };
+        match (chown(path, None, Some(gid.as_raw())), self) {
+            (Ok(()), _) => Ok(()),
+            (Err(error), Self::DefaultGroup) => {
+                tracing::info!(%error, "the control socket cannot be given to the group {DEFAULT_GROUP}; it stays with ours");
+                Ok(())
+            }
+            (Err(error), Self::Group(_)) => {
+                drop(fs::remove_file(path));
+                Err(ControlError::io("give to its group the socket", path, error))
+            }
+        }
+    }
 }
 
 /// Removes the socket of a daemon that is gone; refuses if one is alive or if the file is not a socket.

@@ -1,24 +1,36 @@
 //! The end of the control socket that asks.
 
 use std::io;
+use std::net::Ipv6Addr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::ControlError;
-use super::wire::{EventParameters, FrameError, Reply, frame, read_frame};
-use crate::status::{Event, Status};
+use super::wire::{EventParameters, FrameError, INTERFACE, Reply, frame, read_frame};
+use super::{ControlError, Objection};
+use crate::status::{ContextDetail, ContextStatus, Event, MoveStatus, PairStatus, PathStatus, ProbeStatus, Status};
 
 /// Longest reply taken, in octets: some hundred thousand contexts.
 const MAX_REPLY: usize = 256 << 20;
 /// How long the daemon may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Deserialize)]
+struct Contexts {
+    contexts: Vec<ContextStatus>,
+}
+
+#[derive(Deserialize)]
+struct Paths {
+    paths: Vec<PathStatus>,
+}
 
 /// A connection to a daemon. Needs a tokio runtime with I/O and time.
 #[derive(Debug)]
@@ -59,16 +71,66 @@ impl Client {
     ///
     /// When the daemon does not answer, answers with an error, or is of another version.
     pub async fn status(&mut self) -> Result<Status, ControlError> {
-        self.call("org.shim6.Status", false).await?;
-        let reply = self.reply_in_time().await?;
-        self.document(reply)
+        self.ask("Status", json!({})).await
     }
 
-    /// Calls a method without parameters that is answered once.
-    pub(super) async fn ask<T: DeserializeOwned>(&mut self, method: &str) -> Result<T, ControlError> {
-        self.call(method, false).await?;
-        let reply = self.reply_in_time().await?;
-        self.document(reply)
+    /// Asks for all contexts, or for those with one peer: its ULID or one of its locators.
+    ///
+    /// # Errors
+    ///
+    /// As [`status`](Self::status).
+    pub async fn contexts(&mut self, peer: Option<Ipv6Addr>) -> Result<Vec<ContextStatus>, ControlError> {
+        let Contexts { contexts } = self.ask("Contexts", json!({ "peer": peer })).await?;
+        Ok(contexts)
+    }
+
+    /// Asks for one context and its pairs.
+    ///
+    /// # Errors
+    ///
+    /// As [`status`](Self::status), and when there is no such context.
+    pub async fn context(&mut self, context: u64) -> Result<ContextDetail, ControlError> {
+        self.ask("GetContext", json!({ "context": context })).await
+    }
+
+    /// Asks for all locator pairs, or for those of one context.
+    ///
+    /// # Errors
+    ///
+    /// As [`context`](Self::context).
+    pub async fn paths(&mut self, context: Option<u64>) -> Result<Vec<PathStatus>, ControlError> {
+        let Paths { paths } = self.ask("Paths", json!({ "context": context })).await?;
+        Ok(paths)
+    }
+
+    /// Has a pair of a context probed, the one in use if none is given, and waits for the outcome.
+    ///
+    /// # Errors
+    ///
+    /// As [`context`](Self::context), and when the pair cannot be probed.
+    pub async fn probe(&mut self, context: u64, pair: Option<PairStatus>) -> Result<ProbeStatus, ControlError> {
+        self.ask("Probe", json!({ "context": context, "pair": pair })).await
+    }
+
+    /// Has a context send on a pair, once that is known to work, or choose by itself again if none is given.
+    ///
+    /// # Errors
+    ///
+    /// As [`probe`](Self::probe), and when the peer does not answer on the pair.
+    pub async fn move_to(&mut self, context: u64, pair: Option<PairStatus>) -> Result<MoveStatus, ControlError> {
+        self.ask("Move", json!({ "context": context, "pair": pair })).await
+    }
+
+    /// Has a context forgotten.
+    ///
+    /// # Errors
+    ///
+    /// As [`context`](Self::context).
+    pub async fn close(&mut self, context: u64) -> Result<(), ControlError> {
+        let Value::Object(_) = self.ask("Close", json!({ "context": context })).await? else {
+            return Err(self.not_understood("its answer is no object"));
+        };
+        Ok(())
     }
 
     /// Subscribes to the daemon's events. Whatever happens after this returns is in the stream.
@@ -77,7 +139,7 @@ impl Client {
     ///
     /// When the daemon does not answer, answers with an error, or is of another version.
     pub async fn events(mut self) -> Result<EventStream, ControlError> {
-        self.call("org.shim6.Events", true).await?;
+        self.call("Events", json!({}), true).await?;
         let first = self.reply_in_time().await?;
         Ok(EventStream {
             ended: !first.continues,
@@ -95,11 +157,23 @@ impl Client {
         }
     }
 
-    async fn call(&mut self, method: &str, more: bool) -> Result<(), ControlError> {
+    /// Calls a method that is answered once.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &mut self,
+        method: &str,
+        parameters: Value,
+    ) -> Result<T, ControlError> {
+        self.call(method, parameters, false).await?;
+        let reply = self.reply_in_time().await?;
+        self.document(reply)
+    }
+
+    async fn call(&mut self, method: &str, parameters: Value, more: bool) -> Result<(), ControlError> {
+        let method = format!("{INTERFACE}.{method}");
         let call = if more {
-            json!({ "method": method, "parameters": {}, "more": true })
+            json!({ "method": method, "parameters": parameters, "more": true })
         } else {
-            json!({ "method": method, "parameters": {} })
+            json!({ "method": method, "parameters": parameters })
         };
         match self.stream.write_all(&frame(&call)).await {
             Ok(()) => Ok(()),
@@ -136,6 +210,13 @@ impl Client {
             Err(FrameError::TooLarge) => return Err(self.not_understood("its answer is too long")),
         };
         let reply: Reply = serde_json::from_slice(&message).map_err(|error| self.not_understood(error))?;
+        let name = reply
+            .error
+            .as_deref()
+            .and_then(|error| error.strip_prefix(INTERFACE)?.strip_prefix('.'));
+        if let Some(objection) = name.and_then(|name| Objection::read(name, &reply.parameters)) {
+            return Err(objection.into());
+        }
         match reply.error {
             Some(error) => Err(ControlError::Refused {
                 path: self.path.clone(),

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Gid, Group, Uid, User};
 use thiserror::Error;
 
+use super::Objection;
+
 /// Why the control socket could not be used. Each message says what to do next.
 #[derive(Debug, Error)]
 pub enum ControlError {
@@ -18,8 +20,9 @@ pub enum ControlError {
     /// The socket's permissions exclude this user.
     #[error(
         "permission denied at {}, which belongs to user {user} and group {group}; \
-         run this as that user or as a member of that group",
-        path.display()
+         run this as that user{}",
+        path.display(),
+        join(group)
     )]
     Denied {
         /// The socket, or the directory in front of it that cannot be entered.
@@ -29,6 +32,18 @@ pub enum ControlError {
         /// Its group, by name if there is one.
         group: String,
     },
+    /// The group that is to have the socket does not exist.
+    #[error(
+        "there is no group {group} to give the control socket to; make it with: groupadd --system {group}, \
+         or set another control_group"
+    )]
+    NoSuchGroup {
+        /// Its name.
+        group: String,
+    },
+    /// The daemon does not do what it was asked for.
+    #[error(transparent)]
+    Declined(#[from] Objection),
     /// Another daemon answers there.
     #[error(
         "a daemon{} already runs at {}; stop it first, or set another control_socket",
@@ -99,6 +114,14 @@ pub enum ControlError {
         /// The socket.
         path: PathBuf,
     },
+}
+
+/// How to become one of those who may. Being in root's group would be no remedy.
+fn join(group: &str) -> String {
+    match group {
+        "root" => " (a daemon whose host has a group shim6 gives the socket to it)".to_owned(),
+        group => format!(", or join that group: sudo usermod -aG {group} $USER, and log in again"),
+    }
 }
 
 impl ControlError {

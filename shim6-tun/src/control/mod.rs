@@ -7,26 +7,50 @@
 mod bind;
 mod client;
 mod error;
+mod methods;
+mod objection;
 mod reload;
 mod server;
 mod wire;
 
+use std::net::Ipv6Addr;
+
 use tokio::sync::oneshot;
 
+pub use bind::Access;
 pub use client::{Client, EventStream};
 pub use error::ControlError;
+pub use objection::Objection;
 pub use reload::{Changed, Refusal, Reloaded};
 pub use server::Server;
 
-use crate::status::Status;
+use crate::metrics::Figures;
+use crate::status::{ContextDetail, ContextStatus, MoveStatus, PairStatus, PathStatus, ProbeStatus, Status};
 
-/// What a client wants from the daemon.
+/// Where an answer goes. Sending one never blocks; it fails if the client has gone, which is no error.
+pub type Answer<T> = oneshot::Sender<T>;
+
+/// What a client wants from the daemon. Contexts are named by their numbers.
 #[derive(Debug)]
 pub enum Request {
-    /// The status now. Sending the answer never blocks; it fails if the client has gone, which is no error.
-    Status(oneshot::Sender<Status>),
-    /// To read the configuration again. The answer is as above.
-    Reload(oneshot::Sender<Result<Reloaded, Refusal>>),
+    /// The status now.
+    Status(Answer<Status>),
+    /// All contexts in the order of their ids, or those with one peer: its ULID or one of its locators.
+    Contexts(Option<Ipv6Addr>, Answer<Vec<ContextStatus>>),
+    /// One context and its pairs.
+    Context(u64, Answer<Result<ContextDetail, Objection>>),
+    /// All pairs, or those of one context.
+    Paths(Option<u64>, Answer<Result<Vec<PathStatus>, Objection>>),
+    /// To probe a pair of a context, the one in use if none is given.
+    Probe(u64, Option<PairStatus>, Answer<Result<ProbeStatus, Objection>>),
+    /// To have a context send on a pair, or choose by itself again if none is given.
+    Move(u64, Option<PairStatus>, Answer<Result<MoveStatus, Objection>>),
+    /// To forget a context.
+    Close(u64, Answer<Result<(), Objection>>),
+    /// To read the configuration again.
+    Reload(Answer<Result<Reloaded, Refusal>>),
+    /// The figures for Prometheus, which are served elsewhere.
+    Figures(Answer<Figures>),
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Having the daemon read its configuration again.
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -50,7 +51,7 @@ pub(super) async fn serve(requests: &Requests, patience: Patience) -> Reply {
     match timeout(patience.answer, asked).await.ok().flatten() {
         Some(Ok(reloaded)) => Reply::last(reloaded),
         Some(Err(refusal)) => Reply::error(INTERFACE, REFUSED, refusal),
-        None => Reply::error(INTERFACE, "Unavailable", serde_json::json!({})),
+        None => Reply::error(INTERFACE, "Unavailable", json!({})),
     }
 }
 
@@ -62,7 +63,7 @@ impl Client {
     /// [`ControlError::ReloadRefused`] when nothing was applied; otherwise when the daemon does not answer, answers with another
     /// error, or is of another version.
     pub async fn reload(&mut self) -> Result<Reloaded, ControlError> {
-        match self.ask("org.shim6.Reload").await {
+        match self.ask("Reload", json!({})).await {
             Err(ControlError::Refused {
                 path,
                 error,

@@ -5,18 +5,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf, UCred};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::bind::{self, SocketFile};
+use super::bind::{self, Access, SocketFile};
+use super::methods::Method;
 use super::wire::{Call, DESCRIPTION, EventParameters, FrameError, INTERFACE, Reply, SERVICE, frame, read_frame};
-use super::{ControlError, Request};
-use crate::status::{Event, Status};
+use super::{Answer, ControlError, Objection, Request};
+use crate::status::Event;
 
 /// Connections served at once; further ones get an error.
 pub(super) const MAX_CONNECTIONS: usize = 32;
@@ -30,6 +32,8 @@ pub(super) struct Patience {
     pub(super) request: Duration,
     /// Until the daemon has answered.
     pub(super) answer: Duration,
+    /// Until what can be done only now and then can be done again.
+    pub(super) turn: Duration,
     /// Until the client has taken a reply.
     pub(super) reply: Duration,
 }
@@ -63,21 +67,31 @@ impl Default for Patience {
         Self {
             request: Duration::from_secs(60),
             answer: Duration::from_secs(5),
+            turn: Duration::from_secs(10),
             reply: Duration::from_secs(10),
         }
     }
 }
 
 impl Server {
-    /// Takes the socket at `path` for its user and group (mode 0660), creating the directory if needed. The socket of
-    /// a daemon that is gone is replaced.
+    /// Takes the socket at `path` as [`bind_for`](Self::bind_for) does, for the default group.
     ///
     /// # Errors
     ///
-    /// When a daemon answers there already (the error says its pid), when something else is in the way, or when the
-    /// system refuses.
+    /// As there.
     pub fn bind(path: &Path) -> Result<Self, ControlError> {
-        let (listener, file) = bind::bind(path)?;
+        Self::bind_for(path, &Access::default())
+    }
+
+    /// Takes the socket at `path` for this user and the group that `access` names (mode 0660), creating the directory if
+    /// needed. The socket of a daemon that is gone is replaced.
+    ///
+    /// # Errors
+    ///
+    /// When a daemon answers there already (the error says its pid), when something else is in the way, when there is no such
+    /// group, or when the system refuses.
+    pub fn bind_for(path: &Path, access: &Access) -> Result<Self, ControlError> {
+        let (listener, file) = bind::bind(path, access)?;
         Ok(Self {
             listener,
             _file: file,
@@ -150,16 +164,20 @@ struct Connection {
     writer: OwnedWriteHalf,
     /// The part of the next request that has come.
     partial: Vec<u8>,
+    /// Who it is, as the kernel says.
+    user: Option<UCred>,
     shared: Arc<Shared>,
 }
 
 impl Connection {
     fn new(stream: UnixStream, shared: Arc<Shared>) -> Self {
+        let user = stream.peer_cred().ok();
         let (reader, writer) = stream.into_split();
         Self {
             reader: BufReader::new(reader),
             writer,
             partial: Vec::new(),
+            user,
             shared,
         }
     }
@@ -189,42 +207,81 @@ impl Connection {
 
     async fn answer(&mut self, call: Call) -> Result<(), Hangup> {
         let (interface, method) = call.method.rsplit_once('.').unwrap_or(("", &call.method));
-        let takes: &[&str] = if method == "GetInterfaceDescription" {
-            &["interface"]
-        } else {
-            &[]
-        };
-        let unknown = call.parameters.keys().find(|key| !takes.contains(&key.as_str()));
-        let reply = match (interface, method) {
-            (INTERFACE, "Status" | "Events" | "Reload") | (SERVICE, "GetInfo" | "GetInterfaceDescription")
-                if unknown.is_some() =>
-            {
-                Reply::error(SERVICE, "InvalidParameter", json!({ "parameter": unknown }))
-            }
-            (INTERFACE, "Status") => match self.status().await {
-                Some(status) => Reply::last(status),
-                None => Reply::error(INTERFACE, "Unavailable", json!({})),
+        let reply = match interface {
+            INTERFACE => match Method::read(method, call.parameters) {
+                Ok(Method::Events) if call.more && !call.oneway => return self.stream_events().await,
+                Ok(Method::Events) => Reply::error(SERVICE, "ExpectedMore", json!({})),
+                Ok(method) => self.carry_out(method).await,
+                Err(reply) => reply,
             },
-            (INTERFACE, "Reload") => super::reload::serve(&self.shared.requests, self.shared.patience).await,
-            (INTERFACE, "Events") if call.more && !call.oneway => {
-                return self.stream_events().await;
-            }
-            (INTERFACE, "Events") => Reply::error(SERVICE, "ExpectedMore", json!({})),
-            (SERVICE, "GetInfo") => Reply::last(info()),
-            (SERVICE, "GetInterfaceDescription") => describe(&call),
-            (INTERFACE | SERVICE, _) => Reply::error(SERVICE, "MethodNotFound", json!({ "method": call.method })),
+            SERVICE => introspect(&call.method, method, &call.parameters),
             _ => Reply::error(SERVICE, "InterfaceNotFound", json!({ "interface": interface })),
         };
         if call.oneway { Ok(()) } else { self.send(&reply).await }
     }
 
-    async fn status(&self) -> Option<Status> {
+    async fn carry_out(&self, method: Method) -> Reply {
+        if let Some((what, context)) = method.change() {
+            let uid = self.user.map(|user| user.uid());
+            let pid = self.user.and_then(|user| user.pid());
+            tracing::info!(uid, pid, context, "asked to {what}");
+        }
+        let answer = match method {
+            Method::Status => self.ask(Request::Status).await.map(Reply::last),
+            Method::Contexts { peer } => {
+                let contexts = self.ask(|answer| Request::Contexts(peer, answer)).await;
+                contexts.map(|contexts| Reply::last(json!({ "contexts": contexts })))
+            }
+            Method::GetContext { context } => self.ask(|answer| Request::Context(context, answer)).await.map(reply),
+            Method::Paths { context } => {
+                let paths = self.ask(|answer| Request::Paths(context, answer)).await;
+                paths.map(|paths| reply(paths.map(|paths| json!({ "paths": paths }))))
+            }
+            Method::Probe { context, pair } => {
+                let probed = self.ask_again(|answer| Request::Probe(context, pair, answer)).await;
+                probed.map(reply)
+            }
+            Method::Move { context, pair } => {
+                let moved = self.ask_again(|answer| Request::Move(context, pair, answer)).await;
+                moved.map(reply)
+            }
+            Method::Close { context } => {
+                let closed = self.ask(|answer| Request::Close(context, answer)).await;
+                closed.map(|closed| reply(closed.map(|()| json!({}))))
+            }
+            Method::Reload => return super::reload::serve(&self.shared.requests, self.shared.patience).await,
+            // Answered by a stream.
+            Method::Events => None,
+        };
+        answer.unwrap_or_else(|| Reply::error(INTERFACE, "Unavailable", json!({})))
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         let asked = async {
-            self.shared.requests.send(Request::Status(answer)).await.ok()?;
+            self.shared.requests.send(request(answer)).await.ok()?;
             answered.await.ok()
         };
         timeout(self.shared.patience.answer, asked).await.ok().flatten()
+    }
+
+    /// Asks until the daemon does not say that it is too early, as long as that is soon.
+    async fn ask_again<T>(
+        &self,
+        request: impl Fn(Answer<Result<T, Objection>>) -> Request,
+    ) -> Option<Result<T, Objection>> {
+        let start = Instant::now();
+        loop {
+            match self.ask(&request).await? {
+                Err(Objection::PathRefused {
+                    retry_ms: Some(retry_ms),
+                    ..
+                }) if start.elapsed() + Duration::from_millis(retry_ms) <= self.shared.patience.turn => {
+                    sleep(Duration::from_millis(retry_ms.max(1))).await;
+                }
+                answer => return Some(answer),
+            }
+        }
     }
 
     async fn stream_events(&mut self) -> Result<(), Hangup> {
@@ -272,11 +329,32 @@ fn info() -> serde_json::Value {
     })
 }
 
-fn describe(call: &Call) -> Reply {
-    match call.parameters.get("interface").and_then(|name| name.as_str()) {
+fn introspect(name: &str, method: &str, parameters: &Map<String, Value>) -> Reply {
+    let takes: &[&str] = match method {
+        "GetInfo" => &[],
+        "GetInterfaceDescription" => &["interface"],
+        _ => return Reply::error(SERVICE, "MethodNotFound", json!({ "method": name })),
+    };
+    if let Some(unknown) = parameters.keys().find(|key| !takes.contains(&key.as_str())) {
+        return Reply::error(SERVICE, "InvalidParameter", json!({ "parameter": unknown }));
+    }
+    if method == "GetInfo" {
+        return Reply::last(info());
+    }
+    match parameters.get("interface").and_then(|name| name.as_str()) {
         Some(INTERFACE) => Reply::last(json!({ "description": DESCRIPTION })),
         Some(other) => Reply::error(SERVICE, "InterfaceNotFound", json!({ "interface": other })),
         None => Reply::error(SERVICE, "InvalidParameter", json!({ "parameter": "interface" })),
+    }
+}
+
+fn reply(answer: Result<impl Serialize, Objection>) -> Reply {
+    match answer {
+        Ok(document) => Reply::last(document),
+        Err(objection) => {
+            let (name, parameters) = objection.describe();
+            Reply::error(INTERFACE, &name, parameters)
+        }
     }
 }
 

@@ -11,6 +11,12 @@ use shim6_core::{ContextId, Endpoint, EstablishError, LocatorPair, Transmit};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
+mod figures;
+mod journal;
+mod requests;
+
+use self::journal::Journal;
+use self::requests::Waiting;
 use super::StopSignals;
 use super::addresses::{AddressEvent, Addresses};
 use super::observer::{self, Observers};
@@ -23,8 +29,9 @@ use super::shared::{Inputs, Message, Shared, UnknownTag};
 use super::shortcut::Shortcut;
 use super::steering::Steering;
 use crate::control::Request;
+use crate::metrics::Failovers;
 use crate::netlink::{Change, Monitor};
-use crate::status::{self, Status};
+use crate::status;
 use crate::sys::tun::Tun;
 
 /// Inputs taken before their consequences are carried out together.
@@ -46,7 +53,10 @@ pub(crate) struct Engine<'a> {
     /// Of following the addresses.
     retry: Retry,
     pub(super) observers: Observers,
-    events: broadcast::Sender<status::Event>,
+    journal: Journal,
+    /// The clients that wait for what is under way.
+    waiting: Waiting,
+    failovers: Failovers,
     pub(super) reload: Reload,
     tun: TunState,
     /// An IPv6 packet under construction, as long as a Shim6 message or an ICMPv6 error can be.
@@ -115,7 +125,9 @@ impl<'a> Engine<'a> {
             addresses,
             retry: Retry::default(),
             observers,
-            events,
+            journal: Journal::new(events),
+            waiting: Waiting::default(),
+            failovers: Failovers::default(),
             reload,
             tun: TunState { device: tun, up: true },
             packet: vec![0; IPV6_HEADER_LEN + MAX_MESSAGE],
@@ -171,10 +183,8 @@ impl<'a> Engine<'a> {
     }
 
     fn poll_timeout(&self) -> Option<shim6_core::Instant> {
-        [self.endpoint.poll_timeout(), self.paths.poll_timeout(), self.retry.at()]
-            .into_iter()
-            .flatten()
-            .min()
+        let own = [self.paths.poll_timeout(), self.retry.at(), self.waiting.poll_timeout()];
+        own.into_iter().chain([self.endpoint.poll_timeout()]).flatten().min()
     }
 
     async fn handle_timeouts(&mut self) {
@@ -184,6 +194,7 @@ impl<'a> Engine<'a> {
         }
         self.endpoint.handle_timeout(now);
         self.paths.handle_timeout(now).await;
+        self.waiting.handle_timeout(now);
         if self.retry.is_due(now) {
             // Reads everything again, and brings back what is missing.
             self.handle_change(&Change::Overrun).await;
@@ -218,7 +229,7 @@ impl<'a> Engine<'a> {
         for ulids in batch.candidates.drain(..) {
             match self.endpoint.establish(now, ulids) {
                 Ok(_) => tracing::debug!(%ulids, "setting up a context"),
-                Err(EstablishError::Limit) => tracing::warn!(%ulids, "no context: the limit is reached, see [limits]"),
+                Err(EstablishError::Limit) => self.journal.warn_of_limit(ulids, now),
                 // It exists by now, the peer did not answer a moment ago, or it is none of ours.
                 Err(error) => tracing::trace!(%ulids, %error, "no context"),
             }
@@ -278,7 +289,6 @@ impl<'a> Engine<'a> {
                 "is gone: its link, address or route went away"
             };
             let message = format!("locator {locator} {what}");
-            tracing::info!("{message}");
             let detail = serde_json::json!({ "locator": locator, "usable": is_usable });
             let at_ms = self.shared.clock.millis();
             self.publish(status::Event {
@@ -323,45 +333,6 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn handle_request(&mut self, request: Request) {
-        match request {
-            // Whoever asked may have left already.
-            Request::Status(reply) => drop(reply.send(self.status())),
-            Request::Reload(reply) => self.request_reload(reply),
-        }
-    }
-
-    fn status(&self) -> Status {
-        let now = self.shared.clock.now();
-        let usable: Vec<_> = self.addresses.usable().collect();
-        let uplinks = self.addresses.uplinks().map(|(uplink, address)| status::UplinkStatus {
-            interface: uplink.interface.clone(),
-            prefix: format!("{}/64", uplink.prefix),
-            gateway: uplink.gateway,
-            address,
-            ulid: self.endpoint.identity().is_ulid(address),
-            up: usable.contains(&address),
-        });
-        let mut contexts: Vec<_> = self
-            .endpoint
-            .contexts()
-            .map(|info| report::context(&info, now))
-            .collect();
-        contexts.sort_by_key(|context| context.id);
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            uptime_ms: self.shared.clock.millis(),
-            tun: self.tun.device.name().to_owned(),
-            observation: self.observers.method().to_string(),
-            problems: self.paths.obstacle().map(str::to_owned).into_iter().collect(),
-            uplinks: uplinks.collect(),
-            contexts,
-            failures: report::failures(&self.endpoint, now),
-            counters: report::counters(&self.endpoint, self.paths.report()),
-        }
-    }
-
     /// Carries out all that the endpoint wants: first the table, so that packets find it, then what is urgent, then the
     /// routes, which take a while when there are many.
     async fn drain(&mut self) {
@@ -396,9 +367,9 @@ impl<'a> Engine<'a> {
             }
         }
         while let Some(event) = self.endpoint.poll_event() {
-            let event = report::event(&event, self.shared.clock.millis());
-            tracing::info!(kind = event.kind, context = event.context, "{}", event.message);
-            self.publish(event);
+            self.waiting.handle_event(&event, self.shared.clock.now());
+            self.failovers.note(&event);
+            self.publish(report::event(&event, self.shared.clock.millis()));
         }
     }
 
@@ -420,9 +391,8 @@ impl<'a> Engine<'a> {
         self.shared.send(source, &[self.packet[..IPV6_HEADER_LEN + len].into()]);
     }
 
-    pub(super) fn publish(&self, event: status::Event) {
-        // Nobody may be listening.
-        let _ = self.events.send(event);
+    pub(super) fn publish(&mut self, event: status::Event) {
+        self.journal.note(event);
     }
 }
 

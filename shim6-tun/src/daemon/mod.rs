@@ -61,7 +61,8 @@ use self::uplink::{Uplink, UplinkHint};
 use self::wire::Wire;
 use self::worker::{Stop, Workers};
 use crate::config::{Config, Loaded, PeerConfig, Prefix64, ReapConfig, UplinkConfig};
-use crate::control::Server;
+use crate::control::{Access, Server};
+use crate::metrics;
 use crate::netlink::{Monitor, Netlink, NetlinkError};
 use crate::sys::tun::Tun;
 use crate::sys::wire_socket::{LinkSender, WireReceiver, WireSender};
@@ -93,7 +94,8 @@ pub async fn run_loaded(loaded: Loaded) -> anyhow::Result<()> {
     // First of all, so that a signal during the start is not lost and a second daemon changes nothing.
     let stop = StopSignals::listen()?;
     let hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
-    let control = Server::bind(&config.control_socket)?;
+    let access = config.control_group.clone().map_or(Access::DefaultGroup, Access::Group);
+    let control = Server::bind_for(&config.control_socket, &access)?;
     let _lock = NamespaceLock::take()?;
     let netlink = Netlink::connect()?;
     let leftovers = ledger::remove_leftovers(&netlink).await?;
@@ -190,6 +192,7 @@ async fn serve(
     });
     let (to_requests, requests) = mpsc::channel(REQUEST_QUEUE);
     let (events, _) = broadcast::channel(EVENT_QUEUE);
+    let to_metrics = to_requests.clone();
 
     let steer = &config.steering;
     let mut steering = Steering::install(netlink, tun.index(), steer.table, steer.rule_priority, steer.fwmark).await?;
@@ -198,6 +201,9 @@ async fn serve(
         control.serve(to_requests, control_events).await;
         anyhow::bail!("the control socket has closed")
     });
+    if let Some(listen) = config.metrics.listen {
+        tasks.spawn(metrics::Server::bind(listen)?.serve(to_metrics));
+    }
     let endpoint = endpoint(config, identity);
     let shortcut = Shortcut::open(config, netlink, &tun, &mut observers, &uplinks).await;
     let virtual_link = shortcut.as_ref().map(Shortcut::link);

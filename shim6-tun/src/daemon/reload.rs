@@ -54,6 +54,11 @@ impl Reload {
         }
     }
 
+    /// The configuration that holds.
+    pub(super) fn config(&self) -> &Config {
+        &self.loaded.config
+    }
+
     /// The next cue. Cancel safe.
     pub(crate) async fn cue(&mut self) -> Cue {
         let hangup = async {
@@ -179,7 +184,7 @@ impl Engine<'_> {
         preferences(config, self.addresses.uplinks())
     }
 
-    fn report_reload(&self, result: &Result<Reloaded, Refusal>) {
+    fn report_reload(&mut self, result: &Result<Reloaded, Refusal>) {
         let (message, detail) = match result {
             Ok(reloaded) => {
                 for warning in &reloaded.warnings {
@@ -192,7 +197,6 @@ impl Engine<'_> {
                     keys.join(", ")
                 };
                 let message = format!("the configuration was read again; changed: {what}");
-                tracing::info!("{message}");
                 (message, serde_json::json!({ "changed": keys }))
             }
             Err(Refusal { problems }) => {

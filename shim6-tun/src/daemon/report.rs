@@ -1,10 +1,15 @@
 //! What the daemon says of itself: the status document and events.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::json;
-use shim6_core::{Cause, CloseReason, ContextInfo, ContextState, Endpoint, Event, Instant, LocatorPair, ReapState};
+use shim6_core::{
+    Cause, CloseReason, ContextInfo, ContextState, Endpoint, Event, Instant, LocatorPair, PathError, PathInfo,
+    ReapState,
+};
 
+use crate::control::Objection;
 use crate::status;
 
 /// The name of a REAP state in documents.
@@ -48,8 +53,8 @@ pub(crate) fn context(info: &ContextInfo, now: Instant) -> status::ContextStatus
         locators: pair(info.locators),
         preferred: pair(info.preferred),
         steered: info.locators != info.ulids,
-        rtt_us: info.rtt.map(|rtt| rtt.as_micros() as u64),
-        send_timeout_ms: info.send_timeout.as_millis() as u64,
+        rtt_us: info.rtt.map(micros),
+        send_timeout_ms: millis(info.send_timeout),
         peer_locators: info.peer_locators.clone(),
         age_ms: millis_since(info.created, now),
         sent: activity.map_or_else(Default::default, |activity| volume(activity.sent())),
@@ -60,7 +65,60 @@ pub(crate) fn context(info: &ContextInfo, now: Instant) -> status::ContextStatus
             from: pair(failover.from),
             to: pair(failover.to),
             ago_ms: millis_since(failover.at, now),
+            took_ms: failover.took.map(millis),
         }),
+        pinned: info.pinned,
+    }
+}
+
+/// One locator pair; `uplink` is the interface of its local address.
+pub(crate) fn path(info: &PathInfo, uplink: Option<&str>, now: Instant) -> status::PathStatus {
+    let state = match info {
+        PathInfo { usable: false, .. } => "down",
+        PathInfo { doubts: 1.., .. } => "in-doubt",
+        PathInfo { users: 1.., .. } => "working",
+        PathInfo { confirmed, failed, .. } if confirmed > failed => "working",
+        PathInfo { failed: Some(_), .. } => "failed",
+        _ => "unknown",
+    };
+    let (lost, of) = info.recent_losses;
+    let since = |then: Option<Instant>| then.map(|then| millis_since(then, now));
+    status::PathStatus {
+        pair: pair(info.pair),
+        uplink: uplink.map(str::to_owned),
+        state: state.to_owned(),
+        used_by: info.named_users.iter().map(|id| id.value()).collect(),
+        users: info.users as u64,
+        rtt_us: info.rtt.map(micros),
+        probes_sent: info.probes_sent,
+        probes_answered: info.probes_answered,
+        loss_permille: (of > 0).then(|| 1_000 * lost / of),
+        answered_ago_ms: since(info.confirmed),
+        failed_ago_ms: since(info.failed),
+        heard_ago_ms: since(info.heard),
+    }
+}
+
+/// Why a pair was not probed or taken, with what to do.
+pub(crate) fn path_refused(context: u64, error: PathError, now: Instant) -> Objection {
+    let advice = match error {
+        PathError::NoContext => return Objection::NoSuchContext { context },
+        PathError::NotEstablished => "try again when its state is established",
+        PathError::NotAPair(_) => "choose one of those that it has",
+        PathError::Unusable(_) => "choose a pair with another address of this host",
+        PathError::Searching => "try again when it is operational",
+        PathError::TooSoon { .. } => "tests without a pause would hide a failure of the path in use",
+        PathError::Busy => "try again in a moment",
+    };
+    let retry_ms = match error {
+        PathError::TooSoon { at } => Some(millis_since(now, at)),
+        _ => None,
+    };
+    let wait = retry_ms.map_or(String::new(), |wait| format!(", the next can be sent in {wait} ms"));
+    Objection::PathRefused {
+        context,
+        message: format!("{error}{wait}; {advice}"),
+        retry_ms,
     }
 }
 
@@ -152,16 +210,30 @@ pub(crate) fn event(event: &Event, at_ms: u64) -> status::Event {
             from,
             to,
             cause: why,
-        } => (
-            if *why == Cause::Preferred {
-                "failback"
-            } else {
-                "failover"
-            },
-            Some(context),
-            format!("path moved from {from} to {to}: {}", cause(*why)),
-            json!({ "from": pair(*from), "to": pair(*to), "cause": cause(*why) }),
-        ),
+            took,
+        } => {
+            let kind = match why {
+                Cause::Preferred => "failback",
+                Cause::Requested => "move",
+                _ => "failover",
+            };
+            let took = took.map(millis);
+            let after = took.map_or(String::new(), |took| format!(", after {took} ms without a path"));
+            let detail = json!({ "from": pair(*from), "to": pair(*to), "cause": cause(*why), "why": why.to_string(), "took_ms": took });
+            let message = format!("path moved from {from} to {to}: {}{after}", cause(*why));
+            (kind, Some(context), message, detail)
+        }
+        Event::ProbeAnswered { context, pair: on, rtt } => {
+            let rtt_us = rtt.map(micros);
+            let after = rtt.map_or(String::new(), |rtt| format!(" after {:.1} ms", rtt.as_secs_f64() * 1e3));
+            let detail = json!({ "pair": pair(*on), "rtt_us": rtt_us });
+            (
+                "probe",
+                Some(context),
+                format!("a probe on {on} was answered{after}"),
+                detail,
+            )
+        }
         Event::Closed { context, ulids, reason } => {
             let why = match reason {
                 CloseReason::Requested => "on request",
@@ -202,6 +274,14 @@ fn reachability(to: ReapState, why: Cause) -> String {
     }
 }
 
-fn millis_since(then: Instant, now: Instant) -> u64 {
-    u64::try_from((now - then).as_millis()).unwrap_or(u64::MAX)
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn millis_since(then: Instant, now: Instant) -> u64 {
+    millis(now - then)
 }

@@ -116,6 +116,7 @@ impl World {
             from,
             to,
             cause,
+            took: _,
         } = event
         else {
             return None;

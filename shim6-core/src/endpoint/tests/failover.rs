@@ -92,10 +92,15 @@ fn silent_blackhole_moves_both_ends_to_a_working_pair() {
                     context: id,
                     from: ulids,
                     to,
-                    cause
+                    cause,
+                    took: failover.took,
                 }
             )]
         );
+        // The last packet may have been sent up to 20 ms before the cut or after it.
+        let took = failover.took.expect("there was a failure");
+        let bounds = (failover.at - cut).saturating_sub(ms(50))..=failover.at - cut + ms(50);
+        assert!(bounds.contains(&took), "{took:?} is not in {bounds:?}");
     }
 }
 

@@ -20,7 +20,7 @@ use clap::Args;
 use crossterm::event::{Event as TerminalEvent, EventStream, KeyEventKind};
 use futures_util::StreamExt as _;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::output::print;
 use super::{INTERRUPTED, SocketArgs, block_on};
@@ -72,9 +72,10 @@ pub fn run(args: TopArgs) -> anyhow::Result<ExitCode> {
         let first = feed::look(&path).await?;
         let mut model = Model::new(first);
         let (updates, incoming) = mpsc::channel(BACKLOG);
-        let feed = tokio::spawn(async move { feed::run(&path, interval, &updates).await });
+        let (opened, asked) = watch::channel(None);
+        let feed = tokio::spawn(async move { feed::run(&path, interval, &updates, asked).await });
         let mut screen = Screen::take().context("cannot use the terminal")?;
-        let ended = show(&mut screen, &mut model, incoming).await;
+        let ended = show(&mut screen, &mut model, incoming, &opened).await;
         drop(screen);
         feed.abort();
         ended
@@ -82,13 +83,21 @@ pub fn run(args: TopArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Draws whenever something is new, until the user or a signal ends it.
-async fn show(screen: &mut Screen, model: &mut Model, mut updates: mpsc::Receiver<Update>) -> anyhow::Result<ExitCode> {
+///
+/// `opened`: the context that more is to be asked about.
+async fn show(
+    screen: &mut Screen,
+    model: &mut Model,
+    mut updates: mpsc::Receiver<Update>,
+    opened: &watch::Sender<Option<u64>>,
+) -> anyhow::Result<ExitCode> {
     let mut input = EventStream::new();
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot wait for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
     loop {
         screen.draw(model)?;
+        opened.send_if_modified(|asked| std::mem::replace(asked, model.opened) != model.opened);
         tokio::select! {
             update = updates.recv() => match update {
                 Some(update) => model.take(update),

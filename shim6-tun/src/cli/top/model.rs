@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::feed::Update;
 use super::history::History;
-use crate::status::{ContextStatus, Event, Status};
+use crate::status::{ContextStatus, Event, PathStatus, Status};
 
 /// Events that are kept.
 const EVENTS: usize = 500;
@@ -96,6 +96,8 @@ pub(super) struct Model {
     selected: Option<u64>,
     /// The context whose details are shown.
     pub(super) opened: Option<u64>,
+    /// The pairs of the context that was opened last, the most preferred first.
+    paths: (u64, Vec<PathStatus>),
     /// How far down the details are read.
     pub(super) scrolled: u16,
     /// Contexts that fitted into the last picture.
@@ -116,6 +118,7 @@ impl Model {
             help: false,
             selected: None,
             opened: None,
+            paths: (0, Vec::new()),
             scrolled: 0,
             page: 1,
         };
@@ -127,6 +130,7 @@ impl Model {
     pub(super) fn take(&mut self, update: Update) {
         match update {
             Update::Status(status) => self.take_status(*status),
+            Update::Paths(context, paths) => self.paths = (context, paths),
             Update::Event(event) => self.take_event(event),
             Update::Gone(why) => self.gone = Some(why),
         }
@@ -140,6 +144,7 @@ impl Model {
             self.events.clear();
             self.selected = None;
             self.opened = None;
+            self.paths.1.clear();
         }
         for context in &status.contexts {
             let history = self.histories.entry(context.id).or_default();
@@ -179,6 +184,11 @@ impl Model {
 
     pub(super) fn context(&self, id: u64) -> Option<&ContextStatus> {
         self.status.contexts.iter().find(|context| context.id == id)
+    }
+
+    /// What is known of its pairs; nothing before the daemon has said it.
+    pub(super) fn paths(&self, context: u64) -> &[PathStatus] {
+        if self.paths.0 == context { &self.paths.1 } else { &[] }
     }
 
     /// The interface that has this address of ours.

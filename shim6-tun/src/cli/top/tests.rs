@@ -9,7 +9,7 @@ use super::keys::HELP;
 use super::model::{Model, Order, Wish};
 use super::snapshot::Snapshot;
 use crate::cli::status::tests::sample;
-use crate::status::{Event, Status};
+use crate::status::{Event, PairStatus, PathStatus, Status};
 
 const SIZE: (u16, u16) = (80, 24);
 
@@ -196,6 +196,48 @@ fn details_have_the_round_trip_times_and_moves_of_one_context() {
     assert!(end[10].contains("9.500s failover"), "{end:#?}");
     press(&mut model, "\u{1b}");
     assert_eq!(model.opened, None);
+}
+
+#[test]
+fn details_have_the_pairs_of_the_context_that_is_opened_and_of_no_other() {
+    let path = |pair: PairStatus, state: &str, loss_permille: Option<u32>| PathStatus {
+        pair,
+        uplink: Some("eth0".to_owned()),
+        state: state.to_owned(),
+        used_by: Vec::new(),
+        users: 0,
+        rtt_us: loss_permille.map(|_| 31_000),
+        probes_sent: 0,
+        probes_answered: 0,
+        loss_permille,
+        answered_ago_ms: None,
+        failed_ago_ms: None,
+        heard_ago_ms: None,
+    };
+    let mut model = Model::new(sample());
+    model.take(at(sample().uptime_ms + 1000, |status| status.contexts[1].pinned = true));
+    let context = sample().contexts[1].clone();
+    press(&mut model, "j\n");
+    let paths = vec![
+        path(context.ulids, "failed", None),
+        path(context.locators, "working", Some(31)),
+    ];
+    model.take(Update::Paths(2, paths));
+    let picture = lines(&mut model, (100, 40));
+    let text = picture.join("\n");
+    for expected in [
+        "── its paths ",
+        "failed      eth0, RTT -, loss -\n",
+        "working     eth0, RTT 31.0 ms, loss 3.1%, in use\n",
+        "kept        where it is until that fails",
+    ] {
+        assert!(text.contains(expected), "no {expected}: {text}");
+    }
+    let addresses = format!("            {} -> {}", context.ulids.local, context.ulids.peer);
+    assert!(picture.contains(&addresses), "{text}");
+    press(&mut model, "\u{1b}k\n");
+    let text = lines(&mut model, (100, 40)).join("\n");
+    assert!(text.contains("context 1 ") && !text.contains("its paths"), "{text}");
 }
 
 #[test]

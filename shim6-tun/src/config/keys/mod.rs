@@ -133,6 +133,7 @@ pub(crate) const TABLES: &[Table] = &[
         "Errors of routers about packets that go another way than their own.",
     ),
     table("limits", "Bounds on what peers and traffic can make grow."),
+    table("metrics", "Figures for Prometheus."),
 ];
 
 const fn table(name: &'static str, text: &'static str) -> Table {

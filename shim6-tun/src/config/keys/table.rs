@@ -23,6 +23,16 @@ pub(crate) const KEYS: &[Key] = &[
         text: "where `shim6 status` and other clients reach the daemon; mode 0660, its directory is created",
     },
     Key {
+        table: "",
+        name: "control_group",
+        kind: Kind::Other("name of a group, 1 to 32 octets"),
+        value: Value::Of(|c| c.control_group.as_ref().map(text)),
+        unset: "`shim6` where there is such a group, else the daemon's own",
+        example: "\"shim6\"",
+        reload: Reload::Restart,
+        text: "whose members may use that socket, for reading and for changing things: [control.md](control.md). A group that is named here has to exist",
+    },
+    Key {
         table: "tun",
         name: "name",
         kind: Kind::Other("1 to 15 octets, no blank, `/`, `:` or `%`"),
@@ -680,6 +690,26 @@ pub(crate) const KEYS: &[Key] = &[
         example: "",
         reload: Reload::Now,
         text: "the largest, at least `min_key_bits`, which also raises the default; the time that a signature costs this host grows with its square",
+    },
+    Key {
+        table: "metrics",
+        name: "listen",
+        kind: Kind::Other("address and port such as `\"[::1]:9573\"`, or `\"none\"`"),
+        value: Value::Of(|c| Some(c.metrics.listen.map_or_else(|| text("none"), text))),
+        unset: "",
+        example: "",
+        reload: Reload::Restart,
+        text: "where figures for Prometheus are served over HTTP, to everybody who can reach it: [control.md](control.md)",
+    },
+    Key {
+        table: "metrics",
+        name: "paths",
+        kind: Kind::Integer(0, 1000, "pairs"),
+        value: Value::Of(|c| Some(integer(c.metrics.paths))),
+        unset: "",
+        example: "",
+        reload: Reload::Now,
+        text: "locator pairs that have series of their own, those in use first. They name the peers; with 0 nobody learns them there",
     },
 ];
 

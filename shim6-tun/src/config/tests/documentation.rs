@@ -111,7 +111,7 @@ fn the_commented_default_file_says_nothing_and_with_its_comments_in_force_the_de
     let mut all = parse(&without(&["answer"])).expect("all but one key of the default file");
     assert_eq!((all.uplinks.len(), all.policies.len(), all.peers.len()), (1, 1, 1));
     (all.uplinks, all.policies, all.peers) = (Vec::new(), Vec::new(), Vec::new());
-    (all.tun.mtu, all.reap.keepalive_interval) = (None, None);
+    (all.control_group, all.tun.mtu, all.reap.keepalive_interval) = (None, None, None);
     assert_eq!(all, Config::default());
     for key in keys::KEYS {
         let line = format!("\n#{} = ", key.name);

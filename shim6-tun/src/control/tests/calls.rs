@@ -37,11 +37,33 @@ async fn the_wire_is_varlink() {
         .expect("a description")
         .to_owned();
     assert!(description.contains("interface org.shim6\n"), "{description}");
-    for method in ["Status", "Events"] {
+    let methods = [
+        "Status",
+        "Events",
+        "Contexts",
+        "GetContext",
+        "Paths",
+        "Probe",
+        "Move",
+        "Close",
+        "Reload",
+    ];
+    for method in methods {
         assert!(
             description.contains(&format!("method {method}(")),
             "{method} is not described"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_reload_is_told_of_and_a_refused_one_says_why() {
+    let fixture = Fixture::start();
+    let mut client = Client::connect(&fixture.path()).await.expect("a client");
+    assert_eq!(client.reload().await.expect("a configuration applied"), reloaded());
+    match client.reload().await {
+        Err(ControlError::ReloadRefused { problems }) => assert_eq!(problems, refusal().problems),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -63,7 +85,20 @@ fn the_description_has_every_field() {
         }
     }
     let mut found = Vec::new();
-    keys(&json!([sample(), event(1)]), &mut found);
+    let pair = sample().contexts[0].ulids;
+    let objections = [too_soon(1), Objection::NoSuchContext { context: 7 }];
+    let objections = objections.map(|objection| objection.describe().1);
+    let documents = json!([
+        sample(),
+        event(1),
+        path(),
+        probe(pair),
+        moved(pair),
+        objections,
+        reloaded(),
+        refusal()
+    ]);
+    keys(&documents, &mut found);
     found.retain(|key| key != "number");
     assert!(found.len() > 30, "{found:?}");
     for key in found {
@@ -253,4 +288,93 @@ async fn ten_thousand_contexts_fit_in_a_status() {
         client.status().await.expect("a status") == expected,
         "the status has changed on the way"
     );
+}
+
+#[tokio::test]
+async fn contexts_and_pairs_come_back_as_the_daemon_gave_them() {
+    let fixture = Fixture::start();
+    let mut client = Client::connect(&fixture.path()).await.expect("a client");
+    assert_eq!(client.contexts(None).await.expect("contexts"), sample().contexts);
+    let peer = sample().contexts[0].peer_locators[1];
+    assert_eq!(client.contexts(Some(peer)).await.expect("contexts").len(), 1);
+    let stranger = Some(Ipv6Addr::LOCALHOST);
+    assert_eq!(client.contexts(stranger).await.expect("contexts").len(), 0);
+    let detail = client.context(7).await.expect("a context");
+    assert_eq!(
+        (detail.context, detail.paths),
+        (sample().contexts.remove(0), vec![path()])
+    );
+    assert_eq!(client.paths(None).await.expect("paths"), [path()]);
+    assert_eq!(client.paths(Some(7)).await.expect("paths"), [path()]);
+    client.close(7).await.expect("it is closed");
+}
+
+#[tokio::test]
+async fn what_comes_too_soon_waits_for_its_turn_if_that_is_soon() {
+    let fixture = Fixture::start();
+    let mut client = Client::connect(&fixture.path()).await.expect("a client");
+    let pair = sample().contexts[0].ulids;
+    assert_eq!(client.probe(7, Some(pair)).await.expect("an answer"), probe(pair));
+    let error = client.move_to(7, Some(pair)).await.expect_err("that is too long");
+    assert!(matches!(
+        error,
+        ControlError::Declined(Objection::PathRefused {
+            retry_ms: Some(3_600_000),
+            ..
+        })
+    ));
+    assert_eq!(error.to_string(), "context 7: too soon");
+    let in_use = sample().contexts[0].locators;
+    assert_eq!(client.move_to(7, None).await.expect("an answer"), moved(in_use));
+}
+
+#[tokio::test]
+async fn a_context_that_does_not_exist_is_named_with_the_remedy() {
+    let fixture = Fixture::start();
+    let mut client = Client::connect(&fixture.path()).await.expect("a client");
+    let expected = "there is no context 8; to see those that there are: shim6 contexts";
+    assert_eq!(client.context(8).await.expect_err("none").to_string(), expected);
+    assert_eq!(client.paths(Some(8)).await.expect_err("none").to_string(), expected);
+    assert_eq!(client.close(8).await.expect_err("none").to_string(), expected);
+    assert_eq!(client.move_to(8, None).await.expect_err("none").to_string(), expected);
+}
+
+#[tokio::test]
+async fn parameters_that_are_missing_unknown_or_of_another_type_are_named() {
+    let fixture = Fixture::start();
+    let cases = [
+        ("Close", json!({}), "context"),
+        ("Close", json!({ "context": "seven" }), "context"),
+        ("Close", json!({ "context": -1 }), "context"),
+        ("Close", json!({ "context": 7, "force": true }), "force"),
+        ("Contexts", json!({ "peer": "example.org" }), "peer"),
+        ("Contexts", json!({ "peer": "192.0.2.1" }), "peer"),
+        ("Probe", json!({ "context": 7, "pair": { "local": "::1" } }), "pair"),
+        ("Move", json!({ "context": 7, "pair": "::1" }), "pair"),
+        ("Paths", json!({ "context": 1.5 }), "context"),
+    ];
+    let mut stream = fixture.connect().await;
+    for (method, parameters, named) in cases {
+        let request = json!({ "method": format!("org.shim6.{method}"), "parameters": parameters });
+        let answer = exchange(&mut stream, request.to_string().as_bytes()).await;
+        assert_eq!(answer["error"], "org.varlink.service.InvalidParameter", "to {request}");
+        assert_eq!(answer["parameters"]["parameter"], named, "to {request}");
+    }
+}
+
+#[test]
+fn types_methods_and_errors_of_the_interface_have_names_of_their_own() {
+    let mut names = Vec::new();
+    for line in DESCRIPTION.lines() {
+        let member = ["type ", "method ", "error "]
+            .iter()
+            .find_map(|kind| line.strip_prefix(kind));
+        names.extend(member.and_then(|rest| rest.split(['(', ' ']).next()));
+    }
+    assert!(names.len() > 20, "{names:?}");
+    for objection in ["NoSuchContext", "PathRefused", "NotProved"] {
+        assert!(names.contains(&objection));
+    }
+    let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+    assert_eq!(distinct.len(), names.len(), "{names:?}");
 }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::server::Patience;
 use super::*;
-use crate::status::{ContextStatus, Counters, Event, FailoverStatus, FailureStatus, PairStatus, UplinkStatus, Volume};
+use crate::status::{ContextStatus, Counters, Event, FailoverStatus, FailureStatus, UplinkStatus, Volume};
 
 /// Far longer than anything here takes; a test that waits so long has failed.
 const LONG: Duration = Duration::from_secs(20);
@@ -43,8 +43,9 @@ impl Fixture {
         let (events, _) = broadcast::channel(16);
         let server = tokio::spawn(server.serve(requests, events.clone()));
         let daemon = tokio::spawn(async move {
-            while let Some(Request::Status(answer)) = asked.recv().await {
-                drop(answer.send(sample()));
+            let mut tested = false;
+            while let Some(request) = asked.recv().await {
+                answer(request, &mut tested);
             }
         });
         Self {
@@ -155,7 +156,9 @@ fn sample() -> Status {
                 from: pair,
                 to: moved,
                 ago_ms: 3,
+                took_ms: Some(171),
             }),
+            pinned: true,
         }],
         failures: vec![FailureStatus {
             peer: "2001:db8:c1::1".parse().unwrap(),
@@ -167,5 +170,108 @@ fn sample() -> Status {
             discards: BTreeMap::from([("bad-checksum".to_owned(), 0)]),
             ..Counters::default()
         },
+        recent: vec![event(1)],
+    }
+}
+
+/// What a daemon does that has the one context of [`sample`]. The first probe comes too soon; so does a move, by far. The first
+/// reload is taken.
+fn answer(request: Request, tested: &mut bool) {
+    let context = sample().contexts.remove(0);
+    let known = |number| match number {
+        7 => Ok(()),
+        context => Err(Objection::NoSuchContext { context }),
+    };
+    match request {
+        Request::Status(answer) => drop(answer.send(sample())),
+        Request::Contexts(peer, answer) => {
+            let is_meant = peer.is_none_or(|peer| context.peer_locators.contains(&peer));
+            drop(answer.send(is_meant.then_some(context).into_iter().collect()));
+        }
+        Request::Context(number, answer) => {
+            let detail = known(number).map(|()| ContextDetail {
+                context,
+                paths: vec![path()],
+            });
+            drop(answer.send(detail));
+        }
+        Request::Paths(number, answer) => drop(answer.send(number.map_or(Ok(()), known).map(|()| vec![path()]))),
+        Request::Probe(number, pair, answer) => {
+            let probed = known(number).map(|()| probe(pair.unwrap_or(context.locators)));
+            let is_early = !std::mem::replace(tested, true);
+            drop(answer.send(if is_early { Err(too_soon(20)) } else { probed }));
+        }
+        Request::Move(_, Some(_), answer) => drop(answer.send(Err(too_soon(3_600_000)))),
+        Request::Move(number, None, answer) => drop(answer.send(known(number).map(|()| moved(context.locators)))),
+        Request::Close(number, answer) => drop(answer.send(known(number))),
+        // Refused the second time.
+        Request::Reload(answer) => {
+            let is_first = !std::mem::replace(tested, true);
+            drop(answer.send(if is_first { Ok(reloaded()) } else { Err(refusal()) }));
+        }
+        Request::Figures(answer) => drop(answer),
+    }
+}
+
+fn reloaded() -> Reloaded {
+    Reloaded {
+        files: vec!["/etc/shim6/shim6.toml".to_owned()],
+        changed: vec![Changed {
+            key: "tun.mtu".to_owned(),
+            from: None,
+            to: Some("1400".to_owned()),
+        }],
+        warnings: vec!["something is doubtful".to_owned()],
+    }
+}
+
+fn refusal() -> Refusal {
+    Refusal {
+        problems: vec!["one thing".to_owned(), "another".to_owned()],
+    }
+}
+
+fn too_soon(retry_ms: u64) -> Objection {
+    Objection::PathRefused {
+        context: 7,
+        message: "too soon".to_owned(),
+        retry_ms: Some(retry_ms),
+    }
+}
+
+fn path() -> PathStatus {
+    PathStatus {
+        pair: sample().contexts[0].locators,
+        uplink: Some("eth0".to_owned()),
+        state: "working".to_owned(),
+        used_by: vec![7],
+        users: 1,
+        rtt_us: Some(20_000),
+        probes_sent: 9,
+        probes_answered: 8,
+        loss_permille: Some(111),
+        answered_ago_ms: Some(1),
+        failed_ago_ms: None,
+        heard_ago_ms: Some(2),
+    }
+}
+
+fn probe(pair: PairStatus) -> ProbeStatus {
+    ProbeStatus {
+        context: 7,
+        pair,
+        answered: true,
+        rtt_us: Some(20_000),
+        waited_ms: 20,
+    }
+}
+
+fn moved(to: PairStatus) -> MoveStatus {
+    MoveStatus {
+        context: 7,
+        from: to,
+        to,
+        pinned: false,
+        probed: false,
     }
 }

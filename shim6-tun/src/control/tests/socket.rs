@@ -156,3 +156,41 @@ async fn what_does_not_speak_the_protocol_is_named() {
         stranger.join().expect("the stranger ends");
     }
 }
+
+#[test]
+fn the_socket_is_given_to_the_group_that_is_asked_for() {
+    use std::os::unix::fs::MetadataExt;
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("sock");
+    // One that everybody may give files to: their own.
+    let own = nix::unistd::Group::from_gid(nix::unistd::Gid::effective())
+        .ok()
+        .flatten();
+    if let Some(own) = own {
+        let server = Server::bind_for(&path, &Access::Group(own.name)).expect("a socket");
+        let metadata = std::fs::metadata(&path).expect("it exists");
+        assert_eq!((metadata.gid(), metadata.mode() & 0o777), (own.gid.as_raw(), 0o660));
+        drop(server);
+    }
+    let nobodys = Access::Group("no-such-group-here".to_owned());
+    let error = Server::bind_for(&path, &nobodys).expect_err("no group").to_string();
+    let expected = "there is no group no-such-group-here to give the control socket to; \
+                    make it with: groupadd --system no-such-group-here, or set another control_group";
+    assert_eq!(error, expected);
+    assert!(!path.exists());
+}
+
+#[test]
+fn whoever_is_denied_is_told_how_to_join_the_group_but_not_that_of_root() {
+    let denied = |group: &str| ControlError::Denied {
+        path: "/run/shim6/shim6.sock".into(),
+        user: "root".to_owned(),
+        group: group.to_owned(),
+    };
+    let message = denied("shim6").to_string();
+    assert!(
+        message.ends_with("or join that group: sudo usermod -aG shim6 $USER, and log in again"),
+        "{message}"
+    );
+    assert!(!denied("root").to_string().contains("usermod"));
+}

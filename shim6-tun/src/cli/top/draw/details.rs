@@ -5,11 +5,11 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use super::super::super::output::{age, count, octets, plain};
+use super::super::super::output::{age, count, octets, percent, plain};
 use super::super::model::{Model, state};
 use super::text::{round_trip, shortened, sparkline};
 use super::{Palette, event_line, rule};
-use crate::status::{ContextStatus, PairStatus, Volume};
+use crate::status::{ContextStatus, PairStatus, PathStatus, Volume};
 
 /// Columns of the names of figures.
 const NAMES: usize = 12;
@@ -20,7 +20,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, model: &mut Model, id: u64
         palette.heading(),
     )];
     match model.context(id) {
-        Some(context) => lines.extend(facts(model, context, area.width, palette)),
+        Some(context) => {
+            lines.extend(facts(model, context, area.width, palette));
+            lines.extend(paths(model, context, area.width, palette));
+        }
         None => lines.push(Line::styled("It is gone.", palette.changing())),
     }
     lines.push(Line::styled(rule("what happened to it", area.width), palette.heading()));
@@ -100,7 +103,41 @@ fn facts(model: &Model, context: &ContextStatus, width: u16, palette: Palette) -
         lines.push(fact("peer has", locator.to_string()));
     }
     lines.push(fact("moves", moves(context)));
+    if context.pinned {
+        lines.push(fact(
+            "kept",
+            "where it is until that fails, as asked by hand".to_owned(),
+        ));
+    }
     lines
+}
+
+/// The pairs that it may take, as the daemon last said.
+fn paths(model: &Model, context: &ContextStatus, width: u16, palette: Palette) -> Vec<Line<'static>> {
+    let paths = model.paths(context.id);
+    if paths.is_empty() {
+        return Vec::new();
+    }
+    let room = usize::from(width).saturating_sub(NAMES);
+    let mut lines = vec![Line::styled(rule("its paths", width), palette.heading())];
+    for path in paths {
+        lines.push(Line::from(vec![
+            Span::styled(
+                format!("{:<NAMES$}", shortened(&plain(&path.state), NAMES - 1)),
+                palette.path(path),
+            ),
+            Span::raw(shortened(&known(path, context), room)),
+        ]));
+        lines.extend(pair("", path.pair, room));
+    }
+    lines
+}
+
+fn known(path: &PathStatus, context: &ContextStatus) -> String {
+    let uplink = path.uplink.as_deref().map_or("?".to_owned(), plain);
+    let loss = path.loss_permille.map_or("-".to_owned(), percent);
+    let used = if path.pair == context.locators { ", in use" } else { "" };
+    format!("{uplink}, RTT {}, loss {loss}{used}", round_trip(path.rtt_us))
 }
 
 /// On one line where both addresses have room.

@@ -13,7 +13,7 @@ use ratatui::widgets::{Block, Clear, Paragraph};
 use super::super::output::{age, octets, plain, seconds};
 use super::keys::HELP;
 use super::model::{Model, state};
-use crate::status::{ContextStatus, Event};
+use crate::status::{ContextStatus, Event, PathStatus};
 use text::shortened;
 
 /// The smallest picture that says something, in columns and rows.
@@ -72,6 +72,15 @@ impl Palette {
             "ok" => self.good(),
             "exploring" | "inbound-ok" => self.bad(),
             _ => self.changing(),
+        }
+    }
+
+    fn path(self, path: &PathStatus) -> Style {
+        match path.state.as_str() {
+            "working" => self.good(),
+            "in-doubt" => self.changing(),
+            "unknown" => Style::new(),
+            _ => self.bad(),
         }
     }
 }
