@@ -8,6 +8,7 @@ pub mod demo;
 pub mod identity;
 pub mod lab;
 pub mod netlink;
+mod privileges;
 pub mod search;
 pub mod status;
 pub mod sys;

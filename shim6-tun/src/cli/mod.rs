@@ -4,6 +4,7 @@ pub mod address;
 pub mod decode;
 pub mod demo;
 pub mod events;
+pub mod generate_docs;
 mod output;
 pub mod run;
 pub mod status;
@@ -62,6 +63,9 @@ pub enum Command {
     /// Make, show, verify and renew this host's addresses
     #[command(after_help = EXIT_CODES, subcommand)]
     Address(address::AddressCommand),
+    /// Write man pages and completions for a package
+    #[command(hide = true)]
+    GenerateDocs(generate_docs::GenerateDocsArgs),
 }
 
 /// A command line that is understood by itself but not in what it says.
@@ -98,6 +102,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Events(args) => events::run(args),
         Command::Decode(args) => decode::run(&args),
         Command::Address(command) => address::run(command),
+        Command::GenerateDocs(args) => generate_docs::run(&args),
     };
     done.unwrap_or_else(|error| {
         if prints && is_closed_pipe(&error) {

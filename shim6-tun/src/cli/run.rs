@@ -10,8 +10,8 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use super::UsageError;
-use crate::config::{Config, ConfigError, DEFAULT_PATH, nearest};
-use crate::daemon;
+use crate::config::{Config, ConfigError, DEFAULT_PATH, RunAs, nearest};
+use crate::{daemon, privileges};
 
 /// The environment variable that `--log` overrides.
 const LOG_VARIABLE: &str = "SHIM6_LOG";
@@ -26,6 +26,10 @@ pub struct RunArgs {
     /// [default: $SHIM6_LOG, else info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
+    /// Whose rights to keep when root starts it: a user's name or number, or none for root with few capabilities
+    /// [default: as configured, else shim6 where there is such a user]
+    #[arg(long, value_name = "USER", value_parser = RunAs::parse)]
+    user: Option<RunAs>,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -35,9 +39,19 @@ pub struct RunArgs {
 /// When the configuration or the filter is not understood, or when the daemon fails.
 pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let filter = filter(args.log, std::env::var(LOG_VARIABLE).ok())?;
-    let config = load(args.config.as_deref())?;
+    let mut config = load(args.config.as_deref())?;
+    if let Some(user) = args.user {
+        config.user = user;
+    }
     start_log(filter);
     tracing::debug!(?config, "configured");
+    // Before there are threads, which would keep what they began with.
+    let privileges = privileges::drop_surplus(&config)?;
+    tracing::info!(
+        user = privileges.user.as_deref().unwrap_or("unchanged"),
+        capabilities = privileges.capabilities.join(" "),
+        "running with few privileges"
+    );
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -10,6 +10,7 @@ mod observe;
 mod prefix;
 pub(crate) mod read;
 mod sections;
+mod user;
 mod wire;
 
 use std::net::Ipv6Addr;
@@ -25,6 +26,7 @@ pub(crate) use nearest::nearest;
 pub use observe::{ObserveConfig, ObserveMethod};
 pub use prefix::{Prefix64, PrefixError};
 use read::Document;
+pub use user::RunAs;
 pub use wire::WireConfig;
 
 /// Where `shim6 run` looks for its configuration when it is not told.
@@ -45,6 +47,8 @@ pub struct Config {
     /// `control_socket`: absolute path of the control socket, at most 107 octets.
     /// Default `/run/shim6/shim6.sock`.
     pub control_socket: PathBuf,
+    /// `user`: whose rights the daemon keeps when root starts it. Default: those of `shim6`, if there is such a user.
+    pub user: RunAs,
     /// `[tun]`: the device that steered packets go through.
     pub tun: TunConfig,
     /// `[[uplink]]`: the uplinks to use, at most 16. Default: none given, which means to discover them.
@@ -244,6 +248,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             control_socket: PathBuf::from(DEFAULT_SOCKET),
+            user: RunAs::default(),
             tun: TunConfig::default(),
             uplinks: Vec::new(),
             addresses: AddressConfig::default(),

@@ -11,6 +11,7 @@ use shim6_core::Profile;
 use super::hold::hold;
 use super::observe::observe;
 use super::read::{self, Section};
+use super::user::user;
 use super::wire::wire;
 use super::{
     AddressConfig, Config, FailbackConfig, IcmpConfig, LimitsConfig, Prefix64, PrefixError, ReapConfig, SteeringConfig,
@@ -37,6 +38,7 @@ pub(super) fn root(root: &Section<'_>) -> Config {
         control_socket: root
             .parsed("control_socket", SOCKET_EXPECTED, socket_path)
             .unwrap_or(defaults.control_socket),
+        user: user(root),
         uplinks: uplinks(root, &tun.name),
         tun,
         addresses: addresses(root.section("addresses")),

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::StopSignals;
 use super::addresses::{AddressEvent, Addresses};
+use super::notify::Notifier;
 use super::observer::{self, Observers};
 use super::path_mtu::PathMtus;
 use super::paths::Paths;
@@ -46,6 +47,7 @@ pub(crate) struct Engine<'a> {
     observers: Observers,
     events: broadcast::Sender<status::Event>,
     tun: TunState,
+    notifier: Notifier,
     /// An IPv6 packet under construction, as long as a Shim6 message or an ICMPv6 error can be.
     packet: Vec<u8>,
 }
@@ -109,6 +111,7 @@ impl<'a> Engine<'a> {
             observers,
             events,
             tun: TunState { device: tun, up: true },
+            notifier: Notifier::from_environment(),
             packet: vec![0; IPV6_HEADER_LEN + MAX_MESSAGE],
         }
     }
@@ -124,9 +127,11 @@ impl<'a> Engine<'a> {
         self.report_locators();
         self.paths.set_uplinks(self.addresses.uplinks());
         let mut batch = Batch::default();
+        self.notifier.ready(self.shared.clock.now());
         loop {
             self.drain().await;
             self.handle_timeouts().await;
+            self.report_health();
             let deadline = self.poll_timeout().map(|at| self.shared.clock.std(at).into());
             // Nothing here is waited for with something half done: what a branch does, it does after the choice. Whatever
             // floods one source, the choice among those that are ready is random, and timers have had their turn above.
@@ -150,6 +155,7 @@ impl<'a> Engine<'a> {
                 },
                 signal = sources.stop.received() => {
                     tracing::info!("stopping: {signal}");
+                    self.notifier.stopping();
                     return Ok(());
                 }
                 Some(request) = sources.requests.recv() => self.handle_request(request),
@@ -160,15 +166,36 @@ impl<'a> Engine<'a> {
     }
 
     fn poll_timeout(&self) -> Option<shim6_core::Instant> {
+        let notifier = self.notifier.poll_timeout();
+        [self.protocol_timeout(), notifier].into_iter().flatten().min()
+    }
+
+    fn protocol_timeout(&self) -> Option<shim6_core::Instant> {
         [self.endpoint.poll_timeout(), self.paths.poll_timeout(), self.retry.at()]
             .into_iter()
             .flatten()
             .min()
     }
 
+    /// Tells the service manager that the engine turns: whatever keeps it from coming here makes the watchdog bite.
+    fn report_health(&mut self) {
+        let now = self.shared.clock.now();
+        if self.notifier.is_due(now) {
+            let (all, usable) = (self.addresses.uplinks().count(), self.usable.len());
+            let contexts = self.endpoint.contexts().count();
+            let steered = self.paths.steered();
+            let problems = self
+                .paths
+                .obstacle()
+                .map_or(String::new(), |problem| format!("; {problem}"));
+            let line = format!("{usable} of {all} uplinks work; {contexts} contexts, {steered} moved{problems}");
+            self.notifier.turn(now, line);
+        }
+    }
+
     async fn handle_timeouts(&mut self) {
         let now = self.shared.clock.now();
-        if self.poll_timeout().is_none_or(|at| at > now) {
+        if self.protocol_timeout().is_none_or(|at| at > now) {
             return;
         }
         self.endpoint.handle_timeout(now);

@@ -13,6 +13,7 @@ mod identity;
 mod inbound;
 pub mod ledger;
 mod lock;
+mod notify;
 mod observer;
 mod outbound;
 mod path_mtu;
@@ -31,8 +32,10 @@ mod wire;
 mod worker;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rand::Rng as _;
@@ -48,6 +51,7 @@ use self::clock::Clock;
 use self::engine::{Engine, Host, Sources};
 use self::identity::HostAddresses;
 use self::lock::NamespaceLock;
+use self::notify::Notifier;
 use self::observer::Observers;
 use self::path_mtu::PathMtus;
 use self::shared::Shared;
@@ -68,6 +72,9 @@ const MIN_TUN_MTU: u32 = 1280;
 const MAX_TUN_MTU: u32 = 65_535;
 /// Requests from control connections that wait for the engine.
 const REQUEST_QUEUE: usize = 64;
+
+/// Time between two signs of life during a start.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
 /// Runs the daemon until SIGINT or SIGTERM, and takes away all that it added to the host.
 ///
@@ -97,16 +104,26 @@ async fn start_and_serve(
     control: Server,
     mut stop: StopSignals,
 ) -> anyhow::Result<()> {
-    let start = start(config, netlink, addresses);
+    let notifier = Notifier::from_environment();
     // Duplicate address detection takes its time. What was added until the signal is recorded, hence undone.
     let start = tokio::select! {
-        start = start => start?,
+        start = start(config, netlink, addresses) => start?,
         signal = stop.received() => {
             tracing::info!("stopping before the start is complete: {signal}");
             return Ok(());
         }
+        never = signs_of_life(&notifier) => match never {},
     };
     serve(config, netlink, addresses, control, stop, start).await
+}
+
+/// Tells the service manager that the start goes on, until it is dropped.
+async fn signs_of_life(notifier: &Notifier) -> Infallible {
+    let mut tick = tokio::time::interval(SIGN_OF_LIFE);
+    loop {
+        tick.tick().await;
+        notifier.starting();
+    }
 }
 
 /// What there is once the host has its addresses.

@@ -203,6 +203,11 @@ impl<'a> Paths<'a> {
         }
     }
 
+    /// How many pairs are led into the TUN device.
+    pub(crate) fn steered(&self) -> usize {
+        self.steered.len()
+    }
+
     /// What keeps steered packets from being steered.
     pub(crate) fn obstacle(&self) -> Option<&str> {
         self.obstacle.as_deref()
