@@ -9,6 +9,7 @@ mod bad_input;
 mod configuration;
 mod decode;
 mod demo;
+mod doctor;
 mod downloads;
 mod failover;
 mod hold;

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod decode;
 pub mod demo;
+pub mod doctor;
 pub mod events;
 pub mod generate_docs;
 mod output;
@@ -63,8 +64,11 @@ pub enum Command {
     /// Make, show, verify and renew this host's addresses
     #[command(after_help = EXIT_CODES, subcommand)]
     Address(address::AddressCommand),
+    /// Examine this host, or the way to a peer: what keeps Shim6 from working, and what mends it
+    #[command(after_help = doctor::after_help())]
+    Doctor(doctor::DoctorArgs),
     /// Write man pages and completions for a package
-    #[command(hide = true)]
+    #[command(hide = true, after_help = EXIT_CODES)]
     GenerateDocs(generate_docs::GenerateDocsArgs),
 }
 
@@ -102,6 +106,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Events(args) => events::run(args),
         Command::Decode(args) => decode::run(&args),
         Command::Address(command) => address::run(command),
+        Command::Doctor(args) => doctor::run(args),
         Command::GenerateDocs(args) => generate_docs::run(&args),
     };
     done.unwrap_or_else(|error| {
@@ -114,6 +119,11 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 impl SocketArgs {
+    /// The socket asked for, else this one.
+    pub(crate) fn or(self, other: &Path) -> PathBuf {
+        self.socket.unwrap_or_else(|| other.to_owned())
+    }
+
     /// The socket asked for, else that of the default configuration, else the default one.
     pub(crate) fn path(self) -> PathBuf {
         self.socket.unwrap_or_else(|| {

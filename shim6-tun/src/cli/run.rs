@@ -61,7 +61,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The file asked for; else the default one, whose absence means the built-in defaults.
-fn load(asked: Option<&Path>) -> Result<Config, ConfigError> {
+pub(super) fn load(asked: Option<&Path>) -> Result<Config, ConfigError> {
     match asked {
         Some(path) => Config::load(path),
         None => match Config::load(Path::new(DEFAULT_PATH)) {

@@ -23,7 +23,7 @@ mod retry;
 mod shared;
 pub mod steering;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod trigger;
