@@ -88,7 +88,7 @@ pub(super) fn tokio_socket(socket: StdSocket) -> UdpSocket {
 }
 
 /// The address that the host has without us.
-pub(super) fn plain(prefix: Ipv6Addr) -> Ipv6Addr {
+pub(crate) fn plain(prefix: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::from_bits(prefix.to_bits() | 1)
 }
 

@@ -116,3 +116,102 @@ fn a_host_that_forwards_is_told_why_it_gets_no_route() {
         assert!(!is_told(&found().await));
     });
 }
+
+/// The status of a daemon that has one uplink, `eth1`, with this address.
+fn status(address: Ipv6Addr) -> Status {
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        uptime_ms: 0,
+        tun: "shim0".to_owned(),
+        observation: "tap".to_owned(),
+        problems: Vec::new(),
+        uplinks: vec![crate::status::UplinkStatus {
+            interface: "eth1".to_owned(),
+            prefix: "2001:db8:a1::/64".to_owned(),
+            gateway: None,
+            address,
+            ulid: true,
+            up: true,
+        }],
+        contexts: Vec::new(),
+        failures: Vec::new(),
+        counters: crate::status::Counters::default(),
+    }
+}
+
+fn host(status: Status) -> Host {
+    Host {
+        config: Config::default(),
+        locals: status.uplinks.iter().map(Local::from).collect(),
+        status: Some(status),
+        no_status: None,
+        uplinks: Vec::new(),
+        no_uplinks: None,
+    }
+}
+
+#[test]
+fn new_connections_from_an_address_that_is_not_protected_are_told() {
+    let name = "cli::doctor::tests::new_connections_from_an_address_that_is_not_protected_are_told";
+    isolated(name, || async {
+        let netlink = Netlink::connect().unwrap();
+        let provider = Provider::new();
+        let uplink = provider.connect(&netlink, 1).await;
+        let plain = crate::daemon::testing::plain(uplink.prefix);
+        let other = Ipv6Addr::from_bits(uplink.prefix.to_bits() | 0xabcd);
+        let findings = routing::check(&host(status(plain)), &netlink).await;
+        assert!(
+            has(&findings, "routes", Level::Good, "which is protected"),
+            "{findings:#?}"
+        );
+        let findings = routing::check(&host(status(other)), &netlink).await;
+        assert!(
+            has(&findings, "routes", Level::Doubtful, &format!("are made from {plain}")),
+            "{findings:#?}"
+        );
+        let told = findings
+            .iter()
+            .find(|finding| finding.level == Level::Doubtful)
+            .unwrap();
+        assert!(
+            told.mend.last().unwrap().ends_with("dev eth1 preferred_lft 0"),
+            "{told:?}"
+        );
+    });
+}
+
+#[test]
+fn what_the_daemon_says_of_itself_is_passed_on() {
+    let address = Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 7);
+    let well = daemon::check(&host(status(address)));
+    assert!(
+        has(&well, "daemon", Level::Good, "1 uplinks and 0 contexts"),
+        "{well:#?}"
+    );
+
+    let mut ill = status(address);
+    ill.problems.push("a rule is in the way".to_owned());
+    ill.uplinks[0].up = false;
+    ill.version = "0.0.9".to_owned();
+    let ill = daemon::check(&host(ill));
+    assert!(has(&ill, "daemon", Level::Wrong, "a rule is in the way"), "{ill:#?}");
+    assert!(has(&ill, "daemon", Level::Wrong, "uplink eth1"), "{ill:#?}");
+    assert!(has(&ill, "daemon", Level::Doubtful, "version 0.0.9"), "{ill:#?}");
+
+    let mut nobody = host(status(address));
+    (nobody.status, nobody.no_status) = (None, Some("permission denied at /run/shim6".to_owned()));
+    assert_eq!(daemon::check(&nobody)[0].level, Level::Unchecked);
+}
+
+#[test]
+fn the_last_line_says_how_it_is() {
+    assert!(text(&[Finding::good("x", "y")]).ends_with("\nNothing is wrong.\n"));
+    let skipped = text(&[Finding::unchecked("x", "y")]);
+    assert!(
+        skipped.ends_with("Nothing is wrong; 1 could not be looked at.\n"),
+        "{skipped}"
+    );
+    let wrong = text(&[Finding::wrong("x", "y", "z"), Finding::doubtful("x", "y", "z")]);
+    assert!(wrong.ends_with("1 wrong, 1 doubtful, 0 not looked at.\n"), "{wrong}");
+}

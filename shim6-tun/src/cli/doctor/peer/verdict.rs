@@ -158,3 +158,104 @@ fn eaten(pair: &str, other: &str, outcome: &Outcome) -> Finding {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+    use std::time::Duration;
+
+    use super::super::super::finding::Level;
+    use super::super::probe::Pair;
+    use super::*;
+
+    fn address(last: u16) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last)
+    }
+
+    /// Nothing came back.
+    fn silent() -> Outcome {
+        let (local, remote) = (address(1), address(2));
+        let ulids = (local, remote);
+        Outcome {
+            pair: Pair { local, remote, ulids },
+            shim6: None,
+            refused: None,
+            echo: None,
+            tcp: None,
+            shim6_hops: Vec::new(),
+            echo_hops: Vec::new(),
+        }
+    }
+
+    fn answered() -> Outcome {
+        Outcome {
+            shim6: Some(Duration::from_millis(3)),
+            ..silent()
+        }
+    }
+
+    /// An echo came back, and routers at these distances told of Shim6 and of echo requests.
+    fn heard(shim6: &[u8], echo: &[u8]) -> Outcome {
+        let hops = |all: &[u8]| all.iter().map(|&hops| (hops, address(100 + u16::from(hops)))).collect();
+        Outcome {
+            echo: Some(Duration::from_millis(3)),
+            shim6_hops: hops(shim6),
+            echo_hops: hops(echo),
+            ..silent()
+        }
+    }
+
+    fn refused(from: u16, kind: u8, code: u8) -> Outcome {
+        let from = address(from);
+        Outcome {
+            refused: Some(Refusal { from, kind, code }),
+            ..heard(&[], &[])
+        }
+    }
+
+    #[track_caller]
+    fn is_wrong(outcome: &Outcome, text: &str) {
+        let finding = of(outcome);
+        assert_eq!(finding.level, Level::Wrong);
+        assert!(finding.found.contains(text), "{finding:#?}");
+        assert!(finding.means.is_some() && !finding.mend.is_empty(), "{finding:#?}");
+    }
+
+    #[test]
+    fn each_outcome_has_its_own_explanation() {
+        assert_eq!(of(&answered()).level, Level::Good);
+        is_wrong(&silent(), "nothing comes back");
+        is_wrong(&refused(2, 4, 1), "the host has no Shim6");
+        is_wrong(&refused(9, 4, 1), "answers with ICMPv6 error 4, code 1");
+        is_wrong(&refused(9, 1, 1), "2001:db8::9 refuses Shim6");
+        is_wrong(&refused(2, 1, 1), "the host itself refuses Shim6");
+        is_wrong(&heard(&[1, 2], &[1, 2]), "as far as the last router on the way, 2");
+        is_wrong(
+            &heard(&[1], &[1, 2]),
+            "router 1, 2001:db8::65: this one or router 2, 2001:db8::66, eats it",
+        );
+        is_wrong(&heard(&[], &[1]), "nor does any router tell of it");
+        is_wrong(
+            &heard(&[], &[]),
+            "an ICMPv6 echo is answered by 2001:db8::2, Shim6 is not",
+        );
+        let tcp = Outcome {
+            tcp: Some(22),
+            ..silent()
+        };
+        is_wrong(&tcp, "TCP port 22 is answered");
+    }
+
+    #[test]
+    fn pairs_are_summed_up() {
+        let last = |outcomes: &[Outcome]| judge("peer", outcomes).pop().unwrap();
+        assert_eq!(last(&[answered(), answered()]).level, Level::Good);
+        assert_eq!(last(&[answered(), silent()]).level, Level::Doubtful);
+        assert!(
+            last(&[refused(2, 4, 1), silent()])
+                .found
+                .contains("does not speak Shim6")
+        );
+        assert!(last(&[silent()]).found.contains("nothing comes back"));
+    }
+}
