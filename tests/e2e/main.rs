@@ -19,6 +19,7 @@ mod plans;
 mod requests;
 mod restart;
 mod scale;
+mod service;
 mod shutdown;
 mod signed;
 mod steering;
