@@ -54,6 +54,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     );
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .on_thread_start(privileges::settle)
         .build()
         .context("cannot start: the system gives no threads; check the limits of processes and open files")?
         .block_on(daemon::run(config))?;

@@ -62,6 +62,7 @@ use self::worker::{Stop, Workers};
 use crate::config::{Config, Prefix64, UplinkConfig};
 use crate::control::Server;
 use crate::netlink::{Monitor, Netlink, NetlinkError};
+use crate::privileges;
 use crate::sys::tun::Tun;
 use crate::sys::wire_socket::{LinkSender, WireReceiver, WireSender};
 
@@ -180,6 +181,8 @@ async fn serve(
     let shared = Arc::new(shared);
     let observers = Observers::open(config, &uplinks, shared.clone())?;
     tracing::info!(method = %observers.method(), "watching the packets on the uplinks");
+    // All programs are loaded by now, and all threads that are started from here have nothing to load.
+    privileges::settle();
     let mut tasks = JoinSet::new();
     tasks.spawn(inbound::run_icmp(WireReceiver::open_icmp_errors()?, shared.clone()));
     let workers = start_workers(&tun, &shared, &mut tasks)?;

@@ -1,7 +1,8 @@
-//! What the daemon may do on the host: four capabilities and no more, and if root starts it, as another user.
+//! What the daemon may do on the host: three capabilities and no more, and if root starts it, as another user.
 //!
 //! This happens before there are threads, since capabilities belong to threads. What takes more than those capabilities is
-//! done first: the directories are made and handed over.
+//! done first: the directories are made and handed over. One capability more stays with the first thread alone, until it has
+//! loaded the programs that count packets.
 
 mod handover;
 #[cfg(test)]
@@ -12,6 +13,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use caps::errors::CapsError;
 use caps::{CapSet, Capability, CapsHashSet};
@@ -28,6 +30,8 @@ const USER: &str = "shim6";
 const NEEDED: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW];
 /// Programs and maps in the kernel.
 const USEFUL: [Capability; 1] = [Capability::CAP_BPF];
+/// Programs that are loaded with it have no barriers against speculation in them, which cost a tenth to a fifth of their time.
+const FOR_LOADING: Capability = Capability::CAP_PERFMON;
 /// What the TUN device is made with.
 const TUN_NODE: &str = "/dev/net/tun";
 
@@ -39,6 +43,9 @@ pub(crate) struct Privileges {
     /// The capabilities, by name, in alphabetic order.
     pub(crate) capabilities: Vec<String>,
 }
+
+/// Whether [`FOR_LOADING`] was kept.
+static LOADS: AtomicBool = AtomicBool::new(false);
 
 /// Why the daemon has not the rights that it needs, or has too many.
 #[derive(Debug, thiserror::Error)]
@@ -131,12 +138,30 @@ pub(crate) fn drop_surplus(config: &Config) -> Result<Privileges, PrivilegeError
     if let Some(user) = &user {
         become_user(user)?;
     }
-    keep_only(&kept)?;
+    let mut now = kept.clone();
+    if held.contains(&FOR_LOADING) && kept.contains(&Capability::CAP_BPF) {
+        now.insert(FOR_LOADING);
+        LOADS.store(true, Ordering::Relaxed);
+    }
+    keep_only(&now)?;
     prctl::set_no_new_privs().map_err(|errno| kernel("give up gaining rights by starting programs", errno))?;
     Ok(Privileges {
         user: user.map(|user| user.name),
         capabilities: names(kept.iter()),
     })
+}
+
+/// Gives up what the calling thread has only for loading programs. Each thread but the one that loads them calls this when it
+/// starts, that one when it has. Does nothing in a process that has not called [`drop_surplus`].
+pub(crate) fn settle() {
+    if !LOADS.load(Ordering::Relaxed) {
+        return;
+    }
+    for set in [CapSet::Effective, CapSet::Permitted] {
+        if let Err(error) = caps::drop(None, set, FOR_LOADING) {
+            tracing::error!(%error, "cannot give up {FOR_LOADING}");
+        }
+    }
 }
 
 /// Whom to become; `None` to stay.
