@@ -182,8 +182,9 @@ impl<'a> Engine<'a> {
         let now = self.shared.clock.now();
         if self.notifier.is_due(now) {
             let (all, usable) = (self.addresses.uplinks().count(), self.usable.len());
+            let moved = |context: &shim6_core::ContextInfo| context.locators != context.ulids;
             let contexts = self.endpoint.contexts().count();
-            let steered = self.paths.steered();
+            let steered = self.endpoint.contexts().filter(moved).count();
             let problems = self
                 .paths
                 .obstacle()

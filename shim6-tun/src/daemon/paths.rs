@@ -203,11 +203,6 @@ impl<'a> Paths<'a> {
         }
     }
 
-    /// How many pairs are led into the TUN device.
-    pub(crate) fn steered(&self) -> usize {
-        self.steered.len()
-    }
-
     /// What keeps steered packets from being steered.
     pub(crate) fn obstacle(&self) -> Option<&str> {
         self.obstacle.as_deref()
