@@ -119,12 +119,13 @@ enum Unread {
 
 fn read(program: &str, arguments: &[&str]) -> Result<String, Unread> {
     let run = |program: &str| Command::new(program).args(arguments).output();
-    // Which is not in the path of those who are not root.
     let output: Output = match run(program) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            run(&format!("/usr/sbin/{program}")).map_err(|_| Unread::NoTool)?
-        }
-        output => output.map_err(|error| Unread::Failed(error.to_string()))?,
+        Ok(output) => output,
+        // Which is not in the path of those who are not root, and their path may have directories that are closed to them.
+        Err(_) => match run(&format!("/usr/sbin/{program}")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unread::NoTool),
+            output => output.map_err(|error| Unread::Failed(error.to_string()))?,
+        },
     };
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
