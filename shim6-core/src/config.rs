@@ -1,9 +1,15 @@
 //! What an embedder may set, with the defaults of RFC 5533 section 14 and RFC 5534 section 7.
 
+use alloc::vec::Vec;
+use core::net::Ipv6Addr;
 use core::time::Duration;
 
 use shim6_cga::KeySizes;
-use shim6_reap::Config as ReapConfig;
+use shim6_reap::{Config as ReapConfig, LocatorPair};
+
+/// The priority of a locator that is the last resort: it is left for a better one that works, even by a context that began
+/// on it. All other priorities only matter once the path of the ULIDs has failed.
+pub const LAST_RESORT: u8 = u8::MAX;
 
 /// Configuration of an [`Endpoint`](crate::Endpoint).
 #[derive(Debug, Clone)]
@@ -34,6 +40,76 @@ pub struct EndpointConfig {
     pub deliver_all_icmp: bool,
     /// Bounds on everything that a peer can make grow.
     pub limits: LimitsConfig,
+    /// What holds towards some peers only: the longest prefix that has the peer's ULID counts. None.
+    pub peers: Vec<PeerConfig>,
+    /// Who may set up contexts with this host: the first rule that fits decides. Without any, everybody may. None.
+    pub answers: Vec<AnswerRule>,
+}
+
+/// The first bits of some addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prefix {
+    /// An address that has them.
+    pub address: Ipv6Addr,
+    /// How many; more than 128 count as 128.
+    pub length: u8,
+}
+
+impl Prefix {
+    /// Whether `address` begins so.
+    pub fn contains(self, address: Ipv6Addr) -> bool {
+        let behind = 128 - u32::from(self.length.min(128));
+        let mask = u128::MAX.checked_shl(behind).unwrap_or(0);
+        (address.to_bits() ^ self.address.to_bits()) & mask == 0
+    }
+}
+
+/// What holds towards the peers of a prefix instead of what [`EndpointConfig`] says.
+#[derive(Debug, Clone)]
+pub struct PeerConfig {
+    /// The peers' ULIDs begin so.
+    pub prefix: Prefix,
+    /// Which timers are agreed upon.
+    pub profile: Profile,
+    /// REAP timing wished for.
+    pub reap: ReapConfig,
+    /// Contexts with one of them; `None` for what [`LimitsConfig`] says.
+    pub contexts_per_peer: Option<usize>,
+}
+
+/// Whether peers may set up contexts with this host.
+#[derive(Debug, Clone)]
+pub struct AnswerRule {
+    /// About peers whose ULID begins so; empty: all.
+    pub peers: Vec<Prefix>,
+    /// About these ULIDs of this host; `None`: all.
+    pub locals: Option<Vec<Ipv6Addr>>,
+    /// Whether they may. If not, they get no answer.
+    pub answer: bool,
+}
+
+impl EndpointConfig {
+    /// What holds towards a peer in particular.
+    pub(crate) fn towards(&self, ulid: Ipv6Addr) -> Option<&PeerConfig> {
+        let having = self.peers.iter().filter(|peer| peer.prefix.contains(ulid));
+        having.max_by_key(|peer| peer.prefix.length)
+    }
+
+    /// The timers towards a peer.
+    pub(crate) fn reap_towards(&self, ulid: Ipv6Addr) -> (Profile, &ReapConfig) {
+        self.towards(ulid)
+            .map_or((self.profile, &self.reap), |peer| (peer.profile, &peer.reap))
+    }
+
+    /// Whether the peer of this ULID pair may set up a context for it.
+    pub(crate) fn is_answered(&self, ulids: LocatorPair) -> bool {
+        let fits = |rule: &&AnswerRule| {
+            let locals = rule.locals.as_ref();
+            locals.is_none_or(|locals| locals.contains(&ulids.local))
+                && (rule.peers.is_empty() || rule.peers.iter().any(|prefix| prefix.contains(ulids.peer)))
+        };
+        self.answers.iter().find(fits).is_none_or(|rule| rule.answer)
+    }
 }
 
 impl Default for EndpointConfig {
@@ -48,6 +124,8 @@ impl Default for EndpointConfig {
             quiescence: Duration::from_secs(7_440),
             deliver_all_icmp: false,
             limits: LimitsConfig::default(),
+            peers: Vec::new(),
+            answers: Vec::new(),
         }
     }
 }

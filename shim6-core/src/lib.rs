@@ -33,7 +33,10 @@ mod tag;
 mod validator;
 pub mod wire;
 
-pub use config::{EndpointConfig, EstablishmentConfig, FailbackConfig, LimitsConfig, Profile, Rate, UpdateConfig};
+pub use config::{
+    AnswerRule, EndpointConfig, EstablishmentConfig, FailbackConfig, LAST_RESORT, LimitsConfig, PeerConfig, Prefix,
+    Profile, Rate, UpdateConfig,
+};
 pub use context::{ContextInfo, ContextState, Failover};
 pub use counters::Counters;
 pub use dataplane::{Activity, Dataplane, DataplaneUpdate, Flow};

@@ -16,19 +16,21 @@ use tokio::time::{Instant, interval, timeout};
 use crate::plans::{assert_clean, assert_moved};
 
 /// Longer than anything takes on a busy machine.
-const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// Answers that show that a flow goes on.
 const GOES_ON: u64 = 50;
 
 /// A request each 5 ms from host a to host b, without an end.
-struct Requests {
+pub(crate) struct Requests {
     answered: Arc<AtomicU64>,
+    /// The port of host b.
+    pub(crate) port: u16,
     tasks: [tokio::task::AbortHandle; 2],
 }
 
 impl Requests {
-    fn start(stage: &Stage, ulids: Locators) -> Self {
+    pub(crate) fn start(stage: &Stage, ulids: Locators) -> Self {
         let (server, bound) = stage::udp(&stage.topology().b, ulids[1]).expect("a server");
         let (client, _) = stage::udp(&stage.topology().a, ulids[0]).expect("a client");
         let answered = Arc::new(AtomicU64::new(0));
@@ -48,10 +50,14 @@ impl Requests {
             tokio::spawn(echo(server)).abort_handle(),
             tokio::spawn(asking).abort_handle(),
         ];
-        Self { answered, tasks }
+        Self {
+            answered,
+            port: bound.port(),
+            tasks,
+        }
     }
 
-    async fn go_on(&self, stage: &Stage) {
+    pub(crate) async fn go_on(&self, stage: &Stage) {
         let wanted = self.answered.load(Relaxed) + GOES_ON;
         until("the flow goes on", stage, async || {
             self.answered.load(Relaxed) >= wanted
@@ -66,7 +72,7 @@ impl Drop for Requests {
     }
 }
 
-async fn until(what: &str, stage: &Stage, is_so: impl AsyncFn() -> bool) {
+pub(crate) async fn until(what: &str, stage: &Stage, is_so: impl AsyncFn() -> bool) {
     let mut tick = interval(Duration::from_millis(10));
     let wait = async {
         while !is_so().await {
@@ -79,7 +85,7 @@ async fn until(what: &str, stage: &Stage, is_so: impl AsyncFn() -> bool) {
 }
 
 /// Waits until both hosts have an established context for `ulids` on another path.
-async fn moved(stage: &Stage, ulids: Locators) {
+pub(crate) async fn moved(stage: &Stage, ulids: Locators) {
     until("both hosts are on another path", stage, async || {
         let contexts = [stage.context_a(ulids).await, stage.context_b(ulids).await];
         contexts

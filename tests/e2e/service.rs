@@ -60,8 +60,8 @@ async fn until(manager: &UnixDatagram, line: &str) -> Vec<String> {
 }
 
 #[test]
-fn service_manager_hears_of_start_life_and_end_and_nothing_of_a_daemon_that_hangs() {
-    let name = "service::service_manager_hears_of_start_life_and_end_and_nothing_of_a_daemon_that_hangs";
+fn service_manager_hears_of_start_life_reload_and_end_and_nothing_of_a_daemon_that_hangs() {
+    let name = "service::service_manager_hears_of_start_life_reload_and_end_and_nothing_of_a_daemon_that_hangs";
     isolated(name, || async {
         let lab = Topology::two_by_two().await.expect("a lab");
         let directory = tempfile::tempdir().expect("a directory");
@@ -85,6 +85,12 @@ fn service_manager_hears_of_start_life_and_end_and_nothing_of_a_daemon_that_hang
             let alive = timeout(WATCHDOG, until(&manager, "WATCHDOG=1")).await;
             alive.expect("the watchdog would have bitten");
         }
+
+        kill(pid, Signal::SIGHUP).expect("have it read its configuration again");
+        let reloading = until(&manager, "RELOADING=1").await.pop().expect("a message");
+        // Without it, a manager of this kind gives up on the daemon.
+        assert!(reloading.contains("\nMONOTONIC_USEC="), "{reloading:?}");
+        until(&manager, "READY=1").await;
 
         kill(pid, Signal::SIGSTOP).expect("stop it");
         // What was said before.

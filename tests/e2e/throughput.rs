@@ -40,7 +40,13 @@ fn each_kind_of_traffic_is_measured_beside_its_references() {
         skip(name, why);
         return;
     }
-    let records = measure(&["steered/tcp-1/b-a", "daemon/tcp-8/a-b", "steered/udp-1400", "latency"]);
+    let records = measure(&[
+        "steered/tcp-1/b-a",
+        "daemon/tcp-8/a-b",
+        "steered/udp-1400",
+        "latency",
+        "again/latency-near",
+    ]);
     // Whether it is there depends on what is installed.
     let ours = records.iter().map(|(name, _)| name.as_str());
     let names: Vec<&str> = ours.filter(|name| !name.starts_with("wireguard/")).collect();
@@ -58,12 +64,17 @@ fn each_kind_of_traffic_is_measured_beside_its_references() {
         "per-packet/latency",
         "daemon/latency",
         "steered/latency",
+        "plain/latency-near",
+        "again/latency-near",
+        "per-packet/latency-near",
+        "daemon/latency-near",
+        "steered/latency-near",
     ];
     assert_eq!(names, expected);
     for (name, record) in &records {
         let (state, kind) = name.split_once('/').expect("two parts");
         let figure = match kind.split('/').next() {
-            Some("latency") => "us",
+            Some("latency" | "latency-near") => "us",
             Some("udp-1400") => "pps",
             _ => "gbit_s",
         };

@@ -49,7 +49,12 @@ fn host_that_notices_failures_too_late_is_noticed() {
 
 #[test]
 fn host_that_leaves_a_working_pair_for_a_dead_one_is_noticed() {
-    assert_eq!(noticed(Sabotage::Backwards), Invariant::WorkingPath);
+    // Some of them are first noticed because they do it too often.
+    let is_noticed = |seed| {
+        let failure = Failovers::sabotaged(seed, Sabotage::Backwards).run_caught().err();
+        failure.is_some_and(|failure| failure.violation.invariant == Invariant::WorkingPath)
+    };
+    assert!((0..60).any(is_noticed));
 }
 
 #[test]

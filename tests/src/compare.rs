@@ -36,12 +36,10 @@ impl Samples {
         Some((smallest, largest))
     }
 
-    /// The median as a part of the median of `base`.
-    pub fn ratio_to(&self, base: &Self) -> Option<f64> {
-        match (self.median(), base.median()) {
-            (Some(own), Some(base)) if base > 0.0 => Some(own / base),
-            _ => None,
-        }
+    /// Each measurement as a part of the one of `base` that was taken in the same turn, where there is one.
+    pub fn ratios_to(&self, base: &Self) -> Self {
+        let turns = self.0.iter().zip(&base.0).filter(|&(_, &base)| base > 0.0);
+        turns.map(|(own, base)| own / base).collect()
     }
 }
 
@@ -68,9 +66,14 @@ mod tests {
     }
 
     #[test]
-    fn ratio_compares_medians() {
-        assert_eq!(of(&[1.0, 2.0, 30.0]).ratio_to(&of(&[4.0])), Some(0.5));
-        assert_eq!(of(&[1.0]).ratio_to(&of(&[])), None);
-        assert_eq!(of(&[1.0]).ratio_to(&of(&[0.0])), None);
+    fn ratios_compare_what_was_measured_in_the_same_turn() {
+        let slower_and_slower = of(&[8.0, 4.0, 2.0]);
+        assert_eq!(
+            of(&[4.0, 2.0, 1.5]).ratios_to(&slower_and_slower),
+            of(&[0.5, 0.5, 0.75])
+        );
+        assert_eq!(of(&[1.0, 2.0]).ratios_to(&of(&[2.0])), of(&[0.5]));
+        assert_eq!(of(&[1.0, 2.0]).ratios_to(&of(&[0.0, 2.0])), of(&[1.0]));
+        assert_eq!(of(&[1.0]).ratios_to(&of(&[])).median(), None);
     }
 }

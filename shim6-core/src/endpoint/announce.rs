@@ -1,7 +1,8 @@
 //! What this host tells of itself, in as much room as there is (RFC 5533 section 5.1).
 
 use alloc::sync::Arc;
-use core::net::Ipv6Addr;
+
+use shim6_reap::LocatorPair;
 
 use super::{Endpoint, monitor};
 use crate::identity::{Extent, Identity};
@@ -16,11 +17,11 @@ impl Endpoint {
     pub(super) fn announce(
         &self,
         identity: &Arc<Identity>,
-        ulid: Ipv6Addr,
+        ulids: LocatorPair,
         build: impl Fn(Announcement) -> Message,
     ) -> Result<(Message, Option<Arc<Identity>>), Discard> {
         for extent in identity.extents() {
-            let message = build(self.announcement(identity, ulid, extent));
+            let message = build(self.announcement(identity, ulids, extent));
             if message.buffer_len() <= MAX_MESSAGE {
                 let announced = (extent == Extent::Whole).then(|| identity.clone());
                 return Ok((message, announced));
@@ -29,12 +30,13 @@ impl Endpoint {
         Err(Discard::TooLong)
     }
 
-    fn announcement(&self, identity: &Identity, ulid: Ipv6Addr, extent: Extent) -> Announcement {
-        let ours = monitor::Announced::ours(self.config.profile, &self.config.reap);
+    fn announcement(&self, identity: &Identity, ulids: LocatorPair, extent: Extent) -> Announcement {
+        let (profile, reap) = self.config.reap_towards(ulids.peer);
+        let ours = monitor::Announced::ours(profile, reap);
         Announcement {
             keepalive_timeout: ours.seconds,
             keepalive_timeout_ms: ours.milliseconds,
-            ..identity.announcement(ulid, extent)
+            ..identity.announcement(ulids.local, extent)
         }
     }
 }

@@ -107,7 +107,10 @@ impl Endpoint {
         announced: Option<Arc<Identity>>,
     ) {
         let tag = peer.tag;
-        let config = self.reap_config(peer.keepalive);
+        let Some(ulid) = self.contexts.get(id).map(|context| context.ulids.peer) else {
+            return;
+        };
+        let config = self.reap_config(ulid, peer.keepalive);
         let Some(context) = self.contexts.get(id) else {
             return;
         };

@@ -45,7 +45,8 @@ impl Endpoint {
     /// Whether there is room for another context with a peer, if need be after evicting one.
     pub(super) fn make_room(&mut self, now: Instant, peer: Ipv6Addr) -> bool {
         let (limits, (with_peer, with_prefix)) = (&self.config.limits, self.contexts.with_peer(peer));
-        if with_peer >= limits.contexts_per_peer || with_prefix >= limits.contexts_per_prefix {
+        let per_peer = self.config.towards(peer).and_then(|peer| peer.contexts_per_peer);
+        if with_peer >= per_peer.unwrap_or(limits.contexts_per_peer) || with_prefix >= limits.contexts_per_prefix {
             return false;
         }
         if self.contexts.len() < limits.contexts {

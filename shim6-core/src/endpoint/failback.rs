@@ -5,7 +5,7 @@
 //! that it sends on; what the other end wishes is in the order of the pairs.
 //!
 //! A context that still uses the pair of its ULIDs stays there, whatever is preferred, until that fails: nothing is
-//! touched that works.
+//! touched that works. Only where one of the ULIDs is the last resort it goes to a better pair that works.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -32,8 +32,8 @@ impl Endpoint {
         };
         let current = association.reap.current_pair();
         let mut better = Vec::new();
-        if self.config.failback.enabled && current != context.ulids {
-            let ends = paths::Ends::of(context, association);
+        let ends = paths::Ends::of(context, association);
+        if self.config.failback.enabled && (current != context.ulids || paths::is_last_resort(&ends, current)) {
             let before_current = association.reap.pairs().iter().take_while(|&&pair| pair != current);
             better.extend(before_current.filter(|pair| paths::is_better(&ends, **pair, current)));
         }

@@ -203,7 +203,7 @@ impl Endpoint {
             receiver: context.ulids.peer,
         });
         let forked_instance = (context.forked_instance != 0).then_some(context.forked_instance);
-        let (identity, ulid, on) = (&context.identity, context.ulids.local, exchange.on);
+        let (identity, ulids, on) = (&context.identity, context.ulids, exchange.on);
         let built = match &exchange.step {
             Step::I1 => Ok((
                 Message::I1(I1 {
@@ -214,7 +214,7 @@ impl Endpoint {
                 }),
                 None,
             )),
-            Step::I2(reply) => self.announce(identity, ulid, |announcement| {
+            Step::I2(reply) => self.announce(identity, ulids, |announcement| {
                 Message::I2(I2 {
                     initiator_context_tag: context.local_tag,
                     initiator_nonce: exchange.nonce,
@@ -228,7 +228,7 @@ impl Endpoint {
             Step::I2bis {
                 reply,
                 packet_context_tag,
-            } => self.announce(identity, ulid, |announcement| {
+            } => self.announce(identity, ulids, |announcement| {
                 Message::I2bis(I2bis {
                     initiator_context_tag: context.local_tag,
                     initiator_nonce: exchange.nonce,

@@ -294,6 +294,30 @@ impl Endpoint {
         self.change_identity(now, identity);
     }
 
+    /// Command: another configuration holds from now on.
+    ///
+    /// Contexts that exist keep the timers that were agreed upon with their peers, and none is removed because a limit is lower
+    /// now. What was set aside by `limits` when the endpoint was made stays as it is: the rates of messages and probes, and how
+    /// many prefixes and pairs are remembered.
+    pub fn set_config(&mut self, now: Instant, config: EndpointConfig) {
+        let now = self.advance(now);
+        if self.config.failback.rate != config.failback.rate {
+            self.trials = pace::Pace::new(config.failback.rate);
+        }
+        let is_quiet_earlier = config.quiescence < self.config.quiescence;
+        self.config = config;
+        for id in self.contexts.ids() {
+            self.plan_failback(now, id);
+            if is_quiet_earlier {
+                self.contexts.modify(id, |context| {
+                    if let Some(association) = context.association.as_deref_mut() {
+                        association.quiescence_check = now;
+                    }
+                });
+            }
+        }
+    }
+
     /// Input: a control message from the network, from its Next Header octet on, and the addresses of the IPv6 packet that
     /// carried it. Whatever it holds, at worst it is counted and dropped.
     ///

@@ -105,8 +105,9 @@ impl ReapConfigs {
 
 impl Endpoint {
     /// The timers towards a peer.
-    pub(super) fn reap_config(&mut self, announced: Announced) -> Arc<ReapConfig> {
-        let config = announced.reap_config(self.config.profile, &self.config.reap);
+    pub(super) fn reap_config(&mut self, ulid: Ipv6Addr, announced: Announced) -> Arc<ReapConfig> {
+        let (profile, ours) = self.config.reap_towards(ulid);
+        let config = announced.reap_config(profile, ours);
         self.reap_configs.share(config)
     }
 

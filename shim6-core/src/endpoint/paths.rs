@@ -13,7 +13,7 @@ use crate::context::{Association, Context, PeerLocators};
 use crate::id::ContextId;
 use crate::identity::Identity;
 
-pub(super) use order::{exploration_order, is_better};
+pub(super) use order::{exploration_order, is_better, is_last_resort};
 
 /// The locators of both ends of a context.
 pub(super) struct Ends<'a> {

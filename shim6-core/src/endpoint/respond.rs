@@ -111,6 +111,9 @@ impl Endpoint {
         if !self.identity.is_ulid(ulids.local) || self.is_local(ulids.peer) || !is_locator(ulids.peer) {
             return Err(Discard::LocatorNotInSet);
         }
+        if !self.config.is_answered(ulids) {
+            return Err(Discard::NotAnswered);
+        }
         Ok(None)
     }
 
@@ -213,7 +216,7 @@ impl Endpoint {
             return Err(Discard::RateLimited);
         }
         let context = self.contexts.get(id).ok_or(Discard::NoContext)?;
-        let (message, announced) = self.announce(&context.identity, context.ulids.local, |announcement| {
+        let (message, announced) = self.announce(&context.identity, context.ulids, |announcement| {
             Message::R2(R2 {
                 responder_context_tag: context.local_tag,
                 initiator_nonce: nonce,

@@ -170,7 +170,9 @@ impl Endpoint {
         };
         self.repeat_exchange(now, id);
         let keepalive = monitor::Announced::new(announcement.keepalive_timeout, announcement.keepalive_timeout_ms);
-        let reap_config = keepalive.is_some().then(|| self.reap_config(keepalive));
+        let ulid = self.contexts.get(id).map(|context| context.ulids.peer);
+        let ulid = ulid.filter(|_| keepalive.is_some());
+        let reap_config = ulid.map(|ulid| self.reap_config(ulid, keepalive));
         let changed = self.contexts.modify(id, |context| {
             let association = context.association.as_deref_mut()?;
             if let Some(config) = reap_config {

@@ -93,6 +93,8 @@ discards! {
     UnsupportedVerificationMethod = "unsupported_verification_method",
     /// The context's state does not take this message.
     WrongState = "wrong_state",
+    /// The configuration does not let the peer set up a context.
+    NotAnswered = "not_answered",
     /// A bound on the number of contexts is reached.
     ContextLimit = "context_limit",
     /// A rate limit is reached.

@@ -1,14 +1,17 @@
 //! The `shim6` command line: one file per subcommand.
 
 pub mod address;
+pub mod config;
 pub mod decode;
 pub mod demo;
 pub mod doctor;
 pub mod events;
 pub mod generate_docs;
 mod output;
+pub mod reload;
 pub mod run;
 pub mod status;
+pub mod top;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -19,7 +22,7 @@ use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, DEFAULT_PATH, DEFAULT_SOCKET};
+use crate::config::{ConfigError, DEFAULT_SOCKET, Source};
 
 /// Exit code of a command that failed.
 const FAILURE: u8 = 1;
@@ -55,12 +58,21 @@ pub enum Command {
     /// Show what happens in the running daemon, as it happens
     #[command(after_help = EXIT_CODES)]
     Events(events::EventsArgs),
+    /// Show contexts, their rates and round-trip times and what happens to them, live in the terminal
+    #[command(after_help = EXIT_CODES)]
+    Top(top::TopArgs),
     /// Cut the uplink of a download in a network made for the purpose, with and without Shim6
     #[command(after_help = EXIT_CODES)]
     Demo(demo::DemoArgs),
     /// Print every field of a Shim6 message, or of those in a capture, and what a receiver does with it
     #[command(after_help = decode::after_help())]
     Decode(decode::DecodeArgs),
+    /// Have the running daemon read its configuration again
+    #[command(after_help = EXIT_CODES)]
+    Reload(reload::ReloadArgs),
+    /// Check and show the configuration
+    #[command(after_help = EXIT_CODES, subcommand)]
+    Config(config::ConfigCommand),
     /// Make, show, verify and renew this host's addresses
     #[command(after_help = EXIT_CODES, subcommand)]
     Address(address::AddressCommand),
@@ -104,7 +116,10 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Status(args) => status::run(args),
         Command::Events(args) => events::run(args),
+        Command::Top(args) => top::run(args),
         Command::Decode(args) => decode::run(&args),
+        Command::Reload(args) => reload::run(args),
+        Command::Config(command) => config::run(command),
         Command::Address(command) => address::run(command),
         Command::Doctor(args) => doctor::run(args),
         Command::GenerateDocs(args) => generate_docs::run(&args),
@@ -128,7 +143,8 @@ impl SocketArgs {
     pub(crate) fn path(self) -> PathBuf {
         self.socket.unwrap_or_else(|| {
             // A broken file must not keep anybody from looking at the daemon that runs.
-            Config::load(Path::new(DEFAULT_PATH)).map_or(PathBuf::from(DEFAULT_SOCKET), |config| config.control_socket)
+            let loaded = Source::new(None).load();
+            loaded.map_or(PathBuf::from(DEFAULT_SOCKET), |loaded| loaded.config.control_socket)
         })
     }
 }

@@ -1,7 +1,7 @@
 //! `shim6 run`: the daemon in the foreground.
 
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use super::UsageError;
-use crate::config::{Config, ConfigError, DEFAULT_PATH, RunAs, nearest};
+use crate::config::{RunAs, Source, nearest};
 use crate::{daemon, privileges};
 
 /// The environment variable that `--log` overrides.
@@ -19,7 +19,8 @@ const LOG_VARIABLE: &str = "SHIM6_LOG";
 /// Arguments of `shim6 run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Configuration file [default: /etc/shim6/shim6.toml; without it, the built-in defaults]
+    /// Configuration file, read with the *.toml files of the directory FILE.d [default: /etc/shim6/shim6.toml; without it, the
+    /// built-in defaults]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// What to log: off, error, warn, info, debug, trace, or directives such as info,shim6_core=debug
@@ -39,14 +40,19 @@ pub struct RunArgs {
 /// When the configuration or the filter is not understood, or when the daemon fails.
 pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let filter = filter(args.log, std::env::var(LOG_VARIABLE).ok())?;
-    let mut config = load(args.config.as_deref())?;
-    if let Some(user) = args.user {
-        config.user = user;
-    }
+    // As seen from here: it is read again when the daemon may be elsewhere.
+    let asked = args.config.map(|path| std::path::absolute(&path).unwrap_or(path));
+    let loaded = Source::new(asked.as_deref()).load()?;
     start_log(filter);
-    tracing::debug!(?config, "configured");
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    tracing::debug!(config = ?loaded.config, "configured");
     // Before there are threads, which would keep what they began with.
-    let privileges = privileges::drop_surplus(&config)?;
+    let mut begun_as = loaded.config.clone();
+    // Not in what was loaded, which is compared with the files when they are read again.
+    begun_as.user = args.user.unwrap_or(begun_as.user);
+    let privileges = privileges::drop_surplus(&begun_as)?;
     tracing::info!(
         user = privileges.user.as_deref().unwrap_or("unchanged"),
         capabilities = privileges.capabilities.join(" "),
@@ -57,19 +63,8 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         .on_thread_start(privileges::settle)
         .build()
         .context("cannot start: the system gives no threads; check the limits of processes and open files")?
-        .block_on(daemon::run(config))?;
+        .block_on(daemon::run_loaded(loaded))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The file asked for; else the default one, whose absence means the built-in defaults.
-pub(super) fn load(asked: Option<&Path>) -> Result<Config, ConfigError> {
-    match asked {
-        Some(path) => Config::load(path),
-        None => match Config::load(Path::new(DEFAULT_PATH)) {
-            Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
-            loaded => loaded,
-        },
-    }
 }
 
 fn filter(argument: Option<String>, variable: Option<String>) -> Result<EnvFilter, UsageError> {
@@ -180,7 +175,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_asked_for_must_exist() {
-        let error = load(Some(Path::new("/nonexistent/shim6.toml"))).expect_err("an absent file");
+        let asked = std::path::Path::new("/nonexistent/shim6.toml");
+        let error = Source::new(Some(asked)).load().expect_err("an absent file");
         assert_eq!(
             error.to_string(),
             "the configuration /nonexistent/shim6.toml cannot be read; check its name and its permissions"

@@ -266,7 +266,7 @@ fn volume(volume: Volume) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::status::FailoverStatus;
 
@@ -281,7 +281,8 @@ mod tests {
         }
     }
 
-    fn sample() -> Status {
+    /// A document for tests of whatever shows one: two contexts, of which one has moved.
+    pub(in crate::cli) fn sample() -> Status {
         let ulids = between("2001:db8:a1:0:1c0d:22e3:3f44:5a55", "2001:db8:b1:0:3c0d:42e3:5f44:6a55");
         let moved = between("2001:db8:a2:0:1c0d:22e3:3f44:5a55", "2001:db8:b2:0:3c0d:42e3:5f44:6a55");
         let direct = ContextStatus {

@@ -38,7 +38,7 @@ fn an_error_is_one_line_and_its_causes() {
 #[test]
 fn mistakes_of_the_user_and_failures_have_their_own_exit_codes() {
     let code = |error: anyhow::Error| format!("{:?}", report(&error));
-    let config = Config::parse("tun = 3", Path::new("shim6.toml")).expect_err("a wrong type");
+    let config = crate::config::Config::parse("tun = 3", std::path::Path::new("shim6.toml")).expect_err("a wrong type");
     assert_eq!(code(config.into()), format!("{:?}", ExitCode::from(2)));
     assert_eq!(
         code(UsageError("--log: no".to_owned()).into()),

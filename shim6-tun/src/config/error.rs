@@ -25,6 +25,14 @@ pub enum ConfigError {
         /// The most that is read, in octets.
         limit: u64,
     },
+    /// There are too many files in the drop-in directory.
+    #[error("the directory {} has more than {limit} configuration files; put what they say into fewer", path.display())]
+    TooMany {
+        /// The directory.
+        path: PathBuf,
+        /// The most that are read.
+        limit: usize,
+    },
     /// The file says things that are not understood: at least one, in the order of the file.
     #[error("{}", lines(.0))]
     Invalid(Vec<Problem>),

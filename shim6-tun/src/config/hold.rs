@@ -6,13 +6,6 @@ use shim6_core::dataplane::HoldConfig as CoreConfig;
 
 use super::read::Section;
 
-/// The least room: for one packet of an ordinary link.
-const LEAST_OCTETS: u64 = 2_048;
-/// The most room for one context.
-const MOST_PER_CONTEXT: u64 = 64 << 20;
-/// The most room for all.
-const MOST_OCTETS: u64 = 1 << 30;
-
 /// `[hold]`: packets that are sent while a context looks for a working path, and once more when it has found one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HoldConfig {
@@ -68,19 +61,15 @@ impl Default for HoldConfig {
 /// Reads the section.
 pub(super) fn hold(section: Section<'_>) -> HoldConfig {
     let defaults = HoldConfig::default();
-    let octets = section
-        .integer("octets", LEAST_OCTETS, MOST_OCTETS)
-        .unwrap_or(defaults.octets);
+    let octets = section.integer("octets").unwrap_or(defaults.octets);
     let hold = HoldConfig {
         enabled: section.boolean("enabled").unwrap_or(defaults.enabled),
         // A small total lowers the default share of one context, never a value that was written down.
         octets_per_context: section
-            .integer("octets_per_context", LEAST_OCTETS, MOST_PER_CONTEXT)
+            .integer("octets_per_context")
             .unwrap_or(defaults.octets_per_context.min(octets)),
         octets,
-        max_age: section
-            .duration("max_age", Duration::from_millis(10), Duration::from_secs(60))
-            .unwrap_or(defaults.max_age),
+        max_age: section.duration("max_age").unwrap_or(defaults.max_age),
         datagrams: section.boolean("datagrams").unwrap_or(defaults.datagrams),
         last_packet: section.boolean("last_packet").unwrap_or(defaults.last_packet),
     };

@@ -1,16 +1,25 @@
-//! The daemon's configuration file: TOML, every key optional.
+//! The daemon's configuration: TOML files, every key optional.
 //!
 //! Unknown keys, wrong types and values out of range are errors that name the file, the line, the key and what is
-//! expected. All of them are reported at once, in the order of the file.
+//! expected. All of them are reported at once, in the order of the files. What keys there are, with ranges and meaning, is
+//! described once, in `keys`.
 
+mod changes;
 mod error;
 mod hold;
+pub(crate) mod keys;
+mod load;
 mod nearest;
+mod network;
 mod observe;
+mod peer;
+mod policy;
 mod prefix;
 pub(crate) mod read;
+mod render;
 mod sections;
 mod user;
+mod warn;
 mod wire;
 
 use std::net::Ipv6Addr;
@@ -20,12 +29,17 @@ use std::time::Duration;
 use shim6_cga::KeySizes;
 use shim6_core::Profile;
 
+pub use changes::{Change, changes};
 pub use error::{ConfigError, Problem};
 pub use hold::HoldConfig;
+pub use load::{Loaded, Origin, Source};
 pub(crate) use nearest::nearest;
+pub use network::{Network, NetworkError};
 pub use observe::{ObserveConfig, ObserveMethod};
+pub use peer::PeerConfig;
+pub use policy::{PolicyConfig, Protocol};
 pub use prefix::{Prefix64, PrefixError};
-use read::Document;
+pub use render::{default_file, effective, effective_json};
 pub use user::RunAs;
 pub use wire::WireConfig;
 
@@ -37,9 +51,6 @@ pub const DEFAULT_SOCKET: &str = "/run/shim6/shim6.sock";
 
 /// Where the addresses are kept when the configuration does not say.
 pub const DEFAULT_IDENTITY: &str = "/var/lib/shim6/identity";
-
-/// Largest configuration file read, in octets.
-const MAX_FILE: u64 = 1 << 20;
 
 /// The whole configuration. [`Config::default`] is what an empty file gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +68,12 @@ pub struct Config {
     pub addresses: AddressConfig,
     /// `[trigger]`: when a pair of addresses gets a context.
     pub trigger: TriggerConfig,
+    /// `[[policy]]`: which traffic gets contexts, in this order. At most 256. Default: none.
+    pub policies: Vec<PolicyConfig>,
     /// `[reap]`: failure detection and exploration (RFC 5534).
     pub reap: ReapConfig,
+    /// `[[peer]]`: what holds towards some peers only. At most 256. Default: none.
+    pub peers: Vec<PeerConfig>,
     /// `[failback]`: the way back to a preferred path that works again.
     pub failback: FailbackConfig,
     /// `[hold]`: packets that are sent while a path is looked for.
@@ -102,6 +117,14 @@ pub struct UplinkConfig {
     /// `weight`: which share of the contexts that can choose among uplinks of one priority this one gets, in proportion to
     /// the weights of the others. 0 to 255, default 0.
     pub weight: u8,
+    /// `metered`: whether what passes costs money, so that the uplink is the last resort. It then has the priority
+    /// [`LAST_RESORT`](Self::LAST_RESORT). Default false.
+    pub metered: bool,
+}
+
+impl UplinkConfig {
+    /// The priority of an uplink that is used only while no other one works.
+    pub const LAST_RESORT: u8 = shim6_core::LAST_RESORT;
 }
 
 /// `[addresses]`: how our own addresses are made.
@@ -211,17 +234,13 @@ pub struct LimitsConfig {
 }
 
 impl Config {
-    /// Reads and checks the file at `path`.
+    /// Reads and checks the file at `path`, and its drop-in files; see [`Source::load`].
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, is larger than 1 MiB, or says something that is not understood.
+    /// When a file cannot be read, is larger than 1 MiB, or says something that is not understood.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let bytes = read::file(path, MAX_FILE)?;
-        match std::str::from_utf8(&bytes) {
-            Ok(text) => Self::parse(text, path),
-            Err(error) => Err(ConfigError::not_utf8(path, &bytes[..error.valid_up_to()])),
-        }
+        Source::new(Some(path)).load().map(|loaded| loaded.config)
     }
 
     /// Checks the text of a configuration; `origin` is the file named in errors.
@@ -230,9 +249,7 @@ impl Config {
     ///
     /// When the text is not TOML or says something that is not understood.
     pub fn parse(text: &str, origin: &Path) -> Result<Self, ConfigError> {
-        let document = Document::parse(text, origin)?;
-        let config = sections::root(&document.root());
-        document.into_result(config)
+        load::parse([(origin, text)]).map(|(config, _)| config)
     }
 }
 
@@ -253,7 +270,9 @@ impl Default for Config {
             uplinks: Vec::new(),
             addresses: AddressConfig::default(),
             trigger: TriggerConfig::default(),
+            policies: Vec::new(),
             reap: ReapConfig::default(),
+            peers: Vec::new(),
             failback: FailbackConfig::default(),
             hold: HoldConfig::default(),
             wire: WireConfig::default(),

@@ -1,171 +1,232 @@
 //! Reads keys from TOML tables and remembers what was asked for, so that what is left over is unknown.
 //!
-//! A derive would know types but not lines, ranges or names; here each key is read with its range, and every problem
-//! carries the place it was found at.
+//! A derive would know types but not lines, ranges or names; here each key is read with the range of its description, and every
+//! problem carries the place it was found at. A document may be made of several files, each over those before it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::io::Read;
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Problem};
-use super::nearest;
+use super::load::Origin;
+use super::{keys, nearest};
 
-/// A parsed file and the problems found in it so far.
+/// The parsed files, each over those before it, and what was found in them so far.
 pub(super) struct Document<'a> {
-    text: &'a str,
-    origin: &'a Path,
-    table: Spanned<DeTable<'a>>,
-    problems: RefCell<Vec<Problem>>,
+    sources: Vec<Source<'a>>,
+    problems: RefCell<Vec<(Place, Problem)>>,
+    /// Where the value in force of each key that is set was found.
+    origins: RefCell<BTreeMap<String, Place>>,
 }
 
-/// One table of the document, or a table that is not there (every key then reads as absent).
+/// One file.
+struct Source<'a> {
+    text: &'a str,
+    path: &'a Path,
+    /// `None` if it is not TOML.
+    table: Option<Spanned<DeTable<'a>>>,
+}
+
+/// A place in a file: in which one, and how many octets from its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    file: usize,
+    offset: usize,
+}
+
+/// One table of the document, of one file or of several; or a table that is not there (every key then reads as absent).
 pub(super) struct Section<'a> {
     document: &'a Document<'a>,
     /// The table's name; empty for the top level.
-    path: String,
-    table: Option<&'a DeTable<'a>>,
-    /// Where the table starts, in octets of the text.
-    offset: usize,
+    path: &'static str,
+    /// The same, with its number in an array of tables.
+    name: String,
+    /// The table in each file that has it. A later one counts for more.
+    layers: Vec<Layer<'a>>,
+    /// Where the table starts, or the one around it if there is none.
+    at: Place,
     known: RefCell<Vec<&'static str>>,
 }
 
+#[derive(Clone, Copy)]
+struct Layer<'a> {
+    table: &'a DeTable<'a>,
+    at: Place,
+}
+
+/// A value in a file.
+type Found<'a> = (&'a DeValue<'a>, Place);
+
 impl<'a> Document<'a> {
-    /// Parses the TOML itself.
-    pub(super) fn parse(text: &'a str, origin: &'a Path) -> Result<Self, ConfigError> {
-        let table = DeTable::parse(text).map_err(|error| {
-            let expected = "expected lines such as key = \"value\" or [table]";
-            ConfigError::Invalid(vec![not_toml(text, origin, &error, expected)])
-        })?;
-        Ok(Self {
-            text,
-            origin,
-            table,
-            problems: RefCell::new(Vec::new()),
-        })
+    /// Parses the TOML of each file; a later one counts for more.
+    pub(super) fn parse(files: impl IntoIterator<Item = (&'a Path, &'a str)>) -> Self {
+        let mut document = Self {
+            sources: Vec::new(),
+            problems: RefCell::default(),
+            origins: RefCell::default(),
+        };
+        for (file, (path, text)) in files.into_iter().enumerate() {
+            let table = DeTable::parse(text).map_err(|error| {
+                let problem = not_toml(text, path, &error, "expected lines such as key = \"value\" or [table]");
+                let offset = error.span().map_or(0, |span| span.start);
+                document.problems.get_mut().push((Place { file, offset }, problem));
+            });
+            document.sources.push(Source {
+                text,
+                path,
+                table: table.ok(),
+            });
+        }
+        document
     }
 
     /// The top level.
     pub(super) fn root(&'a self) -> Section<'a> {
-        self.table(String::new(), Some(self.table.get_ref()), 0)
+        let layers = self.sources.iter().enumerate().filter_map(|(file, source)| {
+            let table = source.table.as_ref()?.get_ref();
+            let at = Place { file, offset: 0 };
+            Some(Layer { table, at })
+        });
+        self.table("", String::new(), layers.collect(), Place { file: 0, offset: 0 })
     }
 
-    /// The configuration, if nothing was wrong.
-    pub(super) fn into_result<T>(self, config: T) -> Result<T, ConfigError> {
+    /// The configuration and where each key is set, if nothing was wrong.
+    pub(super) fn into_result<T>(self, config: T) -> Result<(T, BTreeMap<String, Origin>), ConfigError> {
+        let origins = self.origins.take().into_iter();
+        let origins = origins.map(|(key, place)| (key, self.origin(place))).collect();
         let mut problems = self.problems.into_inner();
         if problems.is_empty() {
-            return Ok(config);
+            return Ok((config, origins));
         }
-        problems.sort_by_key(|problem| problem.line);
-        Err(ConfigError::Invalid(problems))
+        problems.sort_by_key(|&(place, _)| place);
+        Err(ConfigError::Invalid(
+            problems.into_iter().map(|(_, problem)| problem).collect(),
+        ))
     }
 
-    fn table(&'a self, path: String, table: Option<&'a DeTable<'a>>, offset: usize) -> Section<'a> {
+    fn table(&'a self, path: &'static str, name: String, layers: Vec<Layer<'a>>, around: Place) -> Section<'a> {
         Section {
             document: self,
             path,
-            table,
-            offset,
-            known: RefCell::new(Vec::new()),
+            name,
+            at: layers.first().map_or(around, |layer| layer.at),
+            layers,
+            known: RefCell::default(),
         }
     }
 
-    fn report(&self, offset: usize, key: String, wrong: &str, expected: &str) {
-        self.problems.borrow_mut().push(Problem {
-            file: self.origin.to_owned(),
-            line: line(self.text, offset),
+    fn origin(&self, place: Place) -> Origin {
+        let source = self.sources.get(place.file);
+        Origin {
+            file: source.map_or_else(PathBuf::new, |source| source.path.to_owned()),
+            line: source.map_or(1, |source| line(source.text, place.offset)),
+        }
+    }
+
+    fn report(&self, place: Place, key: String, wrong: &str, expected: &str) {
+        let Origin { file, line } = self.origin(place);
+        let problem = Problem {
+            file,
+            line,
             key,
             wrong: wrong.to_owned(),
             expected: expected.to_owned(),
-        });
+        };
+        self.problems.borrow_mut().push((place, problem));
     }
 }
 
 impl<'a> Section<'a> {
     /// The table called `key`.
     pub(super) fn section(&self, key: &'static str) -> Section<'a> {
-        let absent = || self.document.table(key.to_owned(), None, self.offset);
-        let Some(value) = self.value(key) else {
-            return absent();
-        };
-        match value.get_ref() {
-            DeValue::Table(table) => self.document.table(key.to_owned(), Some(table), value.span().start),
-            other => {
-                self.problem_at(
-                    key,
-                    &format!("is {}", kind(other)),
-                    &format!("expected a table, [{key}]"),
-                );
-                absent()
+        let expected = format!("expected a table, [{key}]");
+        let mut layers = Vec::new();
+        for (value, at) in self.values(key) {
+            match value {
+                DeValue::Table(table) => layers.push(Layer { table, at }),
+                other => self
+                    .document
+                    .report(at, self.full(key), &format!("is {}", kind(other)), &expected),
             }
         }
+        self.document.table(key, key.to_owned(), layers, self.at)
     }
 
-    /// The array of tables called `key`.
-    pub(super) fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
+    /// The tables of the array called `key`, those of a later file behind those of the files before. With an `identity`, one
+    /// that has the same value of that key as one of an earlier file is a layer over that.
+    pub(super) fn sections(&self, key: &'static str, identity: Option<&str>) -> Vec<Section<'a>> {
         let expected = format!("expected an array of tables, each starting with [[{key}]]");
-        let Some(value) = self.value(key) else {
-            return Vec::new();
-        };
-        let DeValue::Array(items) = value.get_ref() else {
-            self.problem_at(key, &format!("is {}", kind(value.get_ref())), &expected);
-            return Vec::new();
-        };
-        let mut sections = Vec::new();
-        for item in items.iter() {
-            match item.get_ref() {
-                DeValue::Table(table) => {
-                    sections.push(self.document.table(key.to_owned(), Some(table), item.span().start));
-                }
-                other => {
-                    let wrong = format!("has {} in it", kind(other));
-                    self.document
-                        .report(item.span().start, self.full(key), &wrong, &expected);
+        let mut found: Vec<Vec<Layer<'a>>> = Vec::new();
+        for (value, at) in self.values(key) {
+            let DeValue::Array(items) = value else {
+                let wrong = format!("is {}", kind(value));
+                self.document.report(at, self.full(key), &wrong, &expected);
+                continue;
+            };
+            for item in items.iter() {
+                let at = Place {
+                    offset: item.span().start,
+                    ..at
+                };
+                let DeValue::Table(table) = item.get_ref() else {
+                    let wrong = format!("has {} in it", kind(item.get_ref()));
+                    self.document.report(at, self.full(key), &wrong, &expected);
+                    continue;
+                };
+                let layer = Layer { table, at };
+                let name = |layer: &Layer<'a>| identity.and_then(|key| layer.table.get(key)?.get_ref().as_str());
+                let is_same = |layers: &&mut Vec<Layer<'a>>| {
+                    let is_over = layers.iter().all(|below| below.at.file < at.file);
+                    is_over && name(&layer).is_some() && layers.iter().any(|below| name(below) == name(&layer))
+                };
+                match found.iter_mut().find(is_same) {
+                    Some(layers) => layers.push(layer),
+                    None => found.push(vec![layer]),
                 }
             }
         }
-        sections
+        let section = |(number, layers)| self.document.table(key, format!("{key}[{number}]"), layers, self.at);
+        found.into_iter().enumerate().map(section).collect()
     }
 
-    /// An integer from `least` to `most`.
-    pub(super) fn integer<T: TryFrom<u64>>(&self, key: &'static str, least: u64, most: u64) -> Option<T> {
+    /// An integer in the range of its description.
+    pub(super) fn integer<T: TryFrom<u64>>(&self, key: &'static str) -> Option<T> {
+        let (least, most) = keys::find(self.path, key).integer_range();
         let expected = if most == i64::MAX.unsigned_abs() {
             format!("expected an integer, {least} or more")
         } else {
             format!("expected an integer from {least} to {most}")
         };
-        let value = self.value(key)?;
-        let DeValue::Integer(integer) = value.get_ref() else {
-            self.problem_at(key, &format!("is {}", kind(value.get_ref())), &expected);
-            return None;
-        };
-        let number = i128::from_str_radix(integer.as_str(), integer.radix()).ok();
-        let in_range = number
-            .and_then(|number| u64::try_from(number).ok())
-            .filter(|number| (least..=most).contains(number))
-            .and_then(|number| T::try_from(number).ok());
-        if in_range.is_none() {
-            self.problem_at(key, &format!("{integer} is out of range"), &expected);
-        }
-        in_range
+        self.read(key, &expected, |value| {
+            let DeValue::Integer(integer) = value else {
+                return Err(format!("is {}", kind(value)));
+            };
+            let number = i128::from_str_radix(integer.as_str(), integer.radix()).ok();
+            number
+                .and_then(|number| u64::try_from(number).ok())
+                .filter(|number| (least..=most).contains(number))
+                .and_then(|number| T::try_from(number).ok())
+                .ok_or_else(|| format!("{integer} is out of range"))
+        })
     }
 
     /// A boolean.
     pub(super) fn boolean(&self, key: &'static str) -> Option<bool> {
-        let value = self.value(key)?;
-        if value.get_ref().as_bool().is_none() {
-            self.problem_at(key, &format!("is {}", kind(value.get_ref())), "expected true or false");
-        }
-        value.get_ref().as_bool()
+        self.read(key, "expected true or false", |value| {
+            value.as_bool().ok_or_else(|| format!("is {}", kind(value)))
+        })
     }
 
-    /// A duration from `least` to `most`, written with its unit.
-    pub(super) fn duration(&self, key: &'static str, least: Duration, most: Duration) -> Option<Duration> {
+    /// A duration in the range of its description, written with its unit.
+    pub(super) fn duration(&self, key: &'static str) -> Option<Duration> {
+        let (least, most) = keys::find(self.path, key).duration_range();
         let expected = format!(
             "expected a duration from {} to {}, such as \"{0}\"",
             show(least),
@@ -187,42 +248,75 @@ impl<'a> Section<'a> {
         &self,
         key: &'static str,
         expected: &str,
-        parse: impl FnOnce(&str) -> Result<T, String>,
+        parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
-        let value = self.value(key)?;
-        let parsed = match value.get_ref().as_str() {
+        self.read(key, expected, |value| match value.as_str() {
             Some(text) => parse(text),
-            None => Err(format!("is {}", kind(value.get_ref()))),
+            None => Err(format!("is {}", kind(value))),
+        })
+    }
+
+    /// One or several strings or integers, at most `most`, each of which `parse` understands.
+    pub(super) fn list<T>(
+        &self,
+        key: &'static str,
+        (expected, most): (&str, usize),
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let one = |value: &DeValue<'_>| match value {
+            DeValue::String(text) => parse(text),
+            // As it is written, so that 0x10 is no port: nobody means that.
+            DeValue::Integer(integer) if integer.radix() == 10 => parse(integer.as_str()),
+            other => Err(format!("has {} in it", kind(other))),
         };
-        parsed.map_err(|wrong| self.problem_at(key, &wrong, expected)).ok()
+        self.read(key, expected, |value| match value {
+            DeValue::Array(items) if items.is_empty() => Err("is empty".to_owned()),
+            DeValue::Array(items) if items.len() > most => {
+                Err(format!("has {} entries, more than {most}", items.len()))
+            }
+            DeValue::Array(items) => items.iter().map(|item| one(item.get_ref())).collect(),
+            DeValue::String(_) | DeValue::Integer(_) => one(value).map(|one| vec![one]),
+            other => Err(format!("is {}", kind(other))),
+        })
     }
 
     /// Reports `key` if it is absent.
     pub(super) fn required(&self, key: &'static str, expected: &str) {
-        if self.value(key).is_none() {
-            self.document
-                .report(self.offset, self.full(key), "is missing", expected);
+        if self.values(key).is_empty() {
+            self.problem_at(key, "is missing", expected);
         }
     }
 
-    /// Reports `key` if an earlier section had the same `value`; `seen` holds the line of each.
-    pub(super) fn unique(&self, key: &'static str, seen: &mut HashMap<String, usize>, value: String) {
-        let here = line(self.document.text, self.place(key));
-        if let Some(before) = seen.get(&value) {
-            let wrong = format!("\"{value}\" is already on line {before}");
-            self.problem_at(
-                key,
-                &wrong,
-                &format!("expected a different one in each [[{}]]", self.path),
-            );
+    /// The table's name.
+    pub(super) fn path(&self) -> &'static str {
+        self.path
+    }
+
+    /// Whether any file sets `key`.
+    pub(super) fn has(&self, key: &'static str) -> bool {
+        !self.values(key).is_empty()
+    }
+
+    /// Reports `key` if an earlier section had the same `value`; `seen` holds the place of each.
+    pub(super) fn unique(&self, key: &'static str, seen: &mut Seen, value: String) {
+        let here = self.place(key);
+        if let Some(&before) = seen.0.get(&value) {
+            let Origin { file, line } = self.document.origin(before);
+            let wrong = if before.file == here.file {
+                format!("\"{value}\" is already on line {line}")
+            } else {
+                format!("\"{value}\" is already in {}:{line}", file.display())
+            };
+            let expected = format!("expected a different one in each [[{}]]", self.path);
+            self.problem_at(key, &wrong, &expected);
         } else {
-            seen.insert(value, here);
+            seen.0.insert(value, here);
         }
     }
 
     /// Reports a problem with the whole table.
     pub(super) fn problem(&self, wrong: &str, expected: &str) {
-        self.document.report(self.offset, self.path.clone(), wrong, expected);
+        self.document.report(self.at, self.path.to_owned(), wrong, expected);
     }
 
     /// Reports a problem with the value of `key`, at its line (or the table's, if only the default is in force).
@@ -233,26 +327,65 @@ impl<'a> Section<'a> {
     /// Reports every key that nothing asked for. To be called when all keys have been read.
     pub(super) fn finish(&self) {
         let known = self.known.borrow();
-        for key in self.table.into_iter().flat_map(|table| table.keys()) {
-            let name: &str = key.get_ref();
-            if known.contains(&name) {
-                continue;
+        for layer in &self.layers {
+            for key in layer.table.keys() {
+                let name: &str = key.get_ref();
+                if known.contains(&name) {
+                    continue;
+                }
+                let at = Place {
+                    offset: key.span().start,
+                    ..layer.at
+                };
+                self.document
+                    .report(at, self.full(name), "unknown key", &instead(name, &known));
             }
-            self.document
-                .report(key.span().start, self.full(name), "unknown key", &instead(name, &known));
         }
     }
 
-    fn value(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+    /// Has `parse` read the value of each file, so that a wrong one is reported although another file overrides it. The last
+    /// one is in force.
+    fn read<T>(
+        &self,
+        key: &'static str,
+        expected: &str,
+        parse: impl Fn(&'a DeValue<'a>) -> Result<T, String>,
+    ) -> Option<T> {
+        let mut in_force = None;
+        for (value, place) in self.values(key) {
+            match parse(value) {
+                Ok(value) => in_force = Some((value, place)),
+                Err(wrong) => self.document.report(place, self.full(key), &wrong, expected),
+            }
+        }
+        let (value, place) = in_force?;
+        let name = match self.name.as_str() {
+            "" => key.to_owned(),
+            table => format!("{table}.{key}"),
+        };
+        self.document.origins.borrow_mut().insert(name, place);
+        Some(value)
+    }
+
+    /// The value of `key` in each file that has it.
+    fn values(&self, key: &'static str) -> Vec<Found<'a>> {
         let mut known = self.known.borrow_mut();
         if !known.contains(&key) {
             known.push(key);
         }
-        self.table?.get(key)
+        let values = self.layers.iter().filter_map(|layer| {
+            let value = layer.table.get(key)?;
+            let at = Place {
+                offset: value.span().start,
+                ..layer.at
+            };
+            Some((value.get_ref(), at))
+        });
+        values.collect()
     }
 
-    fn place(&self, key: &'static str) -> usize {
-        self.value(key).map_or(self.offset, |value| value.span().start)
+    fn place(&self, key: &'static str) -> Place {
+        self.values(key).last().map_or(self.at, |&(_, place)| place)
     }
 
     fn full(&self, key: &str) -> String {
@@ -266,6 +399,10 @@ impl<'a> Section<'a> {
     }
 }
 
+/// Where the values were that have to be different.
+#[derive(Default)]
+pub(super) struct Seen(HashMap<String, Place>);
+
 /// The file's octets, if there are at most `limit`.
 pub(super) fn file(path: &Path, limit: u64) -> Result<Vec<u8>, ConfigError> {
     let failed = |source| ConfigError::Read {
@@ -273,7 +410,10 @@ pub(super) fn file(path: &Path, limit: u64) -> Result<Vec<u8>, ConfigError> {
         source,
     };
     let mut bytes = Vec::new();
-    let mut file = std::fs::File::open(path).map_err(failed)?.take(limit + 1);
+    let mut options = std::fs::OpenOptions::new();
+    // A pipe without a writer must not hold up whoever reads the configuration: it is empty.
+    let file = options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
+    let mut file = file.map_err(failed)?.take(limit + 1);
     file.read_to_end(&mut bytes).map_err(failed)?;
     if file.limit() == 0 {
         return Err(ConfigError::TooLarge {

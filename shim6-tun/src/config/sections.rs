@@ -1,16 +1,16 @@
 //! The keys of each table, with their ranges and what has to hold between them.
 
-use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use shim6_cga::KeySizes;
 use shim6_core::Profile;
 
 use super::hold::hold;
 use super::observe::observe;
-use super::read::{self, Section};
+use super::peer::peers;
+use super::policy::policies;
+use super::read::{self, Section, Seen};
 use super::user::user;
 use super::wire::wire;
 use super::{
@@ -34,6 +34,7 @@ const GATEWAY_EXPECTED: &str = "expected the router's unicast IPv6 address, such
 pub(super) fn root(root: &Section<'_>) -> Config {
     let defaults = Config::default();
     let tun = tun(root.section("tun"));
+    let reap = reap(root.section("reap"));
     let config = Config {
         control_socket: root
             .parsed("control_socket", SOCKET_EXPECTED, socket_path)
@@ -43,7 +44,9 @@ pub(super) fn root(root: &Section<'_>) -> Config {
         tun,
         addresses: addresses(root.section("addresses")),
         trigger: trigger(root.section("trigger")),
-        reap: reap(root.section("reap")),
+        policies: policies(root),
+        peers: peers(root, &reap),
+        reap,
         failback: failback(root.section("failback")),
         hold: hold(root.section("hold")),
         wire: wire(root.section("wire")),
@@ -56,30 +59,26 @@ pub(super) fn root(root: &Section<'_>) -> Config {
     config
 }
 
-/// More threads than this would only wait for each other.
-const MAX_QUEUES: u64 = 16;
-
 fn tun(section: Section<'_>) -> TunConfig {
     let defaults = TunConfig::default();
     let tun = TunConfig {
         name: section
             .parsed("name", INTERFACE_EXPECTED, interface_name)
             .unwrap_or(defaults.name),
-        mtu: section.integer("mtu", 1280, 65535).or(defaults.mtu),
-        queues: section.integer("queues", 1, MAX_QUEUES).unwrap_or(defaults.queues),
+        mtu: section.integer("mtu").or(defaults.mtu),
+        queues: section.integer("queues").unwrap_or(defaults.queues),
     };
     section.finish();
     tun
 }
 
 fn uplinks(root: &Section<'_>, tun_name: &str) -> Vec<UplinkConfig> {
-    let sections = root.sections("uplink");
+    let sections = root.sections("uplink", Some("interface"));
     if let Some(first_too_many) = sections.get(MAX_UPLINKS) {
         let wrong = format!("there are {} uplinks", sections.len());
         first_too_many.problem(&wrong, &format!("expected at most {MAX_UPLINKS}"));
     }
-    let mut interfaces = HashMap::new();
-    let mut prefixes = HashMap::new();
+    let (mut interfaces, mut prefixes) = (Seen::default(), Seen::default());
     let mut uplinks = Vec::with_capacity(sections.len());
     for section in sections {
         let interface = section.parsed("interface", INTERFACE_EXPECTED, interface_name);
@@ -97,15 +96,25 @@ fn uplinks(root: &Section<'_>, tun_name: &str) -> Vec<UplinkConfig> {
         if let Some(prefix) = prefix {
             section.unique("prefix", &mut prefixes, prefix.to_string());
         }
-        let priority = section.integer("priority", 0, u8::MAX.into()).unwrap_or(0);
-        let weight = section.integer("weight", 0, u8::MAX.into()).unwrap_or(0);
+        let metered = section.boolean("metered").unwrap_or(false);
+        let priority = section.integer("priority");
+        if metered && priority.is_some_and(|priority| priority != UplinkConfig::LAST_RESORT) {
+            section.problem_at(
+                "priority",
+                "is set on a metered uplink, which always comes last",
+                "expected either a priority or metered = true",
+            );
+        }
+        let least_wanted = if metered { UplinkConfig::LAST_RESORT } else { 0 };
+        let weight = section.integer("weight").unwrap_or(0);
         section.finish();
         uplinks.extend(interface.map(|interface| UplinkConfig {
             interface,
             prefix,
             gateway,
-            priority,
+            priority: priority.unwrap_or(least_wanted),
             weight,
+            metered,
         }));
     }
     uplinks
@@ -115,7 +124,7 @@ fn addresses(section: Section<'_>) -> AddressConfig {
     let defaults = AddressConfig::default();
     let addresses = AddressConfig {
         dad: section.boolean("dad").unwrap_or(defaults.dad),
-        sec: section.integer("sec", 0, 2).unwrap_or(defaults.sec),
+        sec: section.integer("sec").unwrap_or(defaults.sec),
         identity: section
             .parsed("identity", IDENTITY_EXPECTED, identity)
             .unwrap_or(defaults.identity),
@@ -126,10 +135,9 @@ fn addresses(section: Section<'_>) -> AddressConfig {
 
 fn trigger(section: Section<'_>) -> TriggerConfig {
     let defaults = TriggerConfig::default();
-    let most = i64::MAX.unsigned_abs();
     let trigger = TriggerConfig {
-        packets: section.integer("packets", 0, most).unwrap_or(defaults.packets),
-        octets: section.integer("octets", 0, most).unwrap_or(defaults.octets),
+        packets: section.integer("packets").unwrap_or(defaults.packets),
+        octets: section.integer("octets").unwrap_or(defaults.octets),
         initiate: section.boolean("initiate").unwrap_or(defaults.initiate),
     };
     if trigger.initiate && trigger.packets == 0 && trigger.octets == 0 {
@@ -144,76 +152,67 @@ fn trigger(section: Section<'_>) -> TriggerConfig {
 }
 
 fn reap(section: Section<'_>) -> ReapConfig {
-    const MILLISECOND: Duration = Duration::from_millis(1);
-    const SECOND: Duration = Duration::from_secs(1);
-    let profile = section.parsed("profile", PROFILE_EXPECTED, profile).unwrap_or_default();
-    let defaults = ReapConfig::of(profile);
+    let reap = reap_over(&section, &ReapConfig::default());
+    section.finish();
+    reap
+}
+
+/// The keys of `[reap]` in a table that may have them. A profile brings its own defaults, else `base` gives them.
+pub(super) fn reap_over(section: &Section<'_>, base: &ReapConfig) -> ReapConfig {
+    let profile = section.parsed("profile", PROFILE_EXPECTED, profile);
+    let defaults = profile.map_or_else(|| base.clone(), ReapConfig::of);
     let reap = ReapConfig {
-        profile,
-        send_timeout: section
-            .duration("send_timeout", 50 * MILLISECOND, 100 * SECOND)
-            .unwrap_or(defaults.send_timeout),
+        profile: defaults.profile,
+        send_timeout: section.duration("send_timeout").unwrap_or(defaults.send_timeout),
         follow_rtt: section.boolean("follow_rtt").unwrap_or(defaults.follow_rtt),
-        keepalive_interval: section.duration("keepalive_interval", 10 * MILLISECOND, 100 * SECOND),
+        keepalive_interval: section.duration("keepalive_interval").or(defaults.keepalive_interval),
         initial_probe_timeout: section
-            .duration("initial_probe_timeout", 10 * MILLISECOND, 60 * SECOND)
+            .duration("initial_probe_timeout")
             .unwrap_or(defaults.initial_probe_timeout),
-        initial_probes: section
-            .integer("initial_probes", 1, 64)
-            .unwrap_or(defaults.initial_probes),
+        initial_probes: section.integer("initial_probes").unwrap_or(defaults.initial_probes),
         max_probe_timeout: section
-            .duration("max_probe_timeout", 10 * MILLISECOND, 600 * SECOND)
+            .duration("max_probe_timeout")
             .unwrap_or(defaults.max_probe_timeout),
     };
+    let table = section.path();
+    let (interval, first) = (
+        read::show(reap.keepalive_interval()),
+        read::show(reap.initial_probe_timeout),
+    );
     if reap.keepalive_interval() >= reap.send_timeout {
         section.problem_at(
             "keepalive_interval",
+            &format!("{interval} is not below the send timeout"),
             &format!(
-                "{} is not below the send timeout",
-                read::show(reap.keepalive_interval())
-            ),
-            &format!(
-                "expected less than reap.send_timeout, {}",
+                "expected less than {table}.send_timeout, {}",
                 read::show(reap.send_timeout)
             ),
         );
     }
     if reap.initial_probe_timeout > reap.max_probe_timeout {
+        let most = read::show(reap.max_probe_timeout);
         section.problem_at(
             "initial_probe_timeout",
-            &format!(
-                "{} is above the longest probe timeout",
-                read::show(reap.initial_probe_timeout)
-            ),
-            &format!(
-                "expected at most reap.max_probe_timeout, {}",
-                read::show(reap.max_probe_timeout)
-            ),
+            &format!("{first} is above the longest probe timeout"),
+            &format!("expected at most {table}.max_probe_timeout, {most}"),
         );
     }
-    section.finish();
     reap
 }
 
 fn failback(section: Section<'_>) -> FailbackConfig {
-    const SECOND: Duration = Duration::from_secs(1);
-    const HOUR: Duration = Duration::from_secs(3_600);
     let defaults = FailbackConfig::default();
-    let interval = section
-        .duration("interval", SECOND / 10, 60 * SECOND)
-        .unwrap_or(defaults.interval);
+    let interval = section.duration("interval").unwrap_or(defaults.interval);
     // A value that was written down takes the defaults of the others with it.
-    let stable = section
-        .duration("stable", SECOND / 10, HOUR)
-        .unwrap_or(defaults.stable.max(interval));
+    let stable = section.duration("stable").unwrap_or(defaults.stable.max(interval));
     let failback = FailbackConfig {
         enabled: section.boolean("enabled").unwrap_or(defaults.enabled),
         interval,
         stable,
         max_stable: section
-            .duration("max_stable", SECOND / 10, 24 * HOUR)
+            .duration("max_stable")
             .unwrap_or(defaults.max_stable.max(stable)),
-        rate: section.integer("rate", 1, 10_000).unwrap_or(defaults.rate),
+        rate: section.integer("rate").unwrap_or(defaults.rate),
     };
     let bounds = [
         ("stable", failback.stable, "interval", failback.interval),
@@ -234,13 +233,10 @@ fn failback(section: Section<'_>) -> FailbackConfig {
 
 fn steering(section: Section<'_>) -> SteeringConfig {
     let defaults = SteeringConfig::default();
-    let most = u64::from(u32::MAX);
     let steering = SteeringConfig {
-        table: section.integer("table", 1, most).unwrap_or(defaults.table),
-        rule_priority: section
-            .integer("rule_priority", 1, 32765)
-            .unwrap_or(defaults.rule_priority),
-        fwmark: section.integer("fwmark", 1, most).unwrap_or(defaults.fwmark),
+        table: section.integer("table").unwrap_or(defaults.table),
+        rule_priority: section.integer("rule_priority").unwrap_or(defaults.rule_priority),
+        fwmark: section.integer("fwmark").unwrap_or(defaults.fwmark),
     };
     if (253..=255).contains(&steering.table) {
         section.problem_at(
@@ -264,23 +260,17 @@ fn icmp(section: Section<'_>) -> IcmpConfig {
 
 fn limits(section: Section<'_>) -> LimitsConfig {
     let defaults = LimitsConfig::default();
-    let contexts = section.integer("contexts", 1, 1_000_000).unwrap_or(defaults.contexts);
+    let contexts = section.integer("contexts").unwrap_or(defaults.contexts);
     let limits = LimitsConfig {
         contexts,
         // A small total lowers the default share of one peer, never a value that was written down.
         contexts_per_peer: section
-            .integer("contexts_per_peer", 1, 65535)
+            .integer("contexts_per_peer")
             .unwrap_or(defaults.contexts_per_peer.min(contexts)),
-        contexts_per_prefix: section
-            .integer("contexts_per_prefix", 1, 1_000_000)
-            .unwrap_or(contexts.div_ceil(4)),
-        probes: section.integer("probes", 10, 1_000_000).unwrap_or(defaults.probes),
-        quiescence: section
-            .duration("quiescence", Duration::from_secs(300), Duration::from_secs(30 * 86_400))
-            .unwrap_or(defaults.quiescence),
-        candidates: section
-            .integer("candidates", 1, 1_000_000)
-            .unwrap_or(defaults.candidates),
+        contexts_per_prefix: section.integer("contexts_per_prefix").unwrap_or(contexts.div_ceil(4)),
+        probes: section.integer("probes").unwrap_or(defaults.probes),
+        quiescence: section.duration("quiescence").unwrap_or(defaults.quiescence),
+        candidates: section.integer("candidates").unwrap_or(defaults.candidates),
         peer_key_sizes: key_sizes(&section, defaults.peer_key_sizes),
     };
     if limits.contexts_per_peer > limits.contexts {
@@ -295,9 +285,8 @@ fn limits(section: Section<'_>) -> LimitsConfig {
 }
 
 fn key_sizes(section: &Section<'_>, default: KeySizes) -> KeySizes {
-    let (floor, ceiling) = (KeySizes::FLOOR as u64, KeySizes::CEILING as u64);
-    let min = section.integer("min_key_bits", floor, ceiling).unwrap_or(default.min());
-    let max = section.integer("max_key_bits", floor, ceiling);
+    let min = section.integer("min_key_bits").unwrap_or(default.min());
+    let max = section.integer("max_key_bits");
     // A lower bound that was raised past the default upper one takes that with it.
     let max = max.unwrap_or(default.max().max(min));
     KeySizes::new(min, max).unwrap_or_else(|_| {
@@ -346,7 +335,7 @@ fn identity(text: &str) -> Result<Option<PathBuf>, String> {
     Ok(Some(path))
 }
 
-fn interface_name(text: &str) -> Result<String, String> {
+pub(super) fn interface_name(text: &str) -> Result<String, String> {
     if text.is_empty() || text.len() > 15 {
         return Err(format!("{text:?} is {} octets long", text.len()));
     }

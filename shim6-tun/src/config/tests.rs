@@ -1,6 +1,8 @@
 use super::*;
 
-const DOCS: &str = include_str!("../../../docs/configuration.md");
+mod documentation;
+mod files;
+mod rules;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse(text, Path::new("shim6.toml"))
@@ -11,14 +13,6 @@ fn refused(text: &str) -> String {
     parse(text).expect_err(text).to_string()
 }
 
-/// The documented TOML examples, in order.
-fn examples() -> Vec<&'static str> {
-    DOCS.split("```toml\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().expect("a closed block"))
-        .collect()
-}
-
 #[test]
 fn an_empty_file_gives_the_defaults() {
     assert_eq!(parse("").expect("an empty file"), Config::default());
@@ -26,90 +20,6 @@ fn an_empty_file_gives_the_defaults() {
     let rfc = parse("reap.profile = \"rfc\"").expect("a profile");
     assert_eq!(rfc.reap, ReapConfig::of(Profile::Rfc));
     assert_eq!(rfc.reap.keepalive_interval(), Duration::from_secs(5));
-}
-
-#[test]
-fn the_documented_defaults_are_the_built_in_ones() {
-    assert_eq!(
-        parse(examples()[0]).expect("the documented defaults"),
-        Config::default()
-    );
-}
-
-#[test]
-fn the_documented_defaults_have_every_key() {
-    let text = examples()[0].replace("# [[", "[[");
-    let all: String = text
-        .lines()
-        .map(|line| {
-            let comment = line.strip_prefix("# ").filter(|rest| rest.contains(" = "));
-            comment.unwrap_or(line).to_owned() + "\n"
-        })
-        .collect();
-    // With every comment in force, each documented value still has to be one that the reader takes.
-    let config = parse(&all).expect("the documented keys");
-    assert_eq!(config.uplinks.len(), 1);
-    assert_eq!(
-        config.reap.keepalive_interval,
-        Some(Config::default().reap.keepalive_interval())
-    );
-    // The reader lists the keys it knows when it meets one that is like no other.
-    for table in [
-        "",
-        "[tun]",
-        "[[uplink]]",
-        "[addresses]",
-        "[trigger]",
-        "[reap]",
-        "[failback]",
-        "[hold]",
-        "[wire]",
-        "[observe]",
-        "[steering]",
-        "[icmp]",
-        "[limits]",
-    ] {
-        let message = refused(&format!("{table}\nzzzzzzzzzzzzzzzzzz = 1"));
-        let line = message
-            .lines()
-            .find(|line| line.contains("unknown key"))
-            .expect("an unknown key");
-        let (_, known) = line.split_once("expected one of ").expect("the known keys");
-        for key in known.split(", ") {
-            let here = |line: &str| {
-                line.starts_with(&format!("{key} = ")) || line == format!("[{key}]") || line == format!("[[{key}]]")
-            };
-            assert!(all.lines().any(here), "{table} {key} is not in the example");
-            if all.lines().any(|line| line.starts_with(&format!("{key} = "))) {
-                assert!(
-                    DOCS.contains(&format!("\n| `{key}` | ")),
-                    "{key} is in no table of the docs"
-                );
-            }
-        }
-    }
-}
-
-#[test]
-fn the_documented_example_is_taken() {
-    let config = parse(examples()[1]).expect("the example");
-    assert_eq!(config.uplinks.len(), 3);
-    assert_eq!(config.uplinks[2].priority, 10);
-    assert_eq!(config.uplinks[1].interface, "eth1");
-    assert_eq!(
-        config.uplinks[1].prefix.map(|prefix| prefix.to_string()),
-        Some("2001:db8:a2::/64".to_owned())
-    );
-    assert_eq!(config.uplinks[1].gateway, Some("fe80::1".parse().expect("an address")));
-}
-
-#[test]
-fn the_documented_errors_are_the_real_ones() {
-    let text =
-        "\n\n[reap]\nsend_timout = \"1s\"\n\n\n[[uplink]]\ninterface = \"eth0\"\nprefix = \"2001:db8:a1::/48\"\n";
-    for line in refused(text).lines() {
-        assert!(DOCS.contains(&format!("\nshim6: {line}\n")), "not in the docs: {line}");
-    }
 }
 
 #[test]

@@ -64,6 +64,13 @@ impl Client {
         self.document(reply)
     }
 
+    /// Calls a method without parameters that is answered once.
+    pub(super) async fn ask<T: DeserializeOwned>(&mut self, method: &str) -> Result<T, ControlError> {
+        self.call(method, false).await?;
+        let reply = self.reply_in_time().await?;
+        self.document(reply)
+    }
+
     /// Subscribes to the daemon's events. Whatever happens after this returns is in the stream.
     ///
     /// # Errors

@@ -73,6 +73,12 @@ pub enum ControlError {
         /// Its parameters, as JSON.
         parameters: String,
     },
+    /// The configuration was not applied.
+    #[error("{}\nnothing was changed; mend this and reload again", problems.join("\n"))]
+    ReloadRefused {
+        /// Each in a line.
+        problems: Vec<String>,
+    },
     /// What answers does not speak the protocol.
     #[error("what answers at {} is not a shim6 daemon of this version ({what}); check the path", path.display())]
     Protocol {

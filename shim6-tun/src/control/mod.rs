@@ -7,6 +7,7 @@
 mod bind;
 mod client;
 mod error;
+mod reload;
 mod server;
 mod wire;
 
@@ -14,6 +15,7 @@ use tokio::sync::oneshot;
 
 pub use client::{Client, EventStream};
 pub use error::ControlError;
+pub use reload::{Changed, Refusal, Reloaded};
 pub use server::Server;
 
 use crate::status::Status;
@@ -23,6 +25,8 @@ use crate::status::Status;
 pub enum Request {
     /// The status now. Sending the answer never blocks; it fails if the client has gone, which is no error.
     Status(oneshot::Sender<Status>),
+    /// To read the configuration again. The answer is as above.
+    Reload(oneshot::Sender<Result<Reloaded, Refusal>>),
 }
 
 #[cfg(test)]

@@ -43,6 +43,9 @@ pub struct Server {
     patience: Patience,
 }
 
+/// Where requests go.
+pub(super) type Requests = mpsc::Sender<Request>;
+
 /// What all connections share.
 #[derive(Debug)]
 struct Shared {
@@ -193,7 +196,7 @@ impl Connection {
         };
         let unknown = call.parameters.keys().find(|key| !takes.contains(&key.as_str()));
         let reply = match (interface, method) {
-            (INTERFACE, "Status" | "Events") | (SERVICE, "GetInfo" | "GetInterfaceDescription")
+            (INTERFACE, "Status" | "Events" | "Reload") | (SERVICE, "GetInfo" | "GetInterfaceDescription")
                 if unknown.is_some() =>
             {
                 Reply::error(SERVICE, "InvalidParameter", json!({ "parameter": unknown }))
@@ -202,6 +205,7 @@ impl Connection {
                 Some(status) => Reply::last(status),
                 None => Reply::error(INTERFACE, "Unavailable", json!({})),
             },
+            (INTERFACE, "Reload") => super::reload::serve(&self.shared.requests, self.shared.patience).await,
             (INTERFACE, "Events") if call.more && !call.oneway => {
                 return self.stream_events().await;
             }

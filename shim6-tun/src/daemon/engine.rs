@@ -17,9 +17,11 @@ use super::notify::Notifier;
 use super::observer::{self, Observers};
 use super::path_mtu::PathMtus;
 use super::paths::Paths;
+use super::reload::Reload;
 use super::report;
 use super::retry::Retry;
 use super::shared::{Inputs, Message, Shared, UnknownTag};
+use super::shortcut::Shortcut;
 use super::steering::Steering;
 use crate::control::Request;
 use crate::netlink::{Change, Monitor};
@@ -34,20 +36,21 @@ const HOP_LIMIT: u8 = 64;
 
 /// The protocol and the host's configuration that follows it.
 pub(crate) struct Engine<'a> {
-    endpoint: Endpoint,
-    shared: Arc<Shared>,
+    pub(super) endpoint: Endpoint,
+    pub(super) shared: Arc<Shared>,
     paths: Paths<'a>,
-    addresses: &'a mut Addresses,
+    pub(super) addresses: &'a mut Addresses,
     /// The locators of which the endpoint knows that they can be used.
     usable: BTreeSet<Ipv6Addr>,
     /// Those that were lost since the paths were last changed.
     lost: Vec<Ipv6Addr>,
     /// Of following the addresses.
     retry: Retry,
-    observers: Observers,
+    pub(super) observers: Observers,
     events: broadcast::Sender<status::Event>,
+    pub(super) reload: Reload,
     tun: TunState,
-    notifier: Notifier,
+    pub(super) notifier: Notifier,
     /// An IPv6 packet under construction, as long as a Shim6 message or an ICMPv6 error can be.
     packet: Vec<u8>,
 }
@@ -55,9 +58,12 @@ pub(crate) struct Engine<'a> {
 /// What the engine changes on the host and watches there.
 pub(crate) struct Host<'a> {
     pub(crate) steering: &'a mut Steering,
+    /// None: all steered packets pass through the daemon.
+    pub(crate) shortcut: Option<Shortcut>,
     pub(crate) path_mtus: PathMtus,
     pub(crate) addresses: &'a mut Addresses,
     pub(crate) observers: Observers,
+    pub(crate) reload: Reload,
 }
 
 struct TunState {
@@ -95,21 +101,24 @@ impl<'a> Engine<'a> {
     ) -> Self {
         let Host {
             steering,
+            shortcut,
             path_mtus,
             addresses,
             observers,
+            reload,
         } = host;
         Self {
             // What the endpoint assumes of its locators; those that are down from the start are reported in `run`.
             usable: endpoint.identity().locators().iter().copied().collect(),
             lost: Vec::new(),
             endpoint,
-            paths: Paths::new(steering, path_mtus, shared.clone()),
+            paths: Paths::new(steering, shortcut, path_mtus, shared.clone()),
             shared,
             addresses,
             retry: Retry::default(),
             observers,
             events,
+            reload,
             tun: TunState { device: tun, up: true },
             notifier: Notifier::from_environment(),
             packet: vec![0; IPV6_HEADER_LEN + MAX_MESSAGE],
@@ -126,6 +135,7 @@ impl<'a> Engine<'a> {
     pub(crate) async fn run(&mut self, mut sources: Sources) -> anyhow::Result<()> {
         self.report_locators();
         self.paths.set_uplinks(self.addresses.uplinks());
+        self.follow_addresses();
         let mut batch = Batch::default();
         self.notifier.ready(self.shared.clock.now());
         loop {
@@ -159,6 +169,7 @@ impl<'a> Engine<'a> {
                     return Ok(());
                 }
                 Some(request) = sources.requests.recv() => self.handle_request(request),
+                cue = self.reload.cue() => self.handle_cue(cue),
                 () = sleep_until(deadline) => {}
             }
             self.handle_inputs(&mut batch);
@@ -262,7 +273,11 @@ impl<'a> Engine<'a> {
         }
         self.report_locators();
         self.shared.wire.look_up_again();
+        if let Some(shortcut) = self.paths.shortcut() {
+            shortcut.look_again();
+        }
         self.paths.set_uplinks(self.addresses.uplinks());
+        self.follow_addresses();
         self.follow_uplinks(change);
         if matches!(change, Change::Rules | Change::Overrun) {
             self.paths.assert_precedence().await;
@@ -313,14 +328,25 @@ impl<'a> Engine<'a> {
     fn follow_uplinks(&mut self, change: &Change) {
         match change {
             Change::Link(_) => {}
-            Change::LinkRemoved(index) => return self.observers.forget(*index),
-            Change::Overrun => self.observers.forget_all(),
+            Change::LinkRemoved(index) => {
+                self.observers.forget(*index);
+                return self.paths.forget_link(*index);
+            }
+            Change::Overrun => {
+                self.observers.forget_all();
+                self.paths.forget_all_links();
+            }
             _ => return,
         }
         for (uplink, _) in self.addresses.uplinks() {
             if let Err(error) = self.observers.watch(uplink) {
                 // Most likely it is gone, which the next change says.
                 tracing::debug!(interface = uplink.interface, %error, "cannot watch the packets");
+            }
+            if let Some(shortcut) = self.paths.shortcut()
+                && let Err(error) = shortcut.watch(uplink)
+            {
+                tracing::debug!(interface = uplink.interface, %error, "packets pass through the daemon");
             }
         }
     }
@@ -329,6 +355,7 @@ impl<'a> Engine<'a> {
         match request {
             // Whoever asked may have left already.
             Request::Status(reply) => drop(reply.send(self.status())),
+            Request::Reload(reply) => self.request_reload(reply),
         }
     }
 
@@ -359,7 +386,7 @@ impl<'a> Engine<'a> {
             uplinks: uplinks.collect(),
             contexts,
             failures: report::failures(&self.endpoint, now),
-            counters: report::counters(&self.endpoint, self.shared.report()),
+            counters: report::counters(&self.endpoint, self.paths.report()),
         }
     }
 
@@ -421,7 +448,7 @@ impl<'a> Engine<'a> {
         self.shared.send(source, &[self.packet[..IPV6_HEADER_LEN + len].into()]);
     }
 
-    fn publish(&self, event: status::Event) {
+    pub(super) fn publish(&self, event: status::Event) {
         // Nobody may be listening.
         let _ = self.events.send(event);
     }

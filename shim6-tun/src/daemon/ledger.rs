@@ -11,12 +11,12 @@ use crate::netlink::{AddressSpec, Netlink, NetlinkError, RouteHints, RouteSpec, 
 /// Shim6's protocol number).
 pub const TAG: u8 = 140;
 
-/// Removes the addresses, routes and rules that an earlier run left because it was killed. Only for a
+/// Removes the addresses, routes, rules and virtual links that an earlier run left because it was killed. Only for a
 /// daemon that knows itself to be the only one in its network namespace.
 ///
 /// Returns how many there were.
 pub async fn remove_leftovers(netlink: &Netlink) -> Result<usize, NetlinkError> {
-    netlink.remove_tagged(TAG).await
+    Ok(netlink.remove_tagged(TAG).await? + netlink.remove_virtual_links().await?)
 }
 
 /// Adds addresses, routes and rules, and remembers those that were not there before.

@@ -18,9 +18,12 @@ mod observer;
 mod outbound;
 mod path_mtu;
 mod paths;
+mod policy;
+mod reload;
 mod report;
 mod retry;
 mod shared;
+mod shortcut;
 pub mod steering;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -41,7 +44,7 @@ use anyhow::Context as _;
 use rand::Rng as _;
 use shim6_core::dataplane::PAYLOAD_HEADER_LEN;
 use shim6_core::wire::Preference;
-use shim6_core::{Endpoint, EndpointConfig, Identity, LimitsConfig};
+use shim6_core::{AnswerRule, Endpoint, EndpointConfig, Identity, LimitsConfig, Prefix};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
@@ -54,12 +57,14 @@ use self::lock::NamespaceLock;
 use self::notify::Notifier;
 use self::observer::Observers;
 use self::path_mtu::PathMtus;
+use self::reload::Reload;
 use self::shared::Shared;
+use self::shortcut::Shortcut;
 use self::steering::Steering;
 use self::uplink::{Uplink, UplinkHint};
 use self::wire::Wire;
 use self::worker::{Stop, Workers};
-use crate::config::{Config, Prefix64, UplinkConfig};
+use crate::config::{Config, Loaded, PeerConfig, Prefix64, ReapConfig, UplinkConfig};
 use crate::control::Server;
 use crate::netlink::{Monitor, Netlink, NetlinkError};
 use crate::privileges;
@@ -83,8 +88,19 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 ///
 /// What kept it from starting, or what broke while it ran; the host is put back in either case.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    run_loaded(Loaded::built_in(config)).await
+}
+
+/// As [`run`], with a configuration that is read again from where it comes from when SIGHUP or a client asks for it.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn run_loaded(loaded: Loaded) -> anyhow::Result<()> {
+    let config = &loaded.config;
     // First of all, so that a signal during the start is not lost and a second daemon changes nothing.
     let stop = StopSignals::listen()?;
+    let hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
     let control = Server::bind(&config.control_socket)?;
     let _lock = NamespaceLock::take()?;
     let netlink = Netlink::connect()?;
@@ -93,7 +109,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tracing::info!(leftovers, "removed what an earlier run that was killed had left");
     }
     let mut addresses = Addresses::new(&netlink, config.addresses.dad);
-    let result = start_and_serve(&config, &netlink, &mut addresses, control, stop).await;
+    let reload = Reload::new(loaded.clone(), Some(hangup));
+    let result = start_and_serve(config, &netlink, &mut addresses, control, (stop, reload)).await;
     report_undo(addresses.undo().await);
     result
 }
@@ -103,7 +120,7 @@ async fn start_and_serve(
     netlink: &Netlink,
     addresses: &mut Addresses,
     control: Server,
-    mut stop: StopSignals,
+    (mut stop, reload): (StopSignals, Reload),
 ) -> anyhow::Result<()> {
     let notifier = Notifier::from_environment();
     // Duplicate address detection takes its time. What was added until the signal is recorded, hence undone.
@@ -115,7 +132,7 @@ async fn start_and_serve(
         }
         never = signs_of_life(&notifier) => match never {},
     };
-    serve(config, netlink, addresses, control, stop, start).await
+    serve(config, netlink, addresses, control, (stop, reload), start).await
 }
 
 /// Tells the service manager that the start goes on, until it is dropped.
@@ -165,7 +182,7 @@ async fn serve(
     netlink: &Netlink,
     addresses: &mut Addresses,
     control: Server,
-    stop: StopSignals,
+    (stop, reload): (StopSignals, Reload),
     start: Start,
 ) -> anyhow::Result<()> {
     let Start {
@@ -179,10 +196,8 @@ async fn serve(
     let (wire, wanted) = Wire::new(senders(config, identity.locators())?, link.transpose()?);
     let (shared, inputs) = Shared::new(clock, wire, &config.hold);
     let shared = Arc::new(shared);
-    let observers = Observers::open(config, &uplinks, shared.clone())?;
+    let mut observers = Observers::open(config, &uplinks, shared.clone())?;
     tracing::info!(method = %observers.method(), "watching the packets on the uplinks");
-    // All programs are loaded by now, and all threads that are started from here have nothing to load.
-    privileges::settle();
     let mut tasks = JoinSet::new();
     tasks.spawn(inbound::run_icmp(WireReceiver::open_icmp_errors()?, shared.clone()));
     let workers = start_workers(&tun, &shared, &mut tasks)?;
@@ -202,11 +217,17 @@ async fn serve(
         anyhow::bail!("the control socket has closed")
     });
     let endpoint = endpoint(config, identity);
+    let shortcut = Shortcut::open(config, netlink, &tun, &mut observers, &uplinks).await;
+    // All programs are loaded by now.
+    privileges::settle();
+    let virtual_link = shortcut.as_ref().map(Shortcut::link);
     let host = Host {
         steering: &mut steering,
+        shortcut,
         path_mtus: PathMtus::new(config.tun.mtu),
         addresses,
         observers,
+        reload,
     };
     let mut engine = Engine::new(endpoint, shared.clone(), host, events, tun);
     let result = engine
@@ -223,6 +244,9 @@ async fn serve(
         tracing::warn!(packets = held, "dropping what was held for contexts without a path");
     }
     report_undo(steering.undo().await);
+    if let Some(link) = virtual_link {
+        shortcut::remove(netlink, link).await;
+    }
     drop(workers);
     result
 }
@@ -324,22 +348,17 @@ fn senders(config: &Config, locators: &[Ipv6Addr]) -> anyhow::Result<HashMap<Ipv
 fn endpoint(config: &Config, identity: Identity) -> Endpoint {
     let mut seed = [0; 32];
     rand::rng().fill_bytes(&mut seed);
-    Endpoint::new(endpoint_config(config), identity, seed)
+    // Who is answered follows when it is known which address is on which uplink.
+    Endpoint::new(endpoint_config(config, Vec::new()), identity, seed)
 }
 
-fn endpoint_config(config: &Config) -> EndpointConfig {
-    let (reap, failback) = (&config.reap, &config.failback);
+fn endpoint_config(config: &Config, answers: Vec<AnswerRule>) -> EndpointConfig {
+    let failback = &config.failback;
     EndpointConfig {
-        profile: reap.profile,
-        reap: shim6_core::ReapConfig {
-            send_timeout: reap.send_timeout,
-            follow_rtt: reap.follow_rtt,
-            keepalive_interval: reap.keepalive_interval,
-            initial_probe_timeout: reap.initial_probe_timeout,
-            initial_probes: reap.initial_probes,
-            max_probe_timeout: reap.max_probe_timeout,
-            ..Default::default()
-        },
+        profile: config.reap.profile,
+        reap: reap_config(&config.reap),
+        peers: config.peers.iter().map(peer_config).collect(),
+        answers,
         failback: shim6_core::FailbackConfig {
             enabled: failback.enabled,
             interval: failback.interval,
@@ -359,6 +378,30 @@ fn endpoint_config(config: &Config) -> EndpointConfig {
             ..Default::default()
         },
         ..Default::default()
+    }
+}
+
+fn reap_config(reap: &ReapConfig) -> shim6_core::ReapConfig {
+    shim6_core::ReapConfig {
+        send_timeout: reap.send_timeout,
+        follow_rtt: reap.follow_rtt,
+        keepalive_interval: reap.keepalive_interval,
+        initial_probe_timeout: reap.initial_probe_timeout,
+        initial_probes: reap.initial_probes,
+        max_probe_timeout: reap.max_probe_timeout,
+        ..Default::default()
+    }
+}
+
+fn peer_config(peer: &PeerConfig) -> shim6_core::PeerConfig {
+    shim6_core::PeerConfig {
+        prefix: Prefix {
+            address: peer.prefix.address(),
+            length: peer.prefix.length(),
+        },
+        profile: peer.reap.profile,
+        reap: reap_config(&peer.reap),
+        contexts_per_peer: peer.contexts_per_peer,
     }
 }
 

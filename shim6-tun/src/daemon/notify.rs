@@ -59,6 +59,20 @@ impl Notifier {
         }
     }
 
+    /// The configuration is read again. To be followed by [`reloaded`](Self::reloaded).
+    pub(super) fn reloading(&self) {
+        // A manager may give up on a daemon that does not say when it began: then better nothing at all.
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => self.send(&[NotifyState::Reloading, now]),
+            Err(error) => tracing::debug!(%error, "telling the service manager"),
+        }
+    }
+
+    /// The new configuration holds, or the old one still does.
+    pub(super) fn reloaded(&self) {
+        self.send(&[NotifyState::Ready]);
+    }
+
     /// The daemon stops, and puts the host back.
     pub(super) fn stopping(&self) {
         self.send(&[

@@ -1,7 +1,7 @@
 //! Makes the host's routing follow the table of flows: which ULID pairs are steered, and which ULIDs stay local.
 
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use super::outbound::replay;
 use super::path_mtu::PathMtus;
 use super::retry::Retry;
 use super::shared::Shared;
+use super::shortcut::Shortcut;
 use super::steering::{Steering, SteeringError};
 use super::uplink::Uplink;
 
@@ -21,6 +22,8 @@ const ROUND: usize = 256;
 /// What is on the host, and what is still to be done because the kernel refused it.
 pub(crate) struct Paths<'a> {
     steering: &'a mut Steering,
+    /// The way past the packet tasks.
+    shortcut: Option<Shortcut>,
     shared: Arc<Shared>,
     /// Each with the MTU that its route has.
     steered: HashMap<LocatorPair, Option<u32>>,
@@ -47,11 +50,17 @@ pub(crate) struct Paths<'a> {
 }
 
 impl<'a> Paths<'a> {
-    pub(crate) fn new(steering: &'a mut Steering, mtus: PathMtus, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(
+        steering: &'a mut Steering,
+        shortcut: Option<Shortcut>,
+        mtus: PathMtus,
+        shared: Arc<Shared>,
+    ) -> Self {
         let (steered, unsettled) = (HashMap::new(), HashSet::new());
         let (to_pin, to_unpin) = (Vec::new(), Vec::new());
         Self {
             steering,
+            shortcut,
             shared,
             steered,
             mtus,
@@ -83,6 +92,9 @@ impl<'a> Paths<'a> {
         let (mut meanwhile, mut after) = ((*before).clone(), (*before).clone());
         let (mut changed, mut gone) = (Vec::new(), Vec::new());
         for update in updates {
+            if let Some(shortcut) = &mut self.shortcut {
+                shortcut.announce(&update);
+            }
             match &update {
                 DataplaneUpdate::Insert(flow) => {
                     self.unsettled.insert(flow.ulids);
@@ -136,6 +148,7 @@ impl<'a> Paths<'a> {
             self.retry.at(),
             self.shared.hold.poll_timeout(),
             self.mtus.poll_timeout(),
+            self.shortcut.as_ref().and_then(Shortcut::poll_timeout),
         ];
         times.into_iter().flatten().min()
     }
@@ -145,6 +158,10 @@ impl<'a> Paths<'a> {
         self.shared.hold.handle_timeout(now);
         if self.mtus.handle_timeout(now) {
             self.look_again();
+        }
+        if let Some(shortcut) = &mut self.shortcut {
+            let table = self.shared.dataplane.load_full();
+            shortcut.handle_timeout(now, &table).await;
         }
         let is_due = self.retry.is_due(now);
         if is_due {
@@ -201,6 +218,47 @@ impl<'a> Paths<'a> {
             }
             Err(error) => tracing::error!(%error, "looking whether steered packets are steered"),
         }
+    }
+
+    /// The way past the packet tasks, if there is one.
+    pub(crate) fn shortcut(&mut self) -> Option<&mut Shortcut> {
+        self.shortcut.as_mut()
+    }
+
+    /// An interface was removed. If it was of the shortcut, that is none any more.
+    pub(crate) fn forget_link(&mut self, index: u32) {
+        let Some(shortcut) = &mut self.shortcut else { return };
+        let link = shortcut.link();
+        if [link.inside, link.outside].contains(&index) {
+            tracing::warn!(
+                "the daemon's virtual link was removed: steered packets pass through the daemon from now on"
+            );
+            self.shortcut = None;
+        } else {
+            shortcut.forget(index);
+        }
+    }
+
+    /// It is not known which interfaces were removed.
+    pub(crate) fn forget_all_links(&mut self) {
+        if let Some(shortcut) = &mut self.shortcut {
+            shortcut.forget_all();
+        }
+    }
+
+    /// What was done to packets, by name.
+    pub(crate) fn report(&self) -> BTreeMap<String, u64> {
+        let mut report = self.shared.report();
+        if let Some(shortcut) = &self.shortcut {
+            let counts = shortcut.counts();
+            let named = [
+                ("shortcut_rewritten", counts.rewritten),
+                ("shortcut_restored", counts.restored),
+                ("shortcut_failed", counts.failed),
+            ];
+            report.extend(named.map(|(name, count)| (name.to_owned(), count)));
+        }
+        report
     }
 
     /// What keeps steered packets from being steered.
@@ -284,6 +342,9 @@ impl<'a> Paths<'a> {
         while let Some(&ulids) = self.to_pin.last() {
             self.steering.pin(ulids).await?;
             self.to_pin.pop();
+        }
+        if let Some(shortcut) = &mut self.shortcut {
+            shortcut.settle(table).await;
         }
         let mtus = &self.mtus;
         let wanted = |pair: &LocatorPair| {

@@ -159,6 +159,11 @@ impl Stage {
         Ok(shutdown)
     }
 
+    /// Whether there are daemons.
+    pub fn is_running(&self) -> bool {
+        self.daemons.is_some()
+    }
+
     /// The daemon on host a.
     pub fn daemon_a(&self) -> anyhow::Result<&Daemon> {
         Ok(&self.daemons()?.a)

@@ -9,7 +9,7 @@ use super::failure::{Access, GATEWAY};
 use super::link::{Direction, Impairment, Link};
 use super::node::{Node, connect};
 use super::{Failure, LabError, Namespace};
-use crate::sys::ethtool::disable_segmentation;
+use crate::sys::ethtool::disable_offloads;
 
 /// Metric of the first uplink's default route, which is what router advertisements give; each
 /// further uplink has this much more.
@@ -173,7 +173,7 @@ impl Topology {
     ///
     /// # Errors
     /// The kernel refused.
-    pub fn disable_segmentation(&self) -> Result<(), LabError> {
+    pub fn disable_offloads(&self) -> Result<(), LabError> {
         let isps = self.accesses.iter().flatten().map(|access| &access.isp.namespace);
         let hosts = [&self.a.namespace, &self.b.namespace, self.core()];
         for namespace in isps.chain(hosts) {
@@ -181,7 +181,7 @@ impl Topology {
                 for interface in &if_nameindex()? {
                     let name = interface.name().to_string_lossy();
                     if name != "lo" {
-                        disable_segmentation(&name)?;
+                        disable_offloads(&name)?;
                     }
                 }
                 std::io::Result::Ok(())

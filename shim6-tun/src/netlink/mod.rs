@@ -10,6 +10,7 @@ mod next_hop;
 #[cfg(test)]
 mod tests;
 mod types;
+mod virtual_link;
 
 use core::net::Ipv6Addr;
 use std::os::fd::BorrowedFd;
@@ -30,10 +31,11 @@ use rtnetlink::{Handle, LinkUnspec};
 
 pub use self::error::NetlinkError;
 pub use self::monitor::Monitor;
-pub use self::next_hop::Ethernet;
+pub use self::next_hop::{Ethernet, Route};
 pub use self::types::{
     Address, AddressSpec, Change, Link, MAIN_TABLE, RouteHints, RouteKind, RouteSpec, RuleOrder, RuleSpec,
 };
+pub use self::virtual_link::VirtualLink;
 
 const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
 

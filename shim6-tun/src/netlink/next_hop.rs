@@ -24,15 +24,24 @@ pub struct Ethernet {
     pub has_queue: bool,
 }
 
+/// Where packets go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// Index of the interface.
+    pub interface: u32,
+    /// The neighbour there: a router, or the destination itself.
+    pub neighbour: Ipv6Addr,
+}
+
 impl Netlink {
-    /// The next hop of this host's own packets with these addresses and this mark, by the present routes and rules. `None` if
-    /// there is no route, or none to a neighbour whose link-layer address of 6 octets the kernel knows and believes in.
-    pub async fn next_hop(
+    /// The way of this host's own packets with these addresses and this mark, by the present routes and rules; `None` if there is
+    /// none.
+    pub async fn route(
         &self,
         source: Ipv6Addr,
         destination: Ipv6Addr,
         fwmark: u32,
-    ) -> Result<Option<NextHop>, NetlinkError> {
+    ) -> Result<Option<Route>, NetlinkError> {
         let operation = || format!("look up the route from {source} to {destination}");
         let request = RouteNetlinkMessage::GetRoute(message::lookup(source, destination, fwmark));
         let Some(RouteNetlinkMessage::NewRoute(route)) = self.get(request, operation).await? else {
@@ -41,13 +50,26 @@ impl Netlink {
         if route.header.kind != RouteType::Unicast {
             return Ok(None);
         }
-        let Some(spec) = message::routes(&route).into_iter().next() else {
+        let spec = message::routes(&route).into_iter().next();
+        Ok(spec.and_then(|spec| {
+            Some(Route {
+                interface: spec.output?,
+                neighbour: spec.gateway.unwrap_or(destination),
+            })
+        }))
+    }
+
+    /// The next hop of such packets, or `None` if there is no route, or none to a neighbour whose link-layer address of 6 octets
+    /// the kernel knows and believes in.
+    pub async fn next_hop(
+        &self,
+        source: Ipv6Addr,
+        destination: Ipv6Addr,
+        fwmark: u32,
+    ) -> Result<Option<NextHop>, NetlinkError> {
+        let Some(Route { interface, neighbour }) = self.route(source, destination, fwmark).await? else {
             return Ok(None);
         };
-        let Some(interface) = spec.output else {
-            return Ok(None);
-        };
-        let neighbour = spec.gateway.unwrap_or(destination);
         let operation = || format!("look up neighbour {neighbour} on interface {interface}");
         let request = RouteNetlinkMessage::GetNeighbour(message::neighbour(interface, neighbour));
         let answer = self.get(request, operation).await?;

@@ -1,6 +1,7 @@
 //! The offloads of an interface, over the `ethtool` control call.
 //!
-//! Only what the lab needs: a kernel that carries packet by packet.
+//! Only what is needed here: a kernel that carries packet by packet, for the lab, and one that cuts and joins packets on the
+//! daemon's own virtual link.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -38,6 +39,13 @@ impl Feature {
             || name == "rx-lro"
             || (name.starts_with("tx-gso-") && name != "tx-gso-robust")
     }
+
+    /// Whether it leaves to the interface what the kernel does itself otherwise.
+    fn is_offload(&self) -> bool {
+        let name = self.name.as_str();
+        let rest = ["tx-checksum-", "tx-scatter-gather", "rx-checksum"];
+        self.makes_large_packets() || rest.iter().any(|start| name.starts_with(start))
+    }
 }
 
 /// Makes an interface in the network namespace of the calling thread one that sends and receives no packet larger than its
@@ -46,33 +54,55 @@ impl Feature {
 /// # Errors
 /// There is no such interface, `CAP_NET_ADMIN` is missing, or something could not be switched off.
 pub fn disable_segmentation(interface: &str) -> io::Result<()> {
-    let explain = |error| while_doing(format_args!("switch off the offloads of {interface}"), error);
-    switch_off(interface).map_err(explain)
+    switch_off(interface, Feature::makes_large_packets)
 }
 
-fn switch_off(interface: &str) -> io::Result<()> {
-    let caller = Caller::new(interface)?;
-    let before = caller.features()?;
-    let mut request = vec![SET_FEATURES, blocks(before.len()) as u32];
-    request.resize(2 + 2 * blocks(before.len()), 0);
-    for (bit, feature) in before.iter().enumerate() {
-        if feature.available && feature.makes_large_packets() {
-            // Valid in this request, and wanted off.
-            request[2 + 2 * (bit / 32)] |= 1 << (bit % 32);
+/// Makes an interface in the network namespace of the calling thread one that does nothing for the kernel: beside what
+/// [`disable_segmentation`] switches off, checksums and gathering.
+///
+/// # Errors
+/// As for [`disable_segmentation`].
+pub fn disable_offloads(interface: &str) -> io::Result<()> {
+    switch_off(interface, Feature::is_offload)
+}
+
+/// Makes the ends of a virtual link in the network namespace of the calling thread such that the kernel finishes each packet before
+/// it leaves `inside`, cut and with its checksum, and joins those that come in there.
+///
+/// # Errors
+/// There is no such interface, or `CAP_NET_ADMIN` is missing.
+pub fn cut_and_join(inside: &str, outside: &str) -> io::Result<()> {
+    // A virtual link joins nothing that comes from an end which segments, since that would be whole already.
+    disable_segmentation(outside)?;
+    let prepare = || {
+        let caller = Caller::new(inside)?;
+        caller.set(|feature| match feature.name.as_str() {
+            "rx-gro" => Some(true),
+            name if name.starts_with("tx-") && feature.is_offload() => Some(false),
+            _ => None,
+        })
+    };
+    prepare().map_err(|error| while_doing(format_args!("prepare the offloads of {inside}"), error))
+}
+
+fn switch_off(interface: &str, which: impl Fn(&Feature) -> bool) -> io::Result<()> {
+    let switch_off = || {
+        let caller = Caller::new(interface)?;
+        caller.set(|feature| which(feature).then_some(false))?;
+        let after = caller.features()?;
+        // What never can be changed is no offload, whatever its name.
+        match after
+            .iter()
+            .find(|feature| feature.active && feature.available && which(feature))
+        {
+            None => Ok(()),
+            Some(stays) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("{} stays on", stays.name),
+            )),
         }
-    }
-    caller.call(&mut request)?;
-    let after = caller.features()?;
-    match after
-        .iter()
-        .find(|feature| feature.active && feature.makes_large_packets())
-    {
-        None => Ok(()),
-        Some(stays) => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            format!("{} stays on", stays.name),
-        )),
-    }
+    };
+    switch_off().map_err(|error| while_doing(format_args!("switch off the offloads of {interface}"), error))
 }
 
 /// 32 features are in each block of a request.
@@ -114,6 +144,21 @@ impl Caller {
             available: is_set(0, bit) && !is_set(3, bit),
         };
         Ok(names.into_iter().enumerate().map(feature).collect())
+    }
+
+    /// Switches on or off those features that can be, where `wanted` says which.
+    fn set(&self, wanted: impl Fn(&Feature) -> Option<bool>) -> io::Result<()> {
+        let before = self.features()?;
+        let mut request = vec![SET_FEATURES, blocks(before.len()) as u32];
+        request.resize(2 + 2 * blocks(before.len()), 0);
+        for (bit, feature) in before.iter().enumerate().filter(|(_, feature)| feature.available) {
+            if let Some(on) = wanted(feature) {
+                // Two words for each block: which are meant, and which of them are to be on.
+                request[2 + 2 * (bit / 32)] |= 1 << (bit % 32);
+                request[3 + 2 * (bit / 32)] |= u32::from(on) << (bit % 32);
+            }
+        }
+        self.call(&mut request)
     }
 
     fn names(&self) -> io::Result<Vec<String>> {
@@ -183,6 +228,11 @@ mod tests {
                     assert_eq!(after.active, expected, "{}", after.name);
                 }
                 assert!(is_active(&after, "tx-checksum-ip-generic"), "{after:?}");
+                joined.a.run(|| disable_offloads("eth0")).unwrap().unwrap();
+                let after = features();
+                for name in ["tx-checksum-ip-generic", "tx-scatter-gather", "rx-checksum"] {
+                    assert!(!is_active(&after, name), "{name}: {after:?}");
+                }
             },
         );
     }

@@ -4,10 +4,10 @@
 //!
 //! - [`wire_socket`]: Shim6 packets (IPv6 Next Header 140) from and to the network, many per call.
 //! - [`tap`]: a passive copy of the IPv6 headers that cross one interface, for noticing activity.
-//! - [`bpf`]: counts of the same packets, kept in the kernel where that is permitted.
+//! - [`bpf`]: counts of the same packets, kept in the kernel where that is permitted, and a way through it for steered ones.
 //! - [`tun`]: the TUN device through which steered packets reach and leave the daemon.
 //! - [`netns`]: user and network namespaces for the lab.
-//! - [`ethtool`]: segmentation offloads off, for the lab.
+//! - [`ethtool`]: offloads of interfaces, for the lab and the daemon's own virtual link.
 //! - [`ancillary`]: any socket option and all that comes beside a datagram, for the lab's tests.
 //!
 //! The first four hide how packets are moved, so that the means can be replaced without a change in their callers. None of

@@ -90,6 +90,15 @@ pub(crate) fn wait_until_delivered(from: &UdpSocket, to: &UdpSocket) {
     }
 }
 
+/// Says that a test was left out as the kernel takes no programs from us here.
+pub(crate) fn skip_without_bpf(test: &str, error: &io::Error) {
+    // Not `eprintln!`, which the test runner would hide.
+    let _ = io::Write::write_fmt(
+        &mut io::stderr(),
+        format_args!("skipped: {test}: {error}: needs CAP_BPF in the initial user namespace\n"),
+    );
+}
+
 /// Fields of an IPv6 header that the tests choose.
 #[derive(Clone, Copy)]
 pub(crate) struct Header {

@@ -27,8 +27,8 @@ enum Command {
     /// TCP with one stream and eight in both directions, UDP with datagrams of three sizes, requests and responses; each
     /// over the plain kernel, over a kernel without segmentation offload and coalescing, which is one that carries packet by packet, over hosts
     /// with our daemons, over these after a failure, when all packets go through the daemons, and over userspace WireGuard if
-    /// `wireguard-go` is installed. Each state has a network
-    /// of its own, in which the same hosts and routers share this machine. The states take turns. All of it takes five minutes.
+    /// `wireguard-go` is installed. The plain kernel and the daemons before a failure take short turns in one network and on the same addresses;
+    /// each other state has a network of its own, in which the same hosts and routers share this machine. All of it takes ten minutes.
     Throughput(ThroughputArgs),
     /// What many contexts cost a daemon, and how long it takes when many paths fail at once
     ///
@@ -99,7 +99,8 @@ struct ThroughputArgs {
     /// Measure the cases whose name contains this, such as `steered/tcp-1` or `udp`; may be repeated [default: all]
     ///
     /// The same traffic over the plain kernel and over the one that carries packet by packet is measured, too, because all else is
-    /// to be compared with these. A name that does not exist gives a list of all.
+    /// to be compared with these. A name that does not exist gives a list of all. `again`, which is left out unless named, measures the plain
+    /// kernel a second time as if it were something else: what it then differs from itself by is what the method is wrong by.
     #[arg(long, value_name = "NAME")]
     case: Vec<String>,
     /// Measure only what --case names, not what that is compared with: its ratios are then unknown

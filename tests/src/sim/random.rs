@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use shim6_core::wire::{Preference, PreferenceFlags};
 use shim6_core::{
-    EndpointConfig, EstablishmentConfig, FailbackConfig, LimitsConfig, Profile, Rate, ReapConfig, UpdateConfig,
+    EndpointConfig, EstablishmentConfig, FailbackConfig, LAST_RESORT, LimitsConfig, Profile, Rate, ReapConfig,
+    UpdateConfig,
 };
 
 use super::dice::{Dice, Stream};
@@ -95,6 +96,9 @@ fn config(dice: &mut Dice) -> EndpointConfig {
         },
         deliver_all_icmp: dice.chance(500),
         limits: limits(dice),
+        // Everybody is answered, and all peers are alike.
+        peers: Vec::new(),
+        answers: Vec::new(),
     }
 }
 
@@ -322,11 +326,19 @@ fn identity(
     }
 }
 
+/// The highest of four is the last resort.
+fn priority(of_four: usize) -> u8 {
+    u8::try_from(of_four)
+        .ok()
+        .filter(|&number| number < 3)
+        .unwrap_or(LAST_RESORT)
+}
+
 fn preferences(dice: &mut Dice, hosts: &[HostPlan]) -> Action {
     let host = dice.below(hosts.len());
     let preference = |dice: &mut Dice| Preference {
         flags: PreferenceFlags(dice.below(4) as u8),
-        priority: dice.below(4) as u8,
+        priority: priority(dice.below(4)),
         weight: dice.below(4) as u8,
     };
     Action::SetPreferences {

@@ -9,6 +9,9 @@ use serde::{Serialize, Serializer};
 pub enum State {
     /// The kernel alone, with all its offloads.
     Plain,
+    /// The same once more, after daemons have come and gone as they do for [`State::Daemon`]: what it differs from the first by is
+    /// what the method itself is wrong by.
+    Again,
     /// The kernel alone, and no packet is larger than the MTU: no segmentation offload, no coalescing.
     PerPacket,
     /// A daemon on each host that has a context for the addresses in use; nothing has failed.
@@ -21,8 +24,9 @@ pub enum State {
 
 impl State {
     /// All of them; those first that others are compared with.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Plain,
+        Self::Again,
         Self::PerPacket,
         Self::Daemon,
         Self::Steered,
@@ -32,11 +36,19 @@ impl State {
     /// Those that others are compared with.
     pub const REFERENCES: [Self; 2] = [Self::Plain, Self::PerPacket];
 
+    /// Whether it takes turns with the others that do in one lab, on the same addresses, where daemons come and go and nothing else
+    /// changes. These are so close to each other that two labs would differ by more.
+    #[must_use]
+    pub fn takes_turns(self) -> bool {
+        matches!(self, Self::Plain | Self::Again | Self::Daemon)
+    }
+
     /// For people.
     #[must_use]
     pub fn explained(self) -> &'static str {
         match self {
             Self::Plain => "plain kernel, all offloads",
+            Self::Again => "the same once more",
             Self::PerPacket => "kernel, packet by packet",
             Self::Daemon => "daemons, before a failure",
             Self::Steered => "daemons, after a failure",
@@ -49,6 +61,7 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Plain => "plain",
+            Self::Again => "again",
             Self::PerPacket => "per-packet",
             Self::Daemon => "daemon",
             Self::Steered => "steered",
@@ -75,6 +88,17 @@ impl fmt::Display for Direction {
     }
 }
 
+/// On which processors the ends of traffic run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// Where the kernel puts them.
+    Anywhere,
+    /// Each on one of its own, as far as there are so many.
+    Apart,
+    /// All on one.
+    Together,
+}
+
 /// A kind of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -91,12 +115,15 @@ pub enum Kind {
         octets: usize,
     },
     /// Requests and responses of 64 octets, one at a time, over one TCP connection without Nagle's algorithm.
-    Latency,
+    Latency {
+        /// Both ends on one processor, so that none has to be woken for the other: what is left is what the packets themselves take.
+        near: bool,
+    },
 }
 
 impl Kind {
     /// All that is measured.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::tcp(1, Direction::AToB),
         Self::tcp(1, Direction::BToA),
         Self::tcp(8, Direction::AToB),
@@ -104,11 +131,25 @@ impl Kind {
         Self::Udp { octets: 64 },
         Self::Udp { octets: 512 },
         Self::Udp { octets: 1400 },
-        Self::Latency,
+        Self::Latency { near: false },
+        Self::Latency { near: true },
     ];
 
     const fn tcp(streams: usize, direction: Direction) -> Self {
         Self::Tcp { streams, direction }
+    }
+
+    /// Where the ends of the traffic run. A single flow depends on where the kernel puts its ends more than on anything that is compared
+    /// here: the medians of requests were 20 us or 60, streams lost segments whenever their sender was moved. So those of a flow stay
+    /// where they are: of a stream, each on its own processor, as the two hosts would be; of datagrams on one, as differences in
+    /// the cost of each are what matters.
+    #[must_use]
+    pub fn placement(self) -> Placement {
+        match self {
+            Self::Tcp { streams: 1, .. } => Placement::Apart,
+            Self::Udp { .. } | Self::Latency { near: true } => Placement::Together,
+            Self::Tcp { .. } | Self::Latency { near: false } => Placement::Anywhere,
+        }
     }
 
     /// For people.
@@ -128,7 +169,10 @@ impl Kind {
                 format!("TCP, {streams} from host {from} to host {to}: Gbit/s of payload")
             }
             Self::Udp { octets } => format!("UDP, {octets} octets of payload: datagrams received per second"),
-            Self::Latency => "TCP request and response of 64 octets: round-trip time in us".to_owned(),
+            Self::Latency { near } => {
+                let place = if near { ", both ends on one processor" } else { "" };
+                format!("TCP request and response of 64 octets{place}: round-trip time in us")
+            }
         }
     }
 }
@@ -138,7 +182,8 @@ impl fmt::Display for Kind {
         match self {
             Self::Tcp { streams, direction } => write!(f, "tcp-{streams}/{direction}"),
             Self::Udp { octets } => write!(f, "udp-{octets}"),
-            Self::Latency => f.write_str("latency"),
+            Self::Latency { near: false } => f.write_str("latency"),
+            Self::Latency { near: true } => f.write_str("latency-near"),
         }
     }
 }
@@ -187,8 +232,8 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// The cases in `states` whose name contains one of `words`, or all if there are no words. With `references`, the
-    /// cases that these are compared with, too.
+    /// The cases in `states` whose name contains one of `words`, or all if there are no words; but those of [`State::Again`] only
+    /// for a word that names it. With `references`, the cases that these are compared with, too.
     ///
     /// # Errors
     /// A word that selects nothing.
@@ -203,7 +248,12 @@ impl Selection {
             let word = word.clone();
             return Err(UnknownCase { word, known });
         }
-        let asked = |case: &Case| words.is_empty() || words.iter().any(|word| contains(case, word));
+        let asked = |case: &Case| match case.state {
+            State::Again => words
+                .iter()
+                .any(|word| word.starts_with("again") && contains(case, word)),
+            _ => words.is_empty() || words.iter().any(|word| contains(case, word)),
+        };
         let compared = |case: &Case| {
             let kind_is_asked = known.iter().any(|other| other.kind == case.kind && asked(other));
             references && State::REFERENCES.contains(&case.state) && kind_is_asked
@@ -252,7 +302,7 @@ mod tests {
     #[test]
     fn all_cases_have_names_of_their_own() {
         let all = names(&[], true).expect("there are cases");
-        assert_eq!(all.len(), State::ALL.len() * Kind::ALL.len());
+        assert_eq!(all.len(), (State::ALL.len() - 1) * Kind::ALL.len());
         let distinct: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());
         for expected in [
@@ -273,11 +323,24 @@ mod tests {
             names(&["steered/udp-5"], true),
             Ok(expected.map(str::to_owned).to_vec())
         );
-        let several = names(&["daemon/latency", "plain/tcp-1/b-a"], false);
+        let several = names(&["daemon/latency-near", "plain/tcp-1/b-a"], false);
         assert_eq!(
             several,
-            Ok(vec!["plain/tcp-1/b-a".to_owned(), "daemon/latency".to_owned()])
+            Ok(vec!["plain/tcp-1/b-a".to_owned(), "daemon/latency-near".to_owned()])
         );
+    }
+
+    #[test]
+    fn plain_kernel_is_compared_with_itself_only_when_asked() {
+        let expected = ["plain/latency-near", "again/latency-near", "per-packet/latency-near"];
+        assert_eq!(
+            names(&["again/latency-n"], true),
+            Ok(expected.map(str::to_owned).to_vec())
+        );
+        let all = names(&["latency"], true).expect("there are cases");
+        assert!(!all.iter().any(|name| name.starts_with("again")), "{all:?}");
+        let both = names(&["again", "daemon/udp-64"], false).expect("there are cases");
+        assert_eq!(both.len(), Kind::ALL.len() + 1, "{both:?}");
     }
 
     #[test]

@@ -113,11 +113,32 @@ impl RouterCounters {
         Ok(sum)
     }
 
-    /// The mean length of a frame since an earlier reading, in octets: beyond the MTU where TCP's segments are larger.
+    /// The mean length of a frame, in octets: beyond the MTU where TCP's segments are larger.
     #[must_use]
-    pub fn frame_octets_since(self, earlier: Self) -> Option<f64> {
-        let frames = self.frames.checked_sub(earlier.frames).filter(|&frames| frames > 0)?;
-        Some(self.octets.saturating_sub(earlier.octets) as f64 / frames as f64)
+    pub fn frame_octets(self) -> Option<f64> {
+        (self.frames > 0).then(|| self.octets as f64 / self.frames as f64)
+    }
+}
+
+impl Add for RouterCounters {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            octets: self.octets + other.octets,
+            frames: self.frames + other.frames,
+        }
+    }
+}
+
+impl Sub for RouterCounters {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            octets: self.octets.saturating_sub(earlier.octets),
+            frames: self.frames.saturating_sub(earlier.frames),
+        }
     }
 }
 
@@ -191,8 +212,9 @@ mod tests {
                 frames: 20
             }
         );
-        assert_eq!(later.frame_octets_since(earlier), Some(400.0));
-        assert_eq!(later.frame_octets_since(later), None);
+        assert_eq!((later - earlier).frame_octets(), Some(400.0));
+        assert_eq!((later - later).frame_octets(), None);
+        assert_eq!(later - earlier + earlier, later);
         assert!(RouterCounters::parse("eth0: many 1").is_err());
     }
 

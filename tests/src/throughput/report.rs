@@ -27,9 +27,10 @@ pub struct Record {
     pub us_p99: Option<f64>,
     /// Seconds of processor time per gigabyte of payload received, see [`CpuMeter`](super::cpu::CpuMeter). Not for latency.
     pub cpu_s_per_gb: Option<f64>,
-    /// The figure as a part of that of the plain kernel. For latency more is worse.
+    /// The figure as a part of that of the plain kernel: the median of what it was each time that both were measured close to each
+    /// other, so that it does not matter if the machine is slow now and then. For latency more is worse.
     pub ratio_to_plain: Option<f64>,
-    /// The figure as a part of that of the kernel that carries packet by packet.
+    /// The figure as a part of that of the kernel that carries packet by packet, likewise.
     pub ratio_to_per_packet_kernel: Option<f64>,
     /// Latency: what it has more than the plain kernel, in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,39 +65,45 @@ pub struct Record {
 /// The records of all that was measured, in the same order.
 #[must_use]
 pub fn records(measured: &[Measured]) -> Vec<Record> {
-    let figures = |state: State, kind: Kind| {
-        let found = measured.iter().find(|other| other.case == Case { state, kind });
-        found.map(figures_of)
-    };
+    let base = |state: State, kind: Kind| measured.iter().find(|other| other.case == Case { state, kind });
     let record = |one: &Measured| {
         let kind = one.case.kind;
-        Record::of(
-            one,
-            figures(State::Plain, kind).as_ref(),
-            figures(State::PerPacket, kind).as_ref(),
-        )
+        Record::of(one, base(State::Plain, kind), base(State::PerPacket, kind))
     };
     measured.iter().filter_map(record).collect()
 }
 
-fn figures_of(measured: &Measured) -> Samples {
-    let figure = |sample: &Sample| match measured.case.kind {
+fn figures_of(kind: Kind, samples: &[Sample]) -> Samples {
+    let figure = |sample: &Sample| match kind {
         Kind::Tcp { .. } => Some(sample.gigabits_per_second()),
         Kind::Udp { .. } => Some(sample.datagrams_per_second()),
-        Kind::Latency => sample.round_trip_us(0.5),
+        Kind::Latency { .. } => sample.round_trip_us(0.5),
     };
-    measured.samples.iter().filter_map(figure).collect()
+    samples.iter().filter_map(figure).collect()
+}
+
+/// What the figure is of that of `base`, each time that both were measured close to each other.
+fn ratios(own: &Measured, base: &Measured) -> Samples {
+    let kind = own.case.kind;
+    let (rounds, whole) = ([&own.rounds, &base.rounds], [&own.samples, &base.samples]);
+    let [own, base] = if rounds[0].len() == rounds[1].len() {
+        rounds
+    } else {
+        whole
+    };
+    figures_of(kind, own).ratios_to(&figures_of(kind, base))
 }
 
 impl Record {
     /// Sums up the measurements of a case; nothing without any.
-    fn of(measured: &Measured, plain: Option<&Samples>, per_packet: Option<&Samples>) -> Option<Self> {
+    fn of(measured: &Measured, plain: Option<&Measured>, per_packet: Option<&Measured>) -> Option<Self> {
         let Measured {
             case,
             samples,
             failovers,
+            ..
         } = measured;
-        let figures = figures_of(measured);
+        let figures = figures_of(case.kind, samples);
         let median = figures.median()?;
         let over = |of: &dyn Fn(&Sample) -> Option<f64>| samples.iter().filter_map(of).collect::<Samples>().median();
         let sum = |of: &dyn Fn(&Sample) -> u64| samples.iter().map(of).sum::<u64>();
@@ -104,9 +111,9 @@ impl Record {
             matches!(case.kind, Kind::Tcp { .. }),
             matches!(case.kind, Kind::Udp { .. }),
         );
-        let latency = case.kind == Kind::Latency;
+        let latency = matches!(case.kind, Kind::Latency { .. });
         let us = |value: f64| rounded(value, 100.0);
-        let ratio = |base: Option<&Samples>| Some(rounded(figures.ratio_to(base?)?, 10_000.0));
+        let ratio = |base: Option<&Measured>| Some(rounded(ratios(measured, base?).median()?, 10_000.0));
         let sent = sum(&|sample| sample.arrived.sent);
         Some(Self {
             case: *case,
@@ -120,7 +127,7 @@ impl Record {
             ratio_to_plain: ratio(plain),
             ratio_to_per_packet_kernel: ratio(per_packet),
             us_more_than_plain: plain
-                .and_then(Samples::median)
+                .and_then(|plain| figures_of(plain.case.kind, &plain.samples).median())
                 .filter(|_| latency)
                 .map(|plain| us(median - plain)),
             runs: samples.len(),
@@ -138,7 +145,7 @@ impl Record {
                 false => sample.hosts.reordered,
             }),
             out_of_order: (!udp).then(|| sum(&|sample| sample.hosts.out_of_order)),
-            frame_octets: over(&|sample| sample.frame_octets).map(f64::round),
+            frame_octets: over(&|sample| sample.core.frame_octets()).map(f64::round),
             failovers: *failovers,
         })
     }
@@ -168,7 +175,7 @@ fn heading(text: &mut String, record: &Record) {
     let special = match record.case.kind {
         Kind::Tcp { .. } => "resent",
         Kind::Udp { .. } => "lost",
-        Kind::Latency => "p99",
+        Kind::Latency { .. } => "p99",
     };
     let _ = writeln!(text, "{separator}{}", record.case.kind.explained());
     let _ = writeln!(
@@ -182,7 +189,7 @@ fn row(text: &mut String, record: &Record) {
     let figure = |value: f64| match record.case.kind {
         Kind::Tcp { .. } => format!("{value:.2}"),
         Kind::Udp { .. } => format!("{value:.0}"),
-        Kind::Latency => format!("{value:.1}"),
+        Kind::Latency { .. } => format!("{value:.1}"),
     };
     let or_nothing = |value: Option<f64>, show: &dyn Fn(f64) -> String| value.map_or_else(|| "-".to_owned(), show);
     let percent = |value: f64| format!("{:.0} %", value * 100.0);
@@ -192,7 +199,7 @@ fn row(text: &mut String, record: &Record) {
     let special = match record.case.kind {
         Kind::Tcp { .. } => record.retransmits.unwrap_or_default().to_string(),
         Kind::Udp { .. } => or_nothing(record.loss, &percent),
-        Kind::Latency => or_nothing(record.us_p99, &figure),
+        Kind::Latency { .. } => or_nothing(record.us_p99, &figure),
     };
     let _ = writeln!(
         text,
@@ -212,7 +219,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::case::Direction;
-    use super::super::counters::HostCounters;
+    use super::super::counters::{HostCounters, RouterCounters};
     use super::super::load::Progress;
     use super::*;
 
@@ -221,10 +228,12 @@ mod tests {
         direction: Direction::AToB,
     };
     const UDP: Kind = Kind::Udp { octets: 64 };
+    const LATENCY: Kind = Kind::Latency { near: false };
 
     fn measured(state: State, kind: Kind, samples: Vec<Sample>) -> Measured {
         Measured {
             case: Case { state, kind },
+            rounds: samples.clone(),
             samples,
             failovers: 0,
         }
@@ -247,7 +256,10 @@ mod tests {
                 reordered: 5,
                 out_of_order: 7,
             },
-            frame_octets: Some(1400.4),
+            core: RouterCounters {
+                octets: 14_004,
+                frames: 10,
+            },
             ..Sample::default()
         }
     }
@@ -264,8 +276,9 @@ mod tests {
     fn json_of_streams_has_the_promised_fields() {
         let json = serde_json::to_value(records(&[
             measured(State::Plain, TCP, [500, 1000, 900].map(megabytes).to_vec()),
-            measured(State::PerPacket, TCP, vec![megabytes(225)]),
-            measured(State::Steered, TCP, vec![megabytes(450)]),
+            measured(State::PerPacket, TCP, [225, 250, 225].map(megabytes).to_vec()),
+            // The machine was slow when the first of each was measured.
+            measured(State::Steered, TCP, [450, 500, 450].map(megabytes).to_vec()),
         ]))
         .expect("serialises");
         let [plain, _, steered] = json.as_array().expect("an array").as_slice() else {
@@ -286,6 +299,18 @@ mod tests {
         for absent in ["pps", "us", "us_p99", "loss"] {
             assert!(steered.get(absent).is_none(), "{absent}");
         }
+    }
+
+    #[test]
+    fn ratio_is_that_of_most_rounds_where_both_have_the_same() {
+        let mut plain = measured(State::Plain, TCP, vec![megabytes(700)]);
+        let mut daemon = measured(State::Daemon, TCP, vec![megabytes(650)]);
+        plain.rounds = [500, 1000, 600].map(megabytes).to_vec();
+        // The machine was slow in one of the rounds, for one of both.
+        daemon.rounds = [500, 500, 600].map(megabytes).to_vec();
+        let records = records(&[plain, daemon]);
+        assert_eq!(records[1].ratio_to_plain, Some(1.0));
+        assert_eq!((records[1].gbit_s, records[1].runs), (Some(5.2), 1));
     }
 
     #[test]
@@ -310,8 +335,8 @@ mod tests {
     #[test]
     fn json_of_latency_has_the_ratio_and_the_difference_of_times() {
         let json = serde_json::to_value(records(&[
-            measured(State::Plain, Kind::Latency, vec![round_trips([10, 20, 30])]),
-            measured(State::Steered, Kind::Latency, vec![round_trips([10, 50, 90])]),
+            measured(State::Plain, LATENCY, vec![round_trips([10, 20, 30])]),
+            measured(State::Steered, LATENCY, vec![round_trips([10, 50, 90])]),
         ]));
         let json = &json.expect("serialises")[1];
         assert_eq!((&json["us"], &json["us_p99"]), (&50.0.into(), &90.0.into()));
@@ -323,10 +348,7 @@ mod tests {
     #[test]
     fn case_without_a_measurement_has_no_record() {
         assert_eq!(records(&[measured(State::Plain, TCP, Vec::new())]), []);
-        assert_eq!(
-            records(&[measured(State::Plain, Kind::Latency, vec![Sample::default()])]),
-            []
-        );
+        assert_eq!(records(&[measured(State::Plain, LATENCY, vec![Sample::default()])]), []);
     }
 
     #[test]
@@ -334,7 +356,7 @@ mod tests {
         let text = table(&records(&[
             measured(State::Plain, TCP, vec![megabytes(500)]),
             measured(State::Steered, TCP, vec![megabytes(250)]),
-            measured(State::Plain, Kind::Latency, vec![round_trips([10, 20, 30])]),
+            measured(State::Plain, LATENCY, vec![round_trips([10, 20, 30])]),
         ]));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 4 + 1 + 3, "{text}");

@@ -24,8 +24,8 @@ pub struct Sample {
     pub cpu: Duration,
     /// What both hosts counted, the time before the window included.
     pub hosts: HostCounters,
-    /// Mean length of the frames that the router in the middle received in that time, in octets.
-    pub frame_octets: Option<f64>,
+    /// What the router in the middle received in that time.
+    pub core: RouterCounters,
 }
 
 impl Sample {
@@ -60,8 +60,23 @@ impl Sample {
             round_trips,
             cpu: after.cpu.saturating_sub(before.cpu),
             hosts: hosts()? - hosts_before,
-            frame_octets: RouterCounters::read(topology.core())?.frame_octets_since(core_before),
+            core: RouterCounters::read(topology.core())? - core_before,
         })
+    }
+
+    /// This measurement and another of the same, as one of both lengths.
+    #[must_use]
+    pub fn and(mut self, mut other: Self) -> Self {
+        self.round_trips.append(&mut other.round_trips);
+        self.round_trips.sort_unstable();
+        Self {
+            window: self.window + other.window,
+            arrived: self.arrived + other.arrived,
+            round_trips: self.round_trips,
+            cpu: self.cpu + other.cpu,
+            hosts: self.hosts + other.hosts,
+            core: self.core + other.core,
+        }
     }
 
     /// Gigabits of payload per second.
@@ -109,13 +124,7 @@ impl Reading {
     }
 
     fn progress_since(&self, earlier: &Self) -> Progress {
-        let (later, earlier) = (self.progress, earlier.progress);
-        Progress {
-            octets: later.octets - earlier.octets,
-            datagrams: later.datagrams - earlier.datagrams,
-            sent: later.sent - earlier.sent,
-            reordered: later.reordered - earlier.reordered,
-        }
+        self.progress - earlier.progress
     }
 }
 
@@ -139,6 +148,29 @@ mod tests {
         assert_eq!(sample.datagrams_per_second(), 2000.0);
         assert_eq!(sample.cpu_per_gigabyte(), Some(2.4));
         assert_eq!(Sample::default().cpu_per_gigabyte(), None);
+    }
+
+    #[test]
+    fn two_measurements_together_are_as_one_of_both_lengths() {
+        let sample = |seconds, octets, us: &[u64]| Sample {
+            window: Duration::from_secs(seconds),
+            arrived: Progress {
+                octets,
+                ..Progress::default()
+            },
+            round_trips: us.iter().copied().map(Duration::from_micros).collect(),
+            cpu: Duration::from_secs(seconds),
+            core: RouterCounters {
+                octets: 1500 * seconds,
+                frames: 2,
+            },
+            ..Sample::default()
+        };
+        let both = sample(1, 1_000_000_000, &[10, 30]).and(sample(3, 2_000_000_000, &[20]));
+        assert_eq!(both.gigabits_per_second(), 6.0);
+        assert_eq!(both.round_trip_us(0.5), Some(20.0));
+        assert_eq!(both.cpu_per_gigabyte(), Some(4.0 / 3.0));
+        assert_eq!(both.core.frame_octets(), Some(1500.0));
     }
 
     #[test]

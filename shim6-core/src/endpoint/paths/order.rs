@@ -8,6 +8,7 @@ use shim6_reap::LocatorPair;
 
 use super::Ends;
 use super::selection::Selection;
+use crate::config::LAST_RESORT;
 use crate::endpoint::verify::is_locator;
 use crate::wire::Preference;
 
@@ -45,6 +46,12 @@ pub(in crate::endpoint) fn is_better(ends: &Ends<'_>, pair: LocatorPair, than: L
 /// Whether an end says that its locator of this pair does not work.
 pub(super) fn is_broken(ends: &Ends<'_>, pair: LocatorPair) -> bool {
     rank(ends, pair).is_broken
+}
+
+/// Whether an end says that its locator of this pair is only for the time in which no other works.
+pub(in crate::endpoint) fn is_last_resort(ends: &Ends<'_>, pair: LocatorPair) -> bool {
+    let rank = rank(ends, pair);
+    rank.local_priority.max(rank.peer_priority) == LAST_RESORT
 }
 
 /// Whether a pair makes sense at all. Addresses that are bound to a link do not: nobody knows which link it would be (RFC 5534

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::world::{A, B, World, ms, secs};
 use crate::wire::{MessageType, Preference, PreferenceFlags};
-use crate::{Cause, EndpointConfig, Event, FailbackConfig, Hint, Instant, LocatorPair, ReapState};
+use crate::{Cause, EndpointConfig, Event, FailbackConfig, Hint, Instant, LAST_RESORT, LocatorPair, ReapState};
 
 /// A context with requests and replies, both ends of which a failure has moved away from the ULIDs.
 fn away(config: &EndpointConfig) -> World {
@@ -178,6 +178,45 @@ fn the_ulids_are_left_alone_while_they_work_whatever_is_preferred() {
     world.run(secs(60));
     assert_eq!(locators(&world, A).local, world.locator(A, 1));
     assert_eq!(locators(&world, B).peer, world.locator(A, 1));
+}
+
+#[test]
+fn the_last_resort_is_left_though_it_works_and_is_not_probed_after() {
+    let mut world = World::established(&EndpointConfig::default());
+    let ulids = world.pair(A, B);
+    world.stream(A, ulids, ms(20), true);
+    let last = Preference {
+        flags: PreferenceFlags(0),
+        priority: LAST_RESORT,
+        weight: 0,
+    };
+    world.set_preferences(A, &[(ulids.local, last)]);
+    world.run(secs(5));
+    assert!(is_home(&world), "not before the other pair has been stable");
+    world.run(secs(25));
+    let other = world.locator(A, 1);
+    assert_eq!((locators(&world, A).local, locators(&world, B).peer), (other, other));
+    world.log.clear();
+    world.run(secs(60));
+    assert_eq!(
+        world.control().len(),
+        0,
+        "nothing is probed over the last resort while another pair works"
+    );
+
+    // It is used while nothing else works, and left again.
+    for index in [0, 1] {
+        world.cut_both_ways(world.pair_of(A, 1, B, index));
+    }
+    world.run(secs(20));
+    assert_eq!(locators(&world, A).local, ulids.local);
+    let received = world.received_since(B, world.now - secs(1));
+    assert!(received > 40, "{received}");
+    for index in [0, 1] {
+        world.heal(world.pair_of(A, 1, B, index));
+    }
+    world.run(secs(60));
+    assert_eq!((locators(&world, A).local, locators(&world, B).peer), (other, other));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The endpoint with others of its kind, in a network that the tests rule over.
 
+mod config;
 mod errors;
 mod eviction;
 mod exchange;

@@ -1,9 +1,8 @@
 //! Arguments that several subcommands take.
 
 use std::fmt;
-use std::io;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::thread;
 
@@ -13,7 +12,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 use shim6_cga::{KeySizes, Sec, SubnetPrefix};
 
-use crate::config::{self, Config, ConfigError, Prefix64};
+use crate::config::{self, Config, ConfigError, Prefix64, Source};
 use crate::identity::{Store, hex};
 
 /// Hashes per second of one thread that times are told for: the order of magnitude of a processor of today.
@@ -94,10 +93,7 @@ impl fmt::Debug for Seed {
 
 /// The daemon's configuration; without its file, the built-in defaults.
 pub(super) fn configuration() -> Result<Config, ConfigError> {
-    match Config::load(Path::new(config::DEFAULT_PATH)) {
-        Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
-        loaded => loaded,
-    }
+    Source::new(None).load().map(|loaded| loaded.config)
 }
 
 /// A prefix that a host can have an address under, as argument.

@@ -23,7 +23,7 @@ use serde::Serialize;
 use self::finding::{Finding, Level};
 use super::output::{Style, print};
 use super::{EXIT_CODES, FAILURE, SocketArgs, UsageError, block_on};
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::control::Client;
 use crate::daemon::uplink::{Uplink, discover};
 use crate::netlink::Netlink;
@@ -93,7 +93,7 @@ struct Host {
 ///
 /// When the configuration is not understood or the peer's name is not known.
 pub fn run(args: DoctorArgs) -> anyhow::Result<ExitCode> {
-    let config = super::run::load(args.config.as_deref())?;
+    let config = Source::new(args.config.as_deref()).load()?.config;
     let socket = match &args.config {
         Some(_) => args.socket.or(&config.control_socket),
         None => args.socket.path(),

@@ -13,8 +13,11 @@ use shim6_core::{Dataplane, Instant, LocatorPair};
 use tokio::task::JoinHandle;
 use tokio::time::sleep_until;
 
+use super::super::policy::{Policy, Threshold};
 use super::super::shared::Shared;
+use super::super::trigger::SharedTrigger;
 use super::super::uplink::Uplink;
+use super::closer;
 use crate::config::Config;
 use crate::sys::Readiness;
 use crate::sys::bpf::{self, Attachment, Count, CounterOptions, Counters, Counts, Event, Slot};
@@ -34,48 +37,94 @@ const SPARE_FLOWS: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct Counting {
     counters: Arc<Mutex<Counters>>,
-    /// By interface name, with its index.
-    attached: HashMap<String, (u32, Attachment)>,
+    /// By interface name.
+    attached: HashMap<String, Watched>,
+    /// The interface of the shortcut, and its index.
+    inside: Option<(u32, Attachment)>,
+    trigger: Arc<SharedTrigger>,
     shared: Arc<Shared>,
+    threshold: Threshold,
     task: JoinHandle<()>,
 }
 
+/// An interface that is watched.
+#[derive(Debug)]
+struct Watched {
+    index: u32,
+    /// Kept for its drop.
+    _attachment: Attachment,
+    /// Looks at packets more closely where that is wanted.
+    closer: JoinHandle<()>,
+}
+
 impl Counting {
-    pub(super) fn new(config: &Config, shared: Arc<Shared>) -> io::Result<Self> {
+    pub(super) fn new(
+        config: &Config,
+        policy: &Policy,
+        trigger: Arc<SharedTrigger>,
+        shared: Arc<Shared>,
+    ) -> io::Result<Self> {
         let locals: Vec<_> = shared.wire.addresses().collect();
-        let wanted = |threshold| if config.trigger.initiate { threshold } else { 0 };
+        let threshold = policy.lowest();
         let counters = Counters::new(CounterOptions {
             flows: config.limits.contexts + SPARE_FLOWS,
             locals: &locals,
             candidates: config.limits.candidates,
-            packets: wanted(config.trigger.packets),
-            octets: wanted(config.trigger.octets),
+            packets: threshold.packets,
+            octets: threshold.octets,
             small: shared.hold.remembers(),
         })?;
         let readiness = Readiness::of(&counters)?;
         let counters = Arc::new(Mutex::new(counters));
-        let task = tokio::spawn(run(counters.clone(), readiness, shared.clone()));
+        let task = tokio::spawn(run(counters.clone(), readiness, trigger.clone(), shared.clone()));
         Ok(Self {
             counters,
             attached: HashMap::new(),
+            inside: None,
+            trigger,
             shared,
+            threshold,
             task,
         })
     }
 
+    /// Whether the programs count up to what this policy needs.
+    pub(super) fn counts_up_to(&self, policy: &Policy) -> bool {
+        policy.lowest() == self.threshold
+    }
+
     pub(super) fn watch(&mut self, uplink: &Uplink) -> io::Result<()> {
-        let is_watched = |&(index, _): &(u32, _)| index == uplink.index;
+        let is_watched = |watched: &Watched| watched.index == uplink.index;
         if self.attached.get(&uplink.interface).is_some_and(is_watched) {
             return Ok(());
         }
         let attachment = lock(&self.counters).attach(uplink.index)?;
-        self.attached
-            .insert(uplink.interface.clone(), (uplink.index, attachment));
+        let interface = uplink.interface.clone();
+        let closer = closer::run(uplink.index, interface, self.trigger.clone(), self.shared.clone());
+        let watched = Watched {
+            index: uplink.index,
+            _attachment: attachment,
+            closer: tokio::spawn(closer),
+        };
+        self.attached.insert(uplink.interface.clone(), watched);
         Ok(())
     }
 
+    /// Watches the interface of the shortcut.
+    pub(super) fn watch_inside(&mut self, index: u32) -> io::Result<()> {
+        // What leads packets on from there may be there already.
+        let attachment = lock(&self.counters).attach_in_front(index)?;
+        self.inside = Some((index, attachment));
+        Ok(())
+    }
+
+    /// The index of that interface.
+    pub(super) fn inside(&self) -> Option<u32> {
+        self.inside.as_ref().map(|(index, _)| *index)
+    }
+
     pub(super) fn forget(&mut self, index: u32) {
-        self.attached.retain(|_, (watched, _)| *watched != index);
+        self.attached.retain(|_, watched| watched.index != index);
     }
 
     pub(super) fn forget_all(&mut self) {
@@ -100,6 +149,12 @@ impl Counting {
     }
 }
 
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.closer.abort();
+    }
+}
+
 impl Drop for Counting {
     fn drop(&mut self) {
         self.task.abort();
@@ -111,7 +166,7 @@ fn lock(counters: &Mutex<Counters>) -> MutexGuard<'_, Counters> {
     counters.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn run(counters: Arc<Mutex<Counters>>, readiness: Readiness, shared: Arc<Shared>) {
+async fn run(counters: Arc<Mutex<Counters>>, readiness: Readiness, trigger: Arc<SharedTrigger>, shared: Arc<Shared>) {
     let mut watch = Watch::default();
     let mut next_look = tokio::time::Instant::now();
     loop {
@@ -125,7 +180,9 @@ async fn run(counters: Arc<Mutex<Counters>>, readiness: Readiness, shared: Arc<S
         }
         let counters = lock(&counters);
         let all_were_quiet = watch.active.is_empty();
-        events.into_iter().for_each(|event| watch.handle(event, &shared));
+        events
+            .into_iter()
+            .for_each(|event| watch.handle(event, &trigger, &shared));
         let now = tokio::time::Instant::now();
         // Whoever wakes the first one may be waited for. Others have to wait for the next look anyhow.
         if now >= next_look || all_were_quiet {
@@ -155,12 +212,13 @@ struct Seen {
 }
 
 impl Watch {
-    fn handle(&mut self, event: Event, shared: &Shared) {
+    fn handle(&mut self, event: Event, trigger: &SharedTrigger, shared: &Shared) {
         match event {
             Event::Active(slot) => self.active.push(slot),
             Event::Candidate((local, peer)) => {
-                if shared.wire.has(local) && !shared.wire.has(peer) {
-                    shared.propose(LocatorPair::new(local, peer));
+                let ulids = LocatorPair::new(local, peer);
+                if shared.wire.has(local) && !shared.wire.has(peer) && trigger.propose(ulids, shared.clock.now()) {
+                    shared.propose(ulids);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use shim6_core::dataplane::{HOLD_SMALL, HoldBuffer, Observed};
@@ -10,7 +10,7 @@ use shim6_core::{Dataplane, Instant, LocatorPair};
 use tokio::task::JoinHandle;
 
 use super::super::shared::Shared;
-use super::super::trigger::Trigger;
+use super::super::trigger::{SharedTrigger, Sighting, Trigger};
 use super::super::uplink::Uplink;
 use crate::sys::Readiness;
 use crate::sys::tap::{PacketTap, TapOptions, TapPacket};
@@ -23,7 +23,7 @@ const OLDEST: Duration = Duration::from_secs(1);
 /// A tap dies with its interface, and the uplink may come back under another index: so they follow the uplinks.
 #[derive(Debug)]
 pub(super) struct Taps {
-    trigger: Arc<Mutex<Trigger>>,
+    trigger: Arc<SharedTrigger>,
     shared: Arc<Shared>,
     /// By interface name.
     open: HashMap<String, Tap>,
@@ -36,9 +36,9 @@ struct Tap {
 }
 
 impl Taps {
-    pub(super) fn new(trigger: Trigger, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(trigger: Arc<SharedTrigger>, shared: Arc<Shared>) -> Self {
         Self {
-            trigger: Arc::new(Mutex::new(trigger)),
+            trigger,
             shared,
             open: HashMap::new(),
         }
@@ -97,14 +97,13 @@ async fn run(
     mut tap: PacketTap,
     readiness: Readiness,
     interface: String,
-    trigger: Arc<Mutex<Trigger>>,
+    trigger: Arc<SharedTrigger>,
     shared: Arc<Shared>,
 ) {
     let mut missed = 0;
     loop {
         let read = || {
-            // One observer per uplink, each at its own pace: the lock is hardly ever waited for.
-            let mut trigger = trigger.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut trigger = trigger.lock();
             // One look at the clocks and at the table per batch. The packets are some milliseconds old, which matters: one
             // from before a failure must not count as a sign of life after it.
             let (clocks, dataplane) = (Clocks::read(&shared), shared.dataplane.load());
@@ -162,11 +161,21 @@ fn observe(packet: &TapPacket<'_>, now: Instant, dataplane: &Dataplane, trigger:
             // Only pairs that a context could be made for; all other traffic of the host is none of our business.
             if shared.wire.has(ulids.local)
                 && !shared.wire.has(ulids.peer)
-                && trigger.count(ulids, outgoing, u64::from(packet.length), now)
+                && trigger.count(&sighting(packet, ulids), now)
             {
                 shared.propose(ulids);
             }
         }
+    }
+}
+
+/// What the trigger has to know of a packet.
+pub(super) fn sighting<'a>(packet: &TapPacket<'a>, ulids: LocatorPair) -> Sighting<'a> {
+    Sighting {
+        ulids,
+        outgoing: packet.outgoing,
+        length: u64::from(packet.length),
+        octets: packet.octets,
     }
 }
 

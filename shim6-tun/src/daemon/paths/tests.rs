@@ -65,7 +65,7 @@ fn many_pairs_are_steered_in_rounds_and_the_busiest_first() {
             Wire::new(HashMap::new(), None).0,
             &HoldConfig::default(),
         );
-        let mut paths = Paths::new(&mut steering, PathMtus::default(), Arc::new(shared));
+        let mut paths = Paths::new(&mut steering, None, PathMtus::default(), Arc::new(shared));
         let flows = flows(600);
         let steered = |routes: Vec<crate::netlink::RouteSpec>| {
             let mut peers: Vec<_> = routes.iter().map(|route| route.destination.0.segments()[3]).collect();

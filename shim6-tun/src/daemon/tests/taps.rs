@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
-use crate::config::{Config, HoldConfig, ObserveConfig, ObserveMethod, TriggerConfig};
+use crate::config::{Config, HoldConfig, ObserveConfig, ObserveMethod};
 use crate::daemon::clock::Clock;
 use crate::daemon::observer::Observers;
+use crate::daemon::policy::Policy;
 use crate::daemon::shared::Shared;
 use crate::daemon::testing::{LIMIT, PEER, Provider};
 use crate::daemon::trigger::Trigger;
@@ -47,8 +48,8 @@ fn an_uplink_that_was_unplugged_is_watched_again_when_it_is_back() {
             &HoldConfig::default(),
         );
         let shared = Arc::new(shared);
-        let trigger: TriggerConfig = Config::default().trigger;
-        let mut observers = Observers::taps(Trigger::new(trigger, 10), shared.clone());
+        let policy = Policy::new(&Config::default(), |_| Vec::new());
+        let mut observers = Observers::taps(Trigger::new(policy, 10), shared.clone());
         observers.watch(&before).unwrap();
         let seen = seen_after(&shared, 0).await;
 

@@ -62,7 +62,7 @@ fn links_carry_packet_by_packet_only_when_told_to() {
             for (place, length) in longest_packets(&topology).await {
                 assert!(length > MTU, "{place}: {length}");
             }
-            topology.disable_segmentation().unwrap();
+            topology.disable_offloads().unwrap();
             for (place, length) in longest_packets(&topology).await {
                 assert_eq!(length, MTU, "{place}");
             }

@@ -72,10 +72,16 @@ pub(super) enum Helper {
     MapLookup = 1,
     MapUpdate = 2,
     MonotonicNanoseconds = 5,
+    StorePacket = 9,
+    Redirect = 23,
     LoadPacket = 26,
     PullPacket = 39,
+    UpdateChecksum = 40,
+    AddLinkHeader = 43,
+    AdjustRoom = 50,
     LoadHeaders = 68,
     RingOutput = 130,
+    RedirectToNeighbour = 152,
 }
 
 /// The second operand.

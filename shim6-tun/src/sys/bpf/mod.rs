@@ -12,6 +12,7 @@ mod assembler;
 mod layout;
 mod memory;
 mod program;
+mod shortcut;
 mod syscall;
 
 #[cfg(test)]
@@ -23,6 +24,8 @@ use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
+
+pub use self::shortcut::{Incoming, Outgoing, Shortcut, ShortcutAttachment, ShortcutCounts, ShortcutDevices};
 
 use self::layout::{event, flow, pair, small};
 use self::memory::{Array, Ring};
@@ -197,8 +200,25 @@ impl Counters {
     ///
     /// The kernel's: there is no such interface, or it cannot do this (before Linux 6.6).
     pub fn attach(&self, interface: u32) -> io::Result<Attachment> {
+        self.attach_by(interface, syscall::attach)
+    }
+
+    /// The same in front of other programs there.
+    ///
+    /// # Errors
+    ///
+    /// As for [`attach`](Self::attach).
+    pub fn attach_in_front(&self, interface: u32) -> io::Result<Attachment> {
+        self.attach_by(interface, syscall::attach_first)
+    }
+
+    fn attach_by(
+        &self,
+        interface: u32,
+        attach: impl Fn(BorrowedFd<'_>, u32, Hook) -> io::Result<OwnedFd>,
+    ) -> io::Result<Attachment> {
         let attach = |program: &OwnedFd, hook| {
-            syscall::attach(program.as_fd(), interface, hook).map_err(|error| {
+            attach(program.as_fd(), interface, hook).map_err(|error| {
                 while_doing(
                     format_args!("attaching a BPF program to interface index {interface} (TCX, Linux 6.6)"),
                     error,

@@ -16,6 +16,7 @@ use super::assembler::Instruction;
 unsafe trait Attributes {}
 
 const MAP_CREATE: libc::c_int = 0;
+const MAP_LOOKUP: libc::c_int = 1;
 const MAP_UPDATE: libc::c_int = 2;
 const MAP_DELETE: libc::c_int = 3;
 const PROGRAM_LOAD: libc::c_int = 5;
@@ -29,6 +30,8 @@ const SCHEDULER_CLASSIFIER: u32 = 3;
 pub(super) enum MapKind {
     Hash = 1,
     Array = 2,
+    /// An array of which each processor has its own.
+    ArrayByProcessor = 6,
     /// A hash table that forgets what was not used for the longest time.
     RecentHash = 9,
     Ring = 27,
@@ -121,6 +124,32 @@ pub(super) fn delete<const K: usize>(map: BorrowedFd<'_>, key: &[u8; K]) -> io::
     call(MAP_DELETE, &element(map, key, std::ptr::null())).map(drop)
 }
 
+/// An element of an array that each processor has, whose size is a multiple of 8: as numbers, one processor after the other.
+pub(super) fn element_by_processor(
+    map: BorrowedFd<'_>,
+    index: u32,
+    octets: usize,
+    processors: usize,
+) -> io::Result<Vec<u64>> {
+    let mut numbers = vec![0_u64; octets / 8 * processors];
+    let mut attributes = element(map, &index.to_ne_bytes(), std::ptr::null());
+    // The kernel writes there as much as the map's element has for all processors that there can be.
+    attributes.value = numbers.as_mut_ptr().expose_provenance() as u64;
+    call(MAP_LOOKUP, &attributes)?;
+    Ok(numbers)
+}
+
+/// How many processors the machine can have, whether they are there or not.
+pub(super) fn possible_processors() -> io::Result<usize> {
+    const LIST: &str = "/sys/devices/system/cpu/possible";
+    let list = std::fs::read_to_string(LIST)?;
+    // Such as "0-3", or "0".
+    let last = list.trim().rsplit(['-', ',']).next();
+    let last: Option<usize> = last.and_then(|last| last.parse().ok());
+    last.map(|last| last + 1)
+        .ok_or_else(|| io::Error::other(format!("{LIST} is not a list of processors: {list:?}")))
+}
+
 /// Has the kernel check a program, and loads it.
 pub(super) fn load(instructions: &[Instruction]) -> io::Result<OwnedFd> {
     // None of the functions that are called asks for the GPL.
@@ -151,13 +180,23 @@ pub(super) fn load(instructions: &[Instruction]) -> io::Result<OwnedFd> {
     again.map_err(|_| io::Error::new(refused.kind(), format!("{refused}: {}", last.join(" < "))))
 }
 
-/// Attaches a program to an interface for as long as the link is open.
+/// Attaches a program to an interface for as long as the link is open, behind those that are there.
 pub(super) fn attach(program: BorrowedFd<'_>, interface: u32, hook: Hook) -> io::Result<OwnedFd> {
+    attach_with(program, interface, hook, 0)
+}
+
+/// The same in front of those that are there.
+pub(super) fn attach_first(program: BorrowedFd<'_>, interface: u32, hook: Hook) -> io::Result<OwnedFd> {
+    const BEFORE: u32 = 1 << 3;
+    attach_with(program, interface, hook, BEFORE)
+}
+
+fn attach_with(program: BorrowedFd<'_>, interface: u32, hook: Hook, flags: u32) -> io::Result<OwnedFd> {
     let attributes = LinkCreate {
         program: program.as_raw_fd().cast_unsigned(),
         interface,
         hook: hook as u32,
-        flags: 0,
+        flags,
         relative: 0,
         zero: 0,
         revision: 0,

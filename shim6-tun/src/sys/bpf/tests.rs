@@ -6,7 +6,7 @@ use std::net::UdpSocket;
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::sys::testing::{A, B, DEADLINE, Joined, until_done};
+use crate::sys::testing::{A, B, DEADLINE, Joined, skip_without_bpf, until_done};
 
 fn options(locals: &[Ipv6Addr]) -> CounterOptions<'_> {
     CounterOptions {
@@ -24,11 +24,7 @@ fn permitted<F: Future<Output = ()>>(test: &str, body: impl FnOnce(Joined, Count
     let counters = match Counters::new(options(&[A])) {
         Ok(counters) => counters,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let _ = std::io::Write::write_fmt(
-                &mut std::io::stderr(),
-                format_args!("skipped: {test}: {error}: needs CAP_BPF in the initial user namespace\n"),
-            );
-            return;
+            return skip_without_bpf(test, &error);
         }
         Err(error) => panic!("{error}"),
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shim6_core::wire::{Preference, PreferenceFlags};
-use shim6_core::{EndpointConfig, EstablishmentConfig, FailbackConfig, LimitsConfig, Profile, ReapConfig};
+use shim6_core::{EndpointConfig, EstablishmentConfig, FailbackConfig, LAST_RESORT, LimitsConfig, Profile, ReapConfig};
 
 use super::bound::Timers;
 use super::wishes::Wishes;
@@ -199,7 +199,7 @@ fn preferences(dice: &mut Dice, hosts: &[HostPlan]) -> Vec<Vec<Preference>> {
             true => *dice.pick(&[PreferenceFlags::BROKEN, PreferenceFlags::TRANSIENT]),
             false => PreferenceFlags(0),
         },
-        priority: dice.below(3) as u8,
+        priority: [0, 1, LAST_RESORT][dice.below(3)],
         weight: 0,
     };
     let mut wishes = Vec::new();

@@ -387,7 +387,7 @@ impl Failovers {
         self.bound(session, Duration::ZERO) + stable.max(interval * 2) + interval * (2 * pairs as u32 + 2)
     }
 
-    /// What a session's end would rather use, and could. Who is at home stays there.
+    /// What a session's end would rather use, and could. Who is at home stays there, unless that is a last resort.
     fn better_pair(&self, session: usize) -> Option<String> {
         let locator = |address| self.world.owners[&address];
         [false, true].into_iter().find_map(|reverse| {
@@ -400,7 +400,12 @@ impl Failovers {
                     && self.world.paths().works(self.world.pair(local, peer))
                     && self.wishes.prefers((local, peer), current, home)
             };
-            let better = self.links.keys().copied().find(is_better).filter(|_| current != home);
+            let better = self
+                .links
+                .keys()
+                .copied()
+                .find(is_better)
+                .filter(|_| current != home || !self.wishes.keeps(home));
             better.map(|better| {
                 let (host, current, better) = (
                     self.world.end_of(session, reverse),

@@ -1,5 +1,6 @@
 //! What hosts prefer, as an order of pairs that knows nothing of how the stack makes its own.
 
+use shim6_core::LAST_RESORT;
 use shim6_core::wire::Preference;
 
 use crate::sim::pool::Locator;
@@ -19,6 +20,12 @@ impl Wishes {
     /// Whether a host would rather send from and to these locators than those. `home` are the ULIDs.
     pub(super) fn prefers(&self, pair: (Locator, Locator), than: (Locator, Locator), home: (Locator, Locator)) -> bool {
         (self.rank(pair), pair != home) < (self.rank(than), than != home)
+    }
+
+    /// Whether a session stays on its ULIDs while they work, whatever else is wished for.
+    pub(super) fn keeps(&self, home: (Locator, Locator)) -> bool {
+        let (_, own, other, ..) = self.rank(home);
+        own.max(other) != LAST_RESORT
     }
 
     /// A locator that does not work comes last, then own wishes come before the peer's, numbers before what lasts.

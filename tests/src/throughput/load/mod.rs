@@ -5,17 +5,21 @@ mod tcp;
 mod udp;
 
 use std::io;
+use std::ops::{Add, Sub};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use shim6_tun::demo::stage::Locators;
 use shim6_tun::lab::Topology;
 use socket2::Socket;
 
 use super::Kind;
+use super::case::Placement;
 
 /// How long a call on a socket may take before the traffic is taken for dead.
 const STALLED: Duration = Duration::from_secs(5);
@@ -31,6 +35,32 @@ pub struct Progress {
     pub sent: u64,
     /// Datagrams that arrived after one that was sent later.
     pub reordered: u64,
+}
+
+impl Add for Progress {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            octets: self.octets + other.octets,
+            datagrams: self.datagrams + other.datagrams,
+            sent: self.sent + other.sent,
+            reordered: self.reordered + other.reordered,
+        }
+    }
+}
+
+impl Sub for Progress {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            octets: self.octets - earlier.octets,
+            datagrams: self.datagrams - earlier.datagrams,
+            sent: self.sent - earlier.sent,
+            reordered: self.reordered - earlier.reordered,
+        }
+    }
 }
 
 /// A request that was answered.
@@ -66,6 +96,7 @@ pub struct Load {
     /// Shut down in the end, so that no thread waits on them.
     sockets: Vec<Socket>,
     threads: Vec<JoinHandle<io::Result<()>>>,
+    placement: Placement,
 }
 
 impl Load {
@@ -78,11 +109,12 @@ impl Load {
             shared: Arc::default(),
             sockets: Vec::new(),
             threads: Vec::new(),
+            placement: kind.placement(),
         };
         match kind {
             Kind::Tcp { streams, direction } => tcp::start(&mut load, topology, addresses, streams, direction),
             Kind::Udp { octets } => udp::start(&mut load, topology, addresses, octets),
-            Kind::Latency => latency::start(&mut load, topology, addresses),
+            Kind::Latency { .. } => latency::start(&mut load, topology, addresses),
         }?;
         Ok(load)
     }
@@ -114,7 +146,12 @@ impl Load {
 
     fn spawn(&mut self, work: impl FnOnce(&Shared) -> io::Result<()> + Send + 'static) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        let work = move || match work(&shared) {
+        let processor = match self.placement {
+            Placement::Anywhere => None,
+            Placement::Apart => Some(self.threads.len()),
+            Placement::Together => Some(0),
+        };
+        let work = move || match place(processor).and_then(|()| work(&shared)) {
             // Whatever happens to a socket that is shut down.
             Err(_) if shared.is_over() => Ok(()),
             result => result,
@@ -139,6 +176,23 @@ impl Load {
         }
         result
     }
+}
+
+/// Keeps the calling thread on one of the processors that this process may use, by number; they are used in turns.
+fn place(number: Option<usize>) -> io::Result<()> {
+    let Some(number) = number else { return Ok(()) };
+    let this = Pid::from_raw(0);
+    let usable = sched_getaffinity(this)?;
+    let usable: Vec<usize> = (0..CpuSet::count())
+        .filter(|&cpu| usable.is_set(cpu).unwrap_or(false))
+        .collect();
+    let mut only = CpuSet::new();
+    only.set(
+        *usable
+            .get(number % usable.len().max(1))
+            .ok_or(io::ErrorKind::NotFound)?,
+    )?;
+    Ok(sched_setaffinity(this, &only)?)
 }
 
 impl Drop for Load {
