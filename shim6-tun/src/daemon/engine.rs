@@ -1,5 +1,7 @@
 //! The one task that owns the protocol: it feeds the [`Endpoint`] and carries out what the endpoint wants.
 
+mod follow;
+
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::StopSignals;
 use super::addresses::{AddressEvent, Addresses};
+use super::follower::{Follower, Made};
 use super::observer::{self, Observers};
 use super::path_mtu::PathMtus;
 use super::paths::Paths;
@@ -43,6 +46,7 @@ pub(crate) struct Engine<'a> {
     lost: Vec<Ipv6Addr>,
     /// Of following the addresses.
     retry: Retry,
+    follower: Follower,
     observers: Observers,
     events: broadcast::Sender<status::Event>,
     tun: TunState,
@@ -55,12 +59,15 @@ pub(crate) struct Host<'a> {
     pub(crate) steering: &'a mut Steering,
     pub(crate) path_mtus: PathMtus,
     pub(crate) addresses: &'a mut Addresses,
+    pub(crate) follower: Follower,
     pub(crate) observers: Observers,
 }
 
 struct TunState {
     device: Arc<Tun>,
     up: bool,
+    /// 0 as long as it is that of its creation.
+    mtu: u32,
 }
 
 /// Where the engine's inputs come from.
@@ -68,6 +75,8 @@ pub(crate) struct Sources {
     pub(crate) inputs: Inputs,
     pub(crate) monitor: Monitor,
     pub(crate) requests: mpsc::Receiver<Request>,
+    /// What was made for the follower in the background.
+    pub(crate) made: mpsc::Receiver<Made>,
     /// The packet tasks and the control socket. None of them ends while the daemon is whole.
     pub(crate) tasks: JoinSet<anyhow::Result<()>>,
     pub(crate) stop: StopSignals,
@@ -95,6 +104,7 @@ impl<'a> Engine<'a> {
             steering,
             path_mtus,
             addresses,
+            follower,
             observers,
         } = host;
         Self {
@@ -106,9 +116,14 @@ impl<'a> Engine<'a> {
             shared,
             addresses,
             retry: Retry::default(),
+            follower,
             observers,
             events,
-            tun: TunState { device: tun, up: true },
+            tun: TunState {
+                device: tun,
+                up: true,
+                mtu: 0,
+            },
             packet: vec![0; IPV6_HEADER_LEN + MAX_MESSAGE],
         }
     }
@@ -153,6 +168,7 @@ impl<'a> Engine<'a> {
                     return Ok(());
                 }
                 Some(request) = sources.requests.recv() => self.handle_request(request),
+                Some(made) = sources.made.recv() => self.adopt(made),
                 () = sleep_until(deadline) => {}
             }
             self.handle_inputs(&mut batch);
@@ -160,10 +176,13 @@ impl<'a> Engine<'a> {
     }
 
     fn poll_timeout(&self) -> Option<shim6_core::Instant> {
-        [self.endpoint.poll_timeout(), self.paths.poll_timeout(), self.retry.at()]
-            .into_iter()
-            .flatten()
-            .min()
+        let times = [
+            self.endpoint.poll_timeout(),
+            self.paths.poll_timeout(),
+            self.retry.at(),
+            self.follower.poll_timeout(),
+        ];
+        times.into_iter().flatten().min()
     }
 
     async fn handle_timeouts(&mut self) {
@@ -177,6 +196,7 @@ impl<'a> Engine<'a> {
             // Reads everything again, and brings back what is missing.
             self.handle_change(&Change::Overrun).await;
         }
+        self.follow_uplinks_when_due().await;
         self.drain().await;
     }
 
@@ -216,11 +236,20 @@ impl<'a> Engine<'a> {
 
     async fn handle_change(&mut self, change: &Change) {
         let now = self.shared.clock.now();
+        if let Change::Link(link) = change
+            && self.addresses.is_renamed(link)
+        {
+            // What watches it is known by its name.
+            self.observers.forget(link.index);
+        }
         match self.addresses.handle_change(change).await {
             Ok(events) => {
+                if !events.is_empty() {
+                    self.follower.wake(now);
+                }
                 for event in events {
                     if let AddressEvent::Duplicate(locator) = event {
-                        tracing::error!(%locator, "another host uses this address as well");
+                        self.avoid_duplicate(locator).await;
                     }
                 }
                 if *change == Change::Overrun {
@@ -232,10 +261,13 @@ impl<'a> Engine<'a> {
                 tracing::error!(%error, "following a change of the host's addresses; tried again in {wait:?}");
             }
         }
+        if !self.is_of_tun(change) {
+            self.follower.note(change, self.addresses, now);
+        }
         self.report_locators();
         self.shared.wire.look_up_again();
         self.paths.set_uplinks(self.addresses.uplinks());
-        self.follow_uplinks(change);
+        self.follow_links(change);
         if matches!(change, Change::Rules | Change::Overrun) {
             self.paths.assert_precedence().await;
         }
@@ -247,6 +279,16 @@ impl<'a> Engine<'a> {
                 self.paths.restore(now).await;
             }
         }
+    }
+
+    /// Whether the daemon itself makes such changes, one for each context.
+    fn is_of_tun(&self, change: &Change) -> bool {
+        let index = match change {
+            Change::Link(link) => link.index,
+            Change::AddressAdded(address) | Change::AddressRemoved(address) => address.index,
+            _ => return false,
+        };
+        index == self.tun.device.index()
     }
 
     /// Tells the endpoint which locators can be used by now and which cannot. By state and not by event, so that it is
@@ -282,13 +324,17 @@ impl<'a> Engine<'a> {
     }
 
     /// Watches the packets on uplinks whose interface was removed and is back.
-    fn follow_uplinks(&mut self, change: &Change) {
+    fn follow_links(&mut self, change: &Change) {
         match change {
             Change::Link(_) => {}
             Change::LinkRemoved(index) => return self.observers.forget(*index),
             Change::Overrun => self.observers.forget_all(),
             _ => return,
         }
+        self.watch_uplinks();
+    }
+
+    fn watch_uplinks(&mut self) {
         for (uplink, _) in self.addresses.uplinks() {
             if let Err(error) = self.observers.watch(uplink) {
                 // Most likely it is gone, which the next change says.
@@ -327,7 +373,11 @@ impl<'a> Engine<'a> {
             uptime_ms: self.shared.clock.millis(),
             tun: self.tun.device.name().to_owned(),
             observation: self.observers.method().to_string(),
-            problems: self.paths.obstacle().map(str::to_owned).into_iter().collect(),
+            problems: self
+                .follower
+                .problems()
+                .chain(self.paths.obstacle().map(str::to_owned))
+                .collect(),
             uplinks: uplinks.collect(),
             contexts,
             failures: report::failures(&self.endpoint, now),

@@ -7,6 +7,7 @@
 pub mod addresses;
 mod clock;
 mod engine;
+mod follower;
 mod generation;
 mod hold;
 mod identity;
@@ -37,16 +38,15 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use rand::Rng as _;
 use shim6_core::dataplane::PAYLOAD_HEADER_LEN;
-use shim6_core::wire::Preference;
 use shim6_core::{Endpoint, EndpointConfig, Identity, LimitsConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
-use self::addresses::{AddressError, Addresses};
+use self::addresses::Addresses;
 use self::clock::Clock;
 use self::engine::{Engine, Host, Sources};
-use self::identity::HostAddresses;
+use self::follower::{Follower, Made};
 use self::lock::NamespaceLock;
 use self::observer::Observers;
 use self::path_mtu::PathMtus;
@@ -116,28 +116,27 @@ struct Start {
     uplinks: Vec<Uplink>,
     tun: Arc<Tun>,
     identity: Identity,
+    follower: Follower,
+    made: mpsc::Receiver<Made>,
 }
 
 async fn start(config: &Config, netlink: &Netlink, addresses: &mut Addresses) -> anyhow::Result<Start> {
     let mut monitor = Netlink::monitor()?;
-    let mut uplinks = uplink::discover(netlink, &hints(config)).await?;
-    let mut host = HostAddresses::obtain(&config.addresses, &mut uplinks).await?;
+    let (mut follower, made) = Follower::new(netlink, config);
+    let uplinks = follower.begin(addresses).await?;
     let tun = Arc::new(Tun::create(
         &config.tun.name,
-        tun_mtu(config, &uplinks),
+        tun_mtu(config.tun.mtu, &uplinks),
         config.tun.queues,
     )?);
-    assign(&mut host, &uplinks, addresses, &mut monitor).await?;
-    for (uplink, address) in host.on(&uplinks) {
-        tracing::info!(interface = uplink.interface, %address, "locator");
-    }
-    let identity = host.identity(&uplinks)?;
-    let identity = identity.with_preferences(&preferences(config, host.on(&uplinks)));
+    let identity = follower.settle(&uplinks, addresses, &mut monitor).await?;
     Ok(Start {
         monitor,
         uplinks,
         tun,
         identity,
+        follower,
+        made,
     })
 }
 
@@ -155,20 +154,23 @@ async fn serve(
         uplinks,
         tun,
         identity,
+        follower,
+        made,
     } = start;
     let clock = Clock::start();
     let link = config.wire.below_ip.then(|| LinkSender::open(config.steering.fwmark));
     let (wire, wanted) = Wire::new(senders(config, identity.locators())?, link.transpose()?);
     let (shared, inputs) = Shared::new(clock, wire, &config.hold);
     let shared = Arc::new(shared);
-    let observers = Observers::open(config, &uplinks, shared.clone())?;
+    let present: Vec<_> = uplinks.into_iter().filter(Uplink::is_present).collect();
+    let observers = Observers::open(config, &present, shared.clone())?;
     tracing::info!(method = %observers.method(), "watching the packets on the uplinks");
     let mut tasks = JoinSet::new();
     tasks.spawn(inbound::run_icmp(WireReceiver::open_icmp_errors()?, shared.clone()));
     let workers = start_workers(&tun, &shared, &mut tasks)?;
-    let (fwmark, routes, follower) = (config.steering.fwmark, netlink.clone(), shared.clone());
+    let (fwmark, routes, looking) = (config.steering.fwmark, netlink.clone(), shared.clone());
     tasks.spawn(async move {
-        follower.wire.follow(&routes, fwmark, wanted).await;
+        looking.wire.follow(&routes, fwmark, wanted).await;
         anyhow::bail!("nobody asks for next hops any more")
     });
     let (to_requests, requests) = mpsc::channel(REQUEST_QUEUE);
@@ -186,6 +188,7 @@ async fn serve(
         steering: &mut steering,
         path_mtus: PathMtus::new(config.tun.mtu),
         addresses,
+        follower,
         observers,
     };
     let mut engine = Engine::new(endpoint, shared.clone(), host, events, tun);
@@ -194,6 +197,7 @@ async fn serve(
             inputs,
             monitor,
             requests,
+            made,
             tasks,
             stop,
         })
@@ -234,10 +238,10 @@ fn report_undo(errors: Vec<NetlinkError>) {
 }
 
 /// The TUN device's own MTU, which counts for what has no route of its own into it.
-fn tun_mtu(config: &Config, uplinks: &[Uplink]) -> u32 {
-    let largest = uplinks.iter().map(|uplink| uplink.mtu).max().unwrap_or_default();
+fn tun_mtu<'u>(configured: Option<u32>, uplinks: impl IntoIterator<Item = &'u Uplink>) -> u32 {
+    let largest = uplinks.into_iter().map(|uplink| uplink.mtu).max().unwrap_or_default();
     let less_header = largest.saturating_sub(PAYLOAD_HEADER_LEN as u32);
-    config.tun.mtu.unwrap_or(less_header.clamp(MIN_TUN_MTU, MAX_TUN_MTU))
+    configured.unwrap_or(less_header.clamp(MIN_TUN_MTU, MAX_TUN_MTU))
 }
 
 /// What the configuration says about the uplinks.
@@ -248,52 +252,6 @@ pub(crate) fn hints(config: &Config) -> Vec<UplinkHint> {
         gateway: uplink.gateway,
     };
     config.uplinks.iter().map(hint).collect()
-}
-
-/// Assigns the addresses; where one of them is taken, the next collision count gives others (RFC 5535 section 6, step 6.4).
-async fn assign(
-    host: &mut HostAddresses,
-    uplinks: &[Uplink],
-    addresses: &mut Addresses,
-    monitor: &mut Monitor,
-) -> anyhow::Result<()> {
-    loop {
-        for (uplink, address) in host.on(uplinks) {
-            addresses.assign(uplink, address).await?;
-        }
-        match addresses.settle(monitor).await {
-            Ok(()) => break,
-            Err(error @ AddressError::Duplicate { .. }) => {
-                tracing::warn!(%error, "trying the next address");
-                report_undo(addresses.undo().await);
-                if !host.avoid_duplicate() {
-                    return Err(error.into());
-                }
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    host.keep();
-    Ok(())
-}
-
-/// What the configuration says of the uplinks' addresses.
-fn preferences<'a>(
-    config: &Config,
-    addresses: impl Iterator<Item = (&'a Uplink, Ipv6Addr)>,
-) -> Vec<(Ipv6Addr, Preference)> {
-    let preference = |uplink: &Uplink| {
-        let mut configured = config.uplinks.iter();
-        let configured = configured.find(|configured| configured.interface == uplink.interface);
-        configured.map_or_else(Preference::default, |configured| Preference {
-            priority: configured.priority,
-            weight: configured.weight,
-            ..Preference::default()
-        })
-    };
-    addresses
-        .map(|(uplink, address)| (address, preference(uplink)))
-        .collect()
 }
 
 fn senders(config: &Config, locators: &[Ipv6Addr]) -> anyhow::Result<HashMap<Ipv6Addr, WireSender>> {

@@ -4,6 +4,7 @@
 //! and stays there.
 
 mod error;
+mod label;
 mod message;
 mod monitor;
 mod next_hop;
@@ -29,6 +30,7 @@ use rtnetlink::sys::AsyncSocket;
 use rtnetlink::{Handle, LinkUnspec};
 
 pub use self::error::NetlinkError;
+pub use self::label::LabelSpec;
 pub use self::monitor::Monitor;
 pub use self::next_hop::Ethernet;
 pub use self::types::{
@@ -121,6 +123,13 @@ impl Netlink {
             .await
     }
 
+    /// Renames an interface. Kernels before 6.2 refuse that while it is up.
+    pub async fn rename(&self, index: u32, name: &str) -> Result<(), NetlinkError> {
+        let message = LinkUnspec::new_with_index(index).name(name.to_owned()).build();
+        self.change_link(message, || format!("rename interface {index} to {name}"))
+            .await
+    }
+
     /// Deletes an interface.
     pub async fn delete_link(&self, index: u32) -> Result<(), NetlinkError> {
         let message = LinkUnspec::new_with_index(index).build();
@@ -154,6 +163,14 @@ impl Netlink {
         let message = message::address_to_add(spec, self.tag);
         let request = RouteNetlinkMessage::NewAddress(message);
         self.execute(request, CREATE, || format!("add {spec}")).await
+    }
+
+    /// Sets the lifetimes of an address that the interface has to what `spec` says, or adds it.
+    pub async fn set_address(&self, spec: &AddressSpec) -> Result<(), NetlinkError> {
+        let message = message::address_to_add(spec, self.tag);
+        let request = RouteNetlinkMessage::NewAddress(message);
+        self.execute(request, NLM_F_CREATE | NLM_F_REPLACE, || format!("set {spec}"))
+            .await
     }
 
     /// Deletes an address, which also makes every socket of the namespace look up its

@@ -3,7 +3,9 @@
 mod counting;
 mod taps;
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -92,6 +94,19 @@ impl Observers {
         match &mut self.0 {
             Means::Taps(taps) => taps.forget_all(),
             Means::Counting(counting) => counting.forget_all(),
+        }
+    }
+
+    /// This host has these addresses from now on.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub(crate) fn set_locals(&mut self, locals: &BTreeSet<Ipv6Addr>) -> io::Result<()> {
+        match &mut self.0 {
+            // They ask for each packet.
+            Means::Taps(_) => Ok(()),
+            Means::Counting(counting) => counting.set_locals(locals),
         }
     }
 
