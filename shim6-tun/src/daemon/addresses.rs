@@ -26,7 +26,7 @@ const DAD_LIMIT: Duration = Duration::from_secs(15);
 
 /// A source route that is deleted sooner than this after it was brought back is not brought back at
 /// once, lest we and somebody else keep each other busy.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why an address could not be given to its uplink.
 #[derive(Debug, thiserror::Error)]
@@ -240,8 +240,10 @@ impl Addresses {
         Ok(())
     }
 
-    /// Brings back what somebody has taken away: addresses, and routes of prefixes. Not at once after it was done last.
-    pub async fn restore(&mut self) -> Result<(), AddressError> {
+    /// Brings back what somebody has taken away: addresses, and routes of prefixes. False if something is left for later, as it was
+    /// brought back a moment ago.
+    pub async fn restore(&mut self) -> Result<bool, AddressError> {
+        let mut all_done = true;
         for number in 0..self.assigned.len() {
             let ours = &mut self.assigned[number];
             if !ours.uplink.up {
@@ -252,13 +254,15 @@ impl Addresses {
                 continue;
             }
             let now = tokio::time::Instant::now();
-            if ours.restored.is_none_or(|at| now - at >= PATIENCE) {
-                ours.restored = Some(now);
-                tracing::warn!(address = %ours.address, interface = ours.uplink.interface, "was taken away; bringing it back");
-                self.add(number).await?;
+            if ours.restored.is_some_and(|at| now - at < PATIENCE) {
+                all_done = false;
+                continue;
             }
+            ours.restored = Some(now);
+            tracing::warn!(address = %ours.address, interface = ours.uplink.interface, "was taken away; bringing it back");
+            self.add(number).await?;
         }
-        Ok(())
+        Ok(all_done)
     }
 
     /// Whether an uplink has another name now.

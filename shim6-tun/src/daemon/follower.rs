@@ -30,6 +30,8 @@ const SETTLE: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_secs(30);
 /// Most locators of this host: whoever sends router advertisements could make it have any number.
 const MAX_LOCATORS: usize = 16;
+/// Addresses that other hosts have until no set is made any more to get around them.
+const MAX_COLLISIONS: usize = 3;
 /// The MTU that every IPv6 link has.
 const MIN_MTU: u32 = 1280;
 
@@ -89,10 +91,15 @@ pub(super) struct News {
 
 impl Follower {
     /// What is made in the background comes out of the other end.
-    pub(super) fn new(netlink: &Netlink, config: &Config) -> (Self, mpsc::Receiver<Made>) {
+    ///
+    /// # Errors
+    ///
+    /// The kernel gives no connection.
+    pub(super) fn new(config: &Config) -> Result<(Self, mpsc::Receiver<Made>), NetlinkError> {
         let (made, to_made) = mpsc::channel(1);
         let follower = Self {
-            netlink: netlink.clone(),
+            // The routes of steered pairs are not of interest here.
+            netlink: Netlink::connect_selective()?,
             config: config.addresses.clone(),
             uplinks: config.uplinks.clone(),
             fwmark: config.steering.fwmark,
@@ -109,7 +116,7 @@ impl Follower {
             making: false,
             made,
         };
-        (follower, to_made)
+        Ok((follower, to_made))
     }
 
     /// Finds the uplinks that there are, and addresses for them. Without any, others are waited for.
@@ -327,7 +334,9 @@ impl Follower {
                 });
             }
             Some(host) => {
-                if uplinks.iter().any(|uplink| host.is_member(uplink.prefix)) {
+                let is_served = uplinks.iter().any(|uplink| host.is_member(uplink.prefix));
+                // Whoever answers for any address would have it make others for ever (RFC 3972 section 4).
+                if is_served || host.taken().count() >= MAX_COLLISIONS {
                     return false;
                 }
                 if host.revive(&prefixes) {

@@ -375,3 +375,103 @@ fn list(prefixes: &[&Ipv6Addr]) -> String {
     let prefixes: Vec<_> = prefixes.iter().map(|prefix| format!("{prefix}/64")).collect();
     prefixes.join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use shim6_cga::KeySizes;
+
+    use super::*;
+
+    const ONE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 0);
+    const TWO: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa2, 0, 0, 0, 0, 0);
+    const THREE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa3, 0, 0, 0, 0, 0);
+
+    fn host() -> HostAddresses {
+        let mut rng = rand::rng();
+        let key = PrivateKey::generate(1024, KeySizes::default(), &mut rng).unwrap();
+        HostAddresses::of(
+            StoredIdentity {
+                set: set(ONE, &key),
+                key: Some(key),
+                created: SystemTime::now(),
+                automatic: true,
+            },
+            None,
+        )
+    }
+
+    fn set(prefix: Ipv6Addr, key: &PrivateKey) -> HbaSet {
+        let prefixes = [SubnetPrefix::from(prefix)];
+        HbaSet::generate_with_public_key(&prefixes, key.public_key().spki(), Sec::ZERO, &mut rand::rng()).unwrap()
+    }
+
+    fn renewed(host: &HostAddresses, prefix: Ipv6Addr) -> Renewal {
+        Renewal {
+            set: set(prefix, host.identity.key.as_ref().unwrap()),
+            key: None,
+        }
+    }
+
+    #[test]
+    fn signed_address_in_use_goes_on_to_the_next_collision_count_three_times_in_all() {
+        let mut host = host();
+        let mut tried = Vec::new();
+        while let Some(address) = host.under(TWO).unwrap() {
+            assert!(!tried.contains(&address) && !host.is_ulid(address));
+            host.avoid(address);
+            tried.push(address);
+        }
+        assert_eq!(tried.len(), 3);
+        // On another link it is tried again.
+        host.forget(TWO);
+        assert!(host.under(TWO).unwrap().is_some());
+    }
+
+    #[test]
+    fn address_of_the_set_in_use_is_replaced_by_a_signed_one() {
+        let mut host = host();
+        let member = host.under(ONE).unwrap().unwrap();
+        assert!(host.is_ulid(member) && host.is_member(ONE));
+        host.avoid(member);
+        assert!(!host.is_member(ONE));
+        let signed = host.under(ONE).unwrap().unwrap();
+        assert!(!host.is_ulid(signed));
+    }
+
+    #[test]
+    fn sessions_of_a_former_set_are_told_the_addresses_of_the_new_one() {
+        let mut host = host();
+        let former = host.under(ONE).unwrap().unwrap();
+        host.renew(renewed(&host, TWO));
+        let new = host.under(TWO).unwrap().unwrap();
+        assert!(host.is_ulid(new) && !host.is_ulid(former));
+        assert_eq!(host.identity(|address| address == new).unwrap().locators(), [new]);
+        let told = host.former_identities(|address| address == former, &[new]).unwrap();
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].locators(), [former, new]);
+        assert!(told[0].is_ulid(former) && !told[0].is_ulid(new));
+        // Nobody is told what no session is bound to.
+        assert!(host.former_identities(|_| false, &[new]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn host_that_is_back_has_its_former_set_again() {
+        let mut host = host();
+        let former = host.under(ONE).unwrap().unwrap();
+        host.renew(renewed(&host, TWO));
+        assert!(!host.revive(&[THREE]));
+        assert!(host.revive(&[THREE, ONE]));
+        assert_eq!(host.under(ONE).unwrap(), Some(former));
+        assert!(host.is_ulid(former));
+    }
+
+    #[test]
+    fn former_sets_are_remembered_up_to_a_bound() {
+        let mut host = host();
+        for number in 0..2 * MAX_FORMER {
+            let prefix = Ipv6Addr::new(0x2001, 0xdb8, 0x100 + number as u16, 0, 0, 0, 0, 0);
+            host.renew(renewed(&host, prefix));
+        }
+        assert_eq!(host.former.len(), MAX_FORMER);
+    }
+}

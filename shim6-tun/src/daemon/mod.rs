@@ -97,7 +97,7 @@ async fn start_and_serve(
     control: Server,
     mut stop: StopSignals,
 ) -> anyhow::Result<()> {
-    let start = start(config, netlink, addresses);
+    let start = start(config, addresses);
     // Duplicate address detection takes its time. What was added until the signal is recorded, hence undone.
     let start = tokio::select! {
         start = start => start?,
@@ -120,9 +120,9 @@ struct Start {
     made: mpsc::Receiver<Made>,
 }
 
-async fn start(config: &Config, netlink: &Netlink, addresses: &mut Addresses) -> anyhow::Result<Start> {
+async fn start(config: &Config, addresses: &mut Addresses) -> anyhow::Result<Start> {
     let mut monitor = Netlink::monitor()?;
-    let (mut follower, made) = Follower::new(netlink, config);
+    let (mut follower, made) = Follower::new(config)?;
     let uplinks = follower.begin(addresses).await?;
     let tun = Arc::new(Tun::create(
         &config.tun.name,

@@ -52,6 +52,16 @@ pub struct Netlink {
 impl Netlink {
     /// Connects, in the network namespace of the calling thread and on its Tokio runtime.
     pub fn connect() -> Result<Self, NetlinkError> {
+        Self::connect_as(false)
+    }
+
+    /// As [`connect`](Self::connect), but the kernel (since 4.20) lists only the routes of the table asked for, and not all of
+    /// which the others are dropped here. There may be many thousands.
+    pub fn connect_selective() -> Result<Self, NetlinkError> {
+        Self::connect_as(true)
+    }
+
+    fn connect_as(selective: bool) -> Result<Self, NetlinkError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| NetlinkError::NoRuntime)?;
         let (mut connection, handle, _) = rtnetlink::new_connection().map_err(NetlinkError::Open)?;
         // Forwarded, so that an answer and a connection that broke can be told apart.
@@ -60,6 +70,10 @@ impl Netlink {
         let socket = connection.socket_mut().socket_mut();
         socket.set_cap_ack(true).map_err(NetlinkError::Open)?;
         socket.set_ext_ack(true).map_err(NetlinkError::Open)?;
+        if selective {
+            // A kernel that does not know it lists all.
+            let _ = socket.set_netlink_get_strict_chk(true);
+        }
         runtime.spawn(connection);
         Ok(Self { handle, tag: None })
     }
@@ -196,9 +210,17 @@ impl Netlink {
 
     /// The unicast and blackhole routes of a table.
     pub async fn routes(&self, table: u32) -> Result<Vec<RouteSpec>, NetlinkError> {
-        let messages = self.route_messages().await?;
-        let routes = messages.iter().flat_map(message::routes);
-        Ok(routes.filter(|route| route.table == table).collect())
+        let listed = self.dump(message::routes_of(table), "list the IPv6 routes").await;
+        let messages = match listed {
+            // There is no such table.
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            listed => listed?,
+        };
+        let routes = messages.iter().filter_map(|message| match message {
+            RouteNetlinkMessage::NewRoute(route) => Some(message::routes(route)),
+            _ => None,
+        });
+        Ok(routes.flatten().filter(|route| route.table == table).collect())
     }
 
     /// The unicast routes of a table, each with what it says beside where packets go.

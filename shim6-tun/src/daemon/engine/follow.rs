@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
 use super::Engine;
+use crate::daemon::addresses::PATIENCE;
 use crate::daemon::follower::{FollowError, Made, News, Plan};
 use crate::daemon::uplink::Uplink;
 
@@ -51,31 +52,39 @@ impl Engine<'_> {
 
     async fn follow(&mut self) -> Result<(), FollowError> {
         let Plan { uplinks, withdrawn } = self.follower.look(self.addresses).await?;
+        // What fails with one uplink must not keep the others from being followed.
+        let mut first_error = None;
         for uplink in &withdrawn {
             tracing::info!(interface = uplink.interface, prefix = %uplink.prefix, "the prefix was withdrawn");
             for address in self.addresses_under(uplink) {
-                self.addresses.remove(address).await?;
+                let removed = self.addresses.remove(address).await;
+                first_error = first_error.or(removed.err().map(FollowError::from));
             }
             self.follower.forget(uplink);
         }
-        // Before new addresses are given out: they may be those of a former set.
+        // Before addresses are given out: they may be those of a former set.
         self.follower.make(&uplinks);
         for (uplink, deprecated) in &uplinks {
-            self.addresses.set_gateway(uplink).await?;
-            self.give_address(uplink, *deprecated).await?;
+            let given = self.give_address(uplink, *deprecated).await;
+            first_error = first_error.or(given.err());
         }
-        self.addresses.restore().await?;
+        match self.addresses.restore().await {
+            Ok(true) => {}
+            Ok(false) => self.follower.wake(self.shared.clock.now() + PATIENCE),
+            Err(error) => first_error = first_error.or(Some(error.into())),
+        }
         self.watch_uplinks();
         self.paths.set_uplinks(self.addresses.uplinks());
-        self.follow_mtu().await?;
         self.report_locators();
         self.tell_locators()?;
         self.shared.wire.look_up_again();
-        Ok(())
+        self.follow_mtu().await?;
+        first_error.map_or(Ok(()), Err)
     }
 
     /// Sees to it that the host has the address on an uplink that it is to have there, and no other as soon as that one can be used.
     async fn give_address(&mut self, uplink: &Uplink, deprecated: bool) -> Result<(), FollowError> {
+        self.addresses.set_gateway(uplink).await?;
         let present = self.addresses_under(uplink);
         let others = self.addresses.uplinks().count() - present.len();
         let Some((wanted, is_ulid)) = self.follower.address_under(uplink, others) else {
