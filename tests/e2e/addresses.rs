@@ -274,6 +274,57 @@ fn session_moves_to_a_prefix_that_its_router_advertises_and_away_when_that_is_wi
 }
 
 #[test]
+fn session_survives_that_its_host_gets_all_its_prefixes_anew() {
+    isolated(
+        "addresses::session_survives_that_its_host_gets_all_its_prefixes_anew",
+        || async {
+            let (mut stage, ulids) = started().await;
+            let session = protected(&stage, ulids).await;
+            delegate(&stage, 0, LATER).await;
+            advertise(&stage, 0, LATER, 3600);
+            uplinks("there is a third locator", &stage, |uplinks| {
+                uplinks.len() == 3 && uplinks.iter().all(|uplink| uplink.up)
+            })
+            .await;
+
+            // The host's own addresses were for other prefixes: it makes new ones, and the session is told of them.
+            let host = stage.topology().a.clone();
+            let netlink = netlink(&host.namespace);
+            for uplink in &host.uplinks {
+                let index = netlink.link(&uplink.interface).await.expect("an interface").index;
+                let deleted = netlink.delete_address(index, uplink.address, 64).await;
+                deleted.expect("it is deleted");
+            }
+            for uplink in 0..2 {
+                // What comes for the former prefixes vanishes.
+                let topology = stage.topology();
+                topology.cut(Failure::OneWay, &host, uplink).await.expect("a cut");
+            }
+            let shown = uplinks(
+                "there are new addresses",
+                &stage,
+                |uplinks| matches!(uplinks, [only] if only.ulid && only.up && is_under(only.address, LATER)),
+            )
+            .await;
+            at_b("the session is on the new address", &stage, ulids, |context| {
+                context.locators.peer == shown[0].address
+            })
+            .await;
+            session.goes_on(&stage).await;
+
+            // And a new session can be protected.
+            let new = [shown[0].address, ulids[1]];
+            let other = protected(&stage, new).await;
+            other.goes_on(&stage).await;
+            session.goes_on(&stage).await;
+            drop((session, other));
+            let shutdown = stage.stop().await.unwrap_or_else(|error| panic!("{error:#}"));
+            assert!(shutdown.bad_exits.is_empty(), "{shutdown:#?}");
+        },
+    );
+}
+
+#[test]
 fn session_survives_that_its_uplink_is_taken_down_renamed_and_set_up_again() {
     isolated(
         "addresses::session_survives_that_its_uplink_is_taken_down_renamed_and_set_up_again",
