@@ -7,6 +7,7 @@ mod plan;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use shim6_core::wire::Preference;
@@ -16,11 +17,13 @@ use tokio::sync::mpsc;
 pub(crate) use self::plan::Plan;
 use self::plan::Seen;
 use super::addresses::{AddressError, Addresses};
+use super::advertisements::{self, Advertised, Advertisement};
 use super::identity::{HostAddresses, Renewal};
 use super::retry::Retry;
 use super::uplink::{self, Survey, Uplink, UplinkError, UplinkHint};
 use crate::config::{AddressConfig, Config, UplinkConfig};
 use crate::netlink::{Change, Link, Monitor, Netlink, NetlinkError};
+use crate::sys::router_socket::RouterSocket;
 use crate::sys::wire_socket::WireSender;
 
 /// Changes come in groups, such as the addresses and routes of a router advertisement: they are followed together. An interface
@@ -28,6 +31,10 @@ use crate::sys::wire_socket::WireSender;
 const SETTLE: Duration = Duration::from_millis(200);
 /// How often it is looked whether sessions are left that are bound to addresses which the host does not have any more.
 const LOOK: Duration = Duration::from_secs(30);
+/// How long routers may take to answer: up to half a second (RFC 4861 section 6.2.6), and they need not answer each one alone.
+const ANSWERS: Duration = Duration::from_secs(1);
+/// What was made and heard in the background and is not taken yet.
+const BACKGROUND_QUEUE: usize = 64;
 /// Most locators of this host: whoever sends router advertisements could make it have any number.
 const MAX_LOCATORS: usize = 16;
 /// Addresses that other hosts have until no set is made any more to get around them.
@@ -35,9 +42,11 @@ const MAX_COLLISIONS: usize = 3;
 /// The MTU that every IPv6 link has.
 const MIN_MTU: u32 = 1280;
 
-/// What was made in the background.
+/// What was made or heard in the background.
 #[derive(Debug)]
 pub(crate) enum Made {
+    /// A router has advertised its prefixes.
+    Advertisement(Advertisement),
     /// The first addresses.
     Addresses(anyhow::Result<HostAddresses>),
     /// A set in place of one of whose prefixes none is left.
@@ -65,6 +74,9 @@ pub(crate) struct Follower {
     /// The addresses that peers may be told of: what duplicate address detection has not passed yet is nobody's.
     announced: BTreeSet<Ipv6Addr>,
     told: Told,
+    /// None where it could not be opened.
+    routers: Option<Arc<RouterSocket>>,
+    advertised: Advertised,
     /// Something is being made.
     making: bool,
     made: mpsc::Sender<Made>,
@@ -96,7 +108,9 @@ impl Follower {
     ///
     /// The kernel gives no connection.
     pub(super) fn new(config: &Config) -> Result<(Self, mpsc::Receiver<Made>), NetlinkError> {
-        let (made, to_made) = mpsc::channel(1);
+        let (made, to_made) = mpsc::channel(BACKGROUND_QUEUE);
+        let routers = RouterSocket::open().map(Arc::new);
+        let routers = routers.inspect_err(|error| tracing::warn!(%error, "which router has which prefix is not known"));
         let follower = Self {
             // The routes of steered pairs are not of interest here.
             netlink: Netlink::connect_selective()?,
@@ -113,6 +127,8 @@ impl Follower {
             problems: Vec::new(),
             announced: BTreeSet::new(),
             told: Told::default(),
+            routers: routers.ok(),
+            advertised: Advertised::default(),
             making: false,
             made,
         };
@@ -124,9 +140,17 @@ impl Follower {
     /// # Errors
     ///
     /// The configuration cannot be meant so, or the identity on disk cannot be used.
-    pub(super) async fn begin(&mut self, addresses: &Addresses) -> anyhow::Result<Vec<Uplink>> {
+    pub(super) async fn begin(
+        &mut self,
+        addresses: &Addresses,
+        made: &mut mpsc::Receiver<Made>,
+    ) -> anyhow::Result<Vec<Uplink>> {
         HostAddresses::check(&self.config)?;
+        self.listen();
         let mut survey = self.survey(addresses).await?;
+        if survey.problems.iter().any(is_ambiguous) {
+            survey = self.ask_routers(survey, addresses, made).await?;
+        }
         if let Some(number) = survey
             .problems
             .iter()
@@ -153,6 +177,43 @@ impl Follower {
             tracing::warn!("{warning}");
         }
         Ok(uplinks)
+    }
+
+    /// Listens to routers from now on.
+    fn listen(&self) {
+        let Some(socket) = self.routers.clone() else { return };
+        let made = self.made.clone();
+        tokio::spawn(async move {
+            if let Err(error) = advertisements::listen(socket, made, Made::Advertisement).await {
+                tracing::warn!(%error, "listening to router advertisements");
+            }
+        });
+    }
+
+    /// Asks which of several routers on a link has which prefix, and waits a while for their answers.
+    async fn ask_routers(
+        &mut self,
+        mut survey: Survey,
+        addresses: &Addresses,
+        made: &mut mpsc::Receiver<Made>,
+    ) -> Result<Survey, UplinkError> {
+        let socket = self.routers.clone();
+        for link in survey.links.iter().filter(|link| link.up && link.running) {
+            if let Some(Err(error)) = socket.as_ref().map(|socket| socket.solicit(link.index)) {
+                tracing::debug!(%error, interface = link.name, "asking for router advertisements");
+            }
+        }
+        let limit = tokio::time::Instant::now() + ANSWERS;
+        while survey.problems.iter().any(is_ambiguous) {
+            match tokio::time::timeout_at(limit, made.recv()).await {
+                Ok(Some(Made::Advertisement(advertisement))) if self.advertised.note(&advertisement) => {
+                    survey = self.survey(addresses).await?;
+                }
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(survey)
     }
 
     /// Assigns the addresses; where one of them is taken, the next collision count gives others (RFC 5535 section 6, step 6.4).
@@ -200,8 +261,14 @@ impl Follower {
     /// Takes note of a change that may be one of uplinks.
     pub(super) fn note(&mut self, change: &Change, addresses: &Addresses, now: Instant) {
         match change {
-            Change::Link(Link { index, up, running, .. }) if !(*up && *running) => self.seen.forget(*index),
-            Change::LinkRemoved(index) => self.seen.forget(*index),
+            Change::Link(Link { index, up, running, .. }) if !(*up && *running) => {
+                self.seen.forget(*index);
+                self.advertised.forget(*index);
+            }
+            Change::LinkRemoved(index) => {
+                self.seen.forget(*index);
+                self.advertised.forget(*index);
+            }
             // What is added of ours says nothing new; what is taken away is brought back.
             Change::AddressAdded(address) if addresses.owns(address) => return,
             Change::RouteAdded(route) if addresses.owns_route(route) => return,
@@ -353,14 +420,18 @@ impl Follower {
         false
     }
 
-    /// Takes what was made.
+    /// Takes what was made or heard. Whether that may change something.
     ///
     /// # Errors
     ///
     /// It could not be made.
-    pub(super) fn adopt(&mut self, made: Made) -> anyhow::Result<()> {
+    pub(super) fn adopt(&mut self, made: Made) -> anyhow::Result<bool> {
+        if let Made::Advertisement(advertisement) = &made {
+            return Ok(self.advertised.note(advertisement));
+        }
         self.making = false;
         match made {
+            Made::Advertisement(_) => {}
             Made::Addresses(addresses) => self.host = Some(addresses?),
             Made::Renewal(renewal) => {
                 let renewal = renewal?;
@@ -369,7 +440,7 @@ impl Follower {
                 }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What the endpoint is to be told, if that is not what it was told last. `bound`: the addresses that sessions are bound to.
@@ -458,7 +529,7 @@ impl Follower {
             }
         }
         let (owns, owns_route) = (|a: &_| addresses.owns(a), |r: &_| addresses.owns_route(r));
-        uplink::survey(&self.netlink, &hints, owns, owns_route).await
+        uplink::survey(&self.netlink, &hints, &self.advertised, owns, owns_route).await
     }
 
     fn note_problems(&mut self, survey: &Survey) {
@@ -532,6 +603,11 @@ impl Follower {
             ..Preference::default()
         })
     }
+}
+
+/// Whether what routers advertise may help.
+fn is_ambiguous(problem: &UplinkError) -> bool {
+    matches!(problem, UplinkError::SeveralGateways { .. })
 }
 
 /// The interface that was called `name` and is called otherwise now.

@@ -235,7 +235,9 @@ impl HostAddresses {
 
     /// Keeps the set, which has proved to be nobody else's, for the next start.
     pub(super) fn keep(&mut self) {
-        let Some(store) = &self.store else { return };
+        let Some(store) = self.store.as_ref().filter(|_| self.unkept.is_none()) else {
+            return;
+        };
         let is_kept = matches!(store.load_public(), Ok(Some(kept)) if kept.set == self.identity.set);
         if !is_kept {
             self.save();

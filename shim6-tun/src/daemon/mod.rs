@@ -5,6 +5,7 @@
 //! the daemon changes on the host it changes through [`addresses`] and [`steering`], which undo it at the end.
 
 pub mod addresses;
+mod advertisements;
 mod clock;
 mod engine;
 mod follower;
@@ -122,8 +123,8 @@ struct Start {
 
 async fn start(config: &Config, addresses: &mut Addresses) -> anyhow::Result<Start> {
     let mut monitor = Netlink::monitor()?;
-    let (mut follower, made) = Follower::new(config)?;
-    let uplinks = follower.begin(addresses).await?;
+    let (mut follower, mut made) = Follower::new(config)?;
+    let uplinks = follower.begin(addresses, &mut made).await?;
     let tun = Arc::new(Tun::create(
         &config.tun.name,
         tun_mtu(config.tun.mtu, &uplinks),

@@ -3,6 +3,7 @@
 use core::net::Ipv6Addr;
 use std::collections::BTreeSet;
 
+use super::advertisements::Advertised;
 use crate::netlink::{Address, Link, MAIN_TABLE, Netlink, NetlinkError, RouteKind, RouteSpec};
 
 /// A way to the Internet with a prefix of its own.
@@ -119,7 +120,8 @@ pub enum UplinkError {
 ///
 /// One uplink is enough to run but not to fail over: logged as a [`warning`].
 pub async fn discover(netlink: &Netlink, hints: &[UplinkHint]) -> Result<Vec<Uplink>, UplinkError> {
-    let Survey { uplinks, problems, .. } = survey(netlink, hints, |_| false, |_| false).await?;
+    let known = Advertised::default();
+    let Survey { uplinks, problems, .. } = survey(netlink, hints, &known, |_| false, |_| false).await?;
     if let Some(problem) = problems.into_iter().next() {
         return Err(problem);
     }
@@ -165,6 +167,7 @@ impl Survey {
 pub(super) async fn survey(
     netlink: &Netlink,
     hints: &[UplinkHint],
+    advertised: &Advertised,
     is_ours: impl Fn(&Address) -> bool,
     is_our_route: impl Fn(&RouteSpec) -> bool,
 ) -> Result<Survey, UplinkError> {
@@ -178,6 +181,7 @@ pub(super) async fn survey(
         addresses,
         defaults,
         others,
+        advertised: advertised.clone(),
     };
     let tuns = netlink.tun_links().await?;
     Ok(host.survey(hints, &tuns))
@@ -208,6 +212,8 @@ struct Host {
     defaults: Vec<RouteSpec>,
     /// Routes to some place.
     others: Vec<RouteSpec>,
+    /// Which router has which prefix.
+    advertised: Advertised,
 }
 
 impl Host {
@@ -343,9 +349,12 @@ impl Host {
             let gateways = matching.filter(move |route| route.metric == best);
             gateways.map(|r| r.gateway).collect::<BTreeSet<_>>()
         };
-        // A default route for this prefix alone says best which router is the prefix's.
+        // A default route for this prefix alone says best which router is the prefix's, then what the routers themselves say.
         let mut gateways = over(true);
         if gateways.is_empty() {
+            if let Some(router) = self.advertised_router(link, prefix) {
+                return Ok(Some(router));
+            }
             gateways = over(false);
         }
         let interface = link.name.clone();
@@ -361,6 +370,17 @@ impl Host {
                 })
             }
         }
+    }
+
+    /// The router that advertises the prefix, if there is a default route by it; of several the most preferred.
+    fn advertised_router(&self, link: &Link, prefix: Ipv6Addr) -> Option<Ipv6Addr> {
+        let here = self
+            .defaults
+            .iter()
+            .filter(|route| route.output == Some(link.index) && route.source.is_none());
+        let routers = here.filter_map(|route| Some((route.metric, route.gateway?)));
+        let of_prefix = routers.filter(|(_, router)| self.advertised.is_of(*router, link.index, prefix));
+        of_prefix.min().map(|(_, router)| router)
     }
 
     fn public_prefixes(&self, index: u32) -> BTreeSet<Ipv6Addr> {

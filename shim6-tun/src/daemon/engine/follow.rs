@@ -25,11 +25,12 @@ impl Engine<'_> {
         self.report_locators();
     }
 
-    /// Takes what was made in the background.
+    /// Takes what was made or heard in the background.
     pub(super) fn adopt(&mut self, made: Made) {
         let now = self.shared.clock.now();
         match self.follower.adopt(made) {
-            Ok(()) => self.follower.wake(now),
+            Ok(true) => self.follower.wake(now),
+            Ok(false) => {}
             Err(error) => {
                 let wait = self.follower.failed(now);
                 tracing::error!(

@@ -1,9 +1,10 @@
 //! Uplinks, prefixes and addresses that come, change and go while the daemon runs.
 
-use std::net::{Ipv6Addr, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddrV6, UdpSocket};
 use std::path::PathBuf;
 
 use nix::sys::signal::{Signal, raise};
+use socket2::{Domain, Protocol, Socket, Type};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -442,5 +443,74 @@ fn labels_that_a_killed_run_has_left_are_removed() {
         netlink.add_label(&label(plain(SECOND), 128, 1)).await.unwrap();
         assert_eq!(daemon::ledger::remove_leftovers(&netlink).await.unwrap(), 2);
         assert_eq!(netlink.labels().await.unwrap(), before);
+    });
+}
+
+/// A socket of a router on `isp9`, and its advertisement of a prefix.
+fn router(provider: &Provider, router: Ipv6Addr, prefix: Ipv6Addr) -> (Socket, Vec<u8>) {
+    let open = || {
+        let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?;
+        let interface = nix::net::if_::if_nametoindex("isp9")?;
+        socket.set_multicast_if_v6(interface)?;
+        socket.set_multicast_hops_v6(255)?;
+        socket.bind(&SocketAddrV6::new(router, 0, 0, interface).into())?;
+        std::io::Result::Ok(socket)
+    };
+    let socket = provider.namespace.run(open).unwrap().unwrap();
+    // A default router, for half an hour.
+    let mut message = vec![134, 0, 0, 0, 64, 0, 7, 8];
+    message.extend([0; 8]);
+    message.extend([3, 4, 64, 0xc0]);
+    message.extend(7200_u32.to_be_bytes());
+    message.extend(3600_u32.to_be_bytes());
+    message.extend([0; 4]);
+    message.extend(prefix.octets());
+    (socket, message)
+}
+
+#[test]
+fn of_two_routers_on_a_link_each_gets_what_is_sent_from_its_prefix() {
+    let name = "daemon::tests::follow::of_two_routers_on_a_link_each_gets_what_is_sent_from_its_prefix";
+    isolated(name, || async {
+        let mut host = Host::new();
+        let other_router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+        let first = Ipv6Addr::new(0x2001, 0xdb8, 0xa9, 0, 0, 0, 0, 0);
+        let namespace = std::os::fd::AsFd::as_fd(&host.provider.namespace);
+        host.netlink.add_veth("eth9", "isp9", Some(namespace)).await.unwrap();
+        let far = host.provider.netlink.link("isp9").await.unwrap().index;
+        host.provider.netlink.set_up(far).await.unwrap();
+        let near = host.netlink.link("eth9").await.unwrap().index;
+        host.netlink.set_up(near).await.unwrap();
+        for router in [GATEWAY, other_router] {
+            let address = fixed(far, router, 64);
+            host.provider.netlink.add_address(&address).await.unwrap();
+        }
+        let routers = [
+            router(&host.provider, GATEWAY, first),
+            router(&host.provider, other_router, SECOND),
+        ];
+        let all_nodes = SocketAddrV6::new(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 0, 0, far);
+        let advertising = tokio::spawn(async move {
+            let mut tick = tokio::time::interval(std::time::Duration::from_millis(50));
+            loop {
+                tick.tick().await;
+                for (socket, message) in &routers {
+                    let _ = socket.send_to(message, &all_nodes.into());
+                }
+            }
+        });
+        host.start(host.config());
+        let shown = host.up(2).await;
+        let gateway = |prefix: Ipv6Addr| {
+            let wanted = format!("{prefix}/64");
+            shown
+                .iter()
+                .find(|uplink| uplink.prefix == wanted)
+                .and_then(|uplink| uplink.gateway)
+        };
+        assert_eq!(gateway(first), Some(GATEWAY));
+        assert_eq!(gateway(SECOND), Some(other_router));
+        advertising.abort();
+        host.stop().await;
     });
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::daemon::advertisements::Advertisement;
 use crate::daemon::testing::{GATEWAY, Provider, plain, tun};
 use crate::lab::isolated;
 
@@ -44,6 +45,7 @@ fn host() -> Host {
         addresses: vec![address(2, ONE), address(3, TWO)],
         defaults: vec![route(2), route(3)],
         others: Vec::new(),
+        advertised: Advertised::default(),
     }
 }
 
@@ -199,6 +201,27 @@ fn the_router_is_that_of_the_prefix_else_the_one_with_the_lowest_metric() {
     });
     let found = hinted(&host, &hint("eth0")).unwrap();
     assert_eq!(found.gateway, Some(GATEWAY));
+}
+
+#[test]
+fn of_several_routers_on_a_link_each_prefix_has_the_one_that_advertises_it() {
+    let mut host = host();
+    let second = Ipv6Addr::new(0x2001, 0xdb8, 0xa3, 0, 0, 0, 0, 0);
+    host.addresses.push(address(2, second));
+    host.defaults.push(RouteSpec {
+        gateway: Some(OTHER_ROUTER),
+        ..route(2)
+    });
+    assert!(matches!(found(&host), Err(UplinkError::SeveralGateways { .. })));
+    for (router, prefix) in [(GATEWAY, ONE), (OTHER_ROUTER, second)] {
+        host.advertised.note(&Advertisement::of(2, router, prefix));
+    }
+    let routers: Vec<_> = found(&host)
+        .unwrap()
+        .iter()
+        .map(|uplink| (uplink.prefix, uplink.gateway))
+        .collect();
+    assert_eq!(routers[..2], [(ONE, Some(GATEWAY)), (second, Some(OTHER_ROUTER))]);
 }
 
 #[test]
