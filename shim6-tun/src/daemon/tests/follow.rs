@@ -256,6 +256,24 @@ fn deprecated_prefix_is_used_by_no_new_session() {
 }
 
 #[test]
+fn new_sessions_start_from_our_address_whatever_comes_after_it() {
+    let name = "daemon::tests::follow::new_sessions_start_from_our_address_whatever_comes_after_it";
+    isolated(name, || async {
+        let mut host = Host::new();
+        let uplink = host.provider.connect(&host.netlink, 1).await;
+        host.start(host.config());
+        let shown = host.up(1).await;
+        assert_eq!(source(), shown[0].address);
+        // Of several, the kernel takes the one that was added last.
+        let later = Ipv6Addr::from_bits(plain(uplink.prefix).to_bits() + 7);
+        host.netlink.add_address(&fixed(uplink.index, later, 64)).await.unwrap();
+        assert_eq!(source(), shown[0].address);
+        host.stop().await;
+        assert_eq!(source(), later);
+    });
+}
+
+#[test]
 fn host_of_which_every_prefix_changes_gets_a_new_set() {
     let name = "daemon::tests::follow::host_of_which_every_prefix_changes_gets_a_new_set";
     isolated(name, || async {
