@@ -71,6 +71,8 @@ pub(crate) struct Follower {
     retry: Retry,
     /// Why uplinks are not as they should be, for people.
     problems: Vec<String>,
+    /// What the log says already.
+    logged: Vec<String>,
     /// The addresses that peers may be told of: what duplicate address detection has not passed yet is nobody's.
     announced: BTreeSet<Ipv6Addr>,
     told: Told,
@@ -79,6 +81,11 @@ pub(crate) struct Follower {
     advertised: Advertised,
     /// Something is being made.
     making: bool,
+    /// What could not be made is made again after this time.
+    make_after: Option<Instant>,
+    remake: Retry,
+    /// Why it could not.
+    unmade: Option<String>,
     made: mpsc::Sender<Made>,
 }
 
@@ -125,11 +132,15 @@ impl Follower {
             due: None,
             retry: Retry::default(),
             problems: Vec::new(),
+            logged: Vec::new(),
             announced: BTreeSet::new(),
             told: Told::default(),
             routers: routers.ok(),
             advertised: Advertised::default(),
             making: false,
+            make_after: None,
+            remake: Retry::default(),
+            unmade: None,
             made,
         };
         Ok((follower, to_made))
@@ -308,7 +319,8 @@ impl Follower {
     /// What is wrong, for people.
     pub(super) fn problems(&self) -> impl Iterator<Item = String> {
         let unkept = self.host.as_ref().and_then(HostAddresses::unkept);
-        self.problems.iter().cloned().chain(unkept.map(str::to_owned))
+        let others = [unkept, self.unmade.as_deref()].into_iter().flatten();
+        self.problems.iter().cloned().chain(others.map(str::to_owned))
     }
 
     /// What there is now, and what becomes of the uplinks.
@@ -336,7 +348,7 @@ impl Follower {
         let host = self.host.as_mut()?;
         let prefix = uplink.prefix;
         if others >= MAX_LOCATORS {
-            self.problems.push(format!(
+            self.note_problem(format!(
                 "uplink {}: the prefix {prefix}/64 is not used, as there are {MAX_LOCATORS} others already",
                 uplink.interface
             ));
@@ -345,8 +357,8 @@ impl Follower {
         match host.under(prefix) {
             Ok(Some(address)) => Some((address, host.is_ulid(address))),
             Ok(None) => {
-                let mut taken = host.taken();
-                let why = match taken.find(|taken| uplink::prefix_of(*taken) == prefix) {
+                let taken = host.taken().find(|taken| uplink::prefix_of(*taken) == prefix);
+                let why = match taken {
                     Some(taken) => format!(
                         "other hosts on the link use {taken} and what was tried in its place: find out who answers for them \
                          (`ip -6 neigh` on a neighbour)"
@@ -355,12 +367,11 @@ impl Follower {
                              `shim6 address rotate --new-key` makes others"
                         .to_owned(),
                 };
-                self.problems
-                    .push(format!("uplink {}: {prefix}/64 is not used: {why}", uplink.interface));
+                self.note_problem(format!("uplink {}: {prefix}/64 is not used: {why}", uplink.interface));
                 None
             }
             Err(error) => {
-                self.problems.push(format!("uplink {}: {error:#}", uplink.interface));
+                self.note_problem(format!("uplink {}: {error:#}", uplink.interface));
                 None
             }
         }
@@ -383,10 +394,11 @@ impl Follower {
 
     /// Makes addresses in the background if there are none, or if none of them can be what sessions start from. A former set that
     /// has one is taken at once: true.
-    pub(super) fn make(&mut self, uplinks: &[(Uplink, bool)]) -> bool {
+    pub(super) fn make(&mut self, uplinks: &[(Uplink, bool)], now: Instant) -> bool {
         let preferred = uplinks.iter().filter(|(_, deprecated)| !deprecated);
         let uplinks: Vec<_> = preferred.map(|(uplink, _)| uplink.clone()).collect();
-        if self.making || uplinks.is_empty() {
+        let is_early = self.make_after.is_some_and(|at| now < at);
+        if self.making || is_early || uplinks.is_empty() {
             return false;
         }
         let prefixes = self.prefixes_of(&uplinks);
@@ -420,27 +432,40 @@ impl Follower {
         false
     }
 
-    /// Takes what was made or heard. Whether that may change something.
-    ///
-    /// # Errors
-    ///
-    /// It could not be made.
-    pub(super) fn adopt(&mut self, made: Made) -> anyhow::Result<bool> {
-        if let Made::Advertisement(advertisement) = &made {
-            return Ok(self.advertised.note(advertisement));
-        }
-        self.making = false;
-        match made {
-            Made::Advertisement(_) => {}
-            Made::Addresses(addresses) => self.host = Some(addresses?),
-            Made::Renewal(renewal) => {
-                let renewal = renewal?;
+    /// Takes what was made or heard, and looks whether it changes something.
+    pub(super) fn adopt(&mut self, made: Made, now: Instant) {
+        let taken = match made {
+            Made::Advertisement(advertisement) => {
+                if self.advertised.note(&advertisement) {
+                    self.wake(now);
+                }
+                return;
+            }
+            Made::Addresses(addresses) => addresses.map(|addresses| self.host = Some(addresses)),
+            Made::Renewal(renewal) => renewal.map(|renewal| {
                 if let Some(host) = &mut self.host {
                     host.renew(renewal);
                 }
+            }),
+        };
+        self.making = false;
+        let wait = match taken {
+            Ok(()) => {
+                (self.make_after, self.unmade) = (None, None);
+                self.remake.succeeded();
+                Duration::ZERO
             }
-        }
-        Ok(true)
+            Err(error) => {
+                let wait = self.remake.failed(now);
+                tracing::error!("making addresses, tried again in {wait:?}: {error:#}");
+                self.unmade = Some(format!(
+                    "this host has no addresses from which sessions are protected: {error:#}"
+                ));
+                self.make_after = Some(now + wait);
+                wait
+            }
+        };
+        self.wake(now + wait);
     }
 
     /// What the endpoint is to be told, if that is not what it was told last. `bound`: the addresses that sessions are bound to.
@@ -544,12 +569,17 @@ impl Follower {
                 ));
             }
         }
-        for problem in &problems {
-            if !self.problems.contains(problem) {
-                tracing::warn!("{problem}");
-            }
+        self.logged = std::mem::take(&mut self.problems);
+        for problem in problems {
+            self.note_problem(problem);
         }
-        self.problems = problems;
+    }
+
+    fn note_problem(&mut self, problem: String) {
+        if !self.logged.contains(&problem) {
+            tracing::warn!("{problem}");
+        }
+        self.problems.push(problem);
     }
 
     /// The uplinks, in the order of the configuration, and those that it describes in full but that are not there yet.

@@ -27,18 +27,7 @@ impl Engine<'_> {
 
     /// Takes what was made or heard in the background.
     pub(super) fn adopt(&mut self, made: Made) {
-        let now = self.shared.clock.now();
-        match self.follower.adopt(made) {
-            Ok(true) => self.follower.wake(now),
-            Ok(false) => {}
-            Err(error) => {
-                let wait = self.follower.failed(now);
-                tracing::error!(
-                    error = format!("{error:#}"),
-                    "making addresses; tried again in {wait:?}"
-                );
-            }
-        }
+        self.follower.adopt(made, self.shared.clock.now());
     }
 
     /// Another host has one of our addresses.
@@ -64,7 +53,7 @@ impl Engine<'_> {
             self.follower.forget(uplink);
         }
         // Before addresses are given out: they may be those of a former set.
-        self.follower.make(&uplinks);
+        self.follower.make(&uplinks, self.shared.clock.now());
         for (uplink, deprecated) in &uplinks {
             let given = self.give_address(uplink, *deprecated).await;
             first_error = first_error.or(given.err());
@@ -83,7 +72,8 @@ impl Engine<'_> {
         first_error.map_or(Ok(()), Err)
     }
 
-    /// Sees to it that the host has the address on an uplink that it is to have there, and no other as soon as that one can be used.
+    /// Sees to it that the host has the address on an uplink that it is to have there, and no other as soon as that one can be used
+    /// and no session is on the other.
     async fn give_address(&mut self, uplink: &Uplink, deprecated: bool) -> Result<(), FollowError> {
         self.addresses.set_gateway(uplink).await?;
         let present = self.addresses_under(uplink);
@@ -99,8 +89,10 @@ impl Engine<'_> {
             self.addresses.assign_as(uplink, wanted, deprecated).await?;
         }
         let is_proven = self.addresses.proven().any(|proven| proven == wanted);
+        // A peer that is not told of the new address yet hears from this host by the former one only.
+        let in_use: BTreeSet<_> = self.endpoint.contexts().map(|context| context.locators.local).collect();
         for former in present.into_iter().filter(|former| *former != wanted) {
-            if is_proven {
+            if is_proven && !in_use.contains(&former) {
                 self.addresses.remove(former).await?;
             } else {
                 self.addresses.set_deprecated(former, true).await?;
