@@ -5,6 +5,7 @@
 //! makes that a failure.
 
 mod address;
+mod addresses;
 mod bad_input;
 mod configuration;
 mod decode;

@@ -108,7 +108,7 @@ pub struct TunConfig {
 pub struct UplinkConfig {
     /// `interface`: the network interface, 1 to 15 octets; required, and different in each uplink.
     pub interface: String,
-    /// `prefix`: the /64 to make an address in, such as `2001:db8:a1::/64`. Default: taken from the interface.
+    /// `prefix`: the one /64 to make an address in, such as `2001:db8:a1::/64`. Default: all of the interface.
     pub prefix: Option<Prefix64>,
     /// `gateway`: the router's unicast address on this uplink. Default: taken from the routing table.
     pub gateway: Option<Ipv6Addr>,

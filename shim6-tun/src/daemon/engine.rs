@@ -1,5 +1,7 @@
 //! The one task that owns the protocol: it feeds the [`Endpoint`] and carries out what the endpoint wants.
 
+mod follow;
+
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::StopSignals;
 use super::addresses::{AddressEvent, Addresses};
+use super::follower::{Follower, Made};
 use super::notify::Notifier;
 use super::observer::{self, Observers};
 use super::path_mtu::PathMtus;
@@ -46,6 +49,7 @@ pub(crate) struct Engine<'a> {
     lost: Vec<Ipv6Addr>,
     /// Of following the addresses.
     retry: Retry,
+    pub(super) follower: Follower,
     pub(super) observers: Observers,
     events: broadcast::Sender<status::Event>,
     pub(super) reload: Reload,
@@ -62,6 +66,7 @@ pub(crate) struct Host<'a> {
     pub(crate) shortcut: Option<Shortcut>,
     pub(crate) path_mtus: PathMtus,
     pub(crate) addresses: &'a mut Addresses,
+    pub(crate) follower: Follower,
     pub(crate) observers: Observers,
     pub(crate) reload: Reload,
 }
@@ -69,6 +74,8 @@ pub(crate) struct Host<'a> {
 struct TunState {
     device: Arc<Tun>,
     up: bool,
+    /// 0 as long as it is that of its creation.
+    mtu: u32,
 }
 
 /// Where the engine's inputs come from.
@@ -76,6 +83,8 @@ pub(crate) struct Sources {
     pub(crate) inputs: Inputs,
     pub(crate) monitor: Monitor,
     pub(crate) requests: mpsc::Receiver<Request>,
+    /// What was made for the follower in the background.
+    pub(crate) made: mpsc::Receiver<Made>,
     /// The packet tasks and the control socket. None of them ends while the daemon is whole.
     pub(crate) tasks: JoinSet<anyhow::Result<()>>,
     pub(crate) stop: StopSignals,
@@ -104,6 +113,7 @@ impl<'a> Engine<'a> {
             shortcut,
             path_mtus,
             addresses,
+            follower,
             observers,
             reload,
         } = host;
@@ -116,10 +126,15 @@ impl<'a> Engine<'a> {
             shared,
             addresses,
             retry: Retry::default(),
+            follower,
             observers,
             events,
             reload,
-            tun: TunState { device: tun, up: true },
+            tun: TunState {
+                device: tun,
+                up: true,
+                mtu: 0,
+            },
             notifier: Notifier::from_environment(),
             packet: vec![0; IPV6_HEADER_LEN + MAX_MESSAGE],
         }
@@ -169,6 +184,7 @@ impl<'a> Engine<'a> {
                     return Ok(());
                 }
                 Some(request) = sources.requests.recv() => self.handle_request(request),
+                Some(made) = sources.made.recv() => self.adopt(made),
                 cue = self.reload.cue() => self.handle_cue(cue),
                 () = sleep_until(deadline) => {}
             }
@@ -182,10 +198,13 @@ impl<'a> Engine<'a> {
     }
 
     fn protocol_timeout(&self) -> Option<shim6_core::Instant> {
-        [self.endpoint.poll_timeout(), self.paths.poll_timeout(), self.retry.at()]
-            .into_iter()
-            .flatten()
-            .min()
+        let times = [
+            self.endpoint.poll_timeout(),
+            self.paths.poll_timeout(),
+            self.retry.at(),
+            self.follower.poll_timeout(),
+        ];
+        times.into_iter().flatten().min()
     }
 
     /// Tells the service manager that the engine turns: whatever keeps it from coming here makes the watchdog bite.
@@ -196,10 +215,7 @@ impl<'a> Engine<'a> {
             let moved = |context: &shim6_core::ContextInfo| context.locators != context.ulids;
             let contexts = self.endpoint.contexts().count();
             let steered = self.endpoint.contexts().filter(moved).count();
-            let problems = self
-                .paths
-                .obstacle()
-                .map_or(String::new(), |problem| format!("; {problem}"));
+            let problems: String = self.problems().map(|problem| format!("; {problem}")).collect();
             let line = format!("{usable} of {all} uplinks work; {contexts} contexts, {steered} moved{problems}");
             self.notifier.turn(now, line);
         }
@@ -216,6 +232,7 @@ impl<'a> Engine<'a> {
             // Reads everything again, and brings back what is missing.
             self.handle_change(&Change::Overrun).await;
         }
+        self.follow_uplinks_when_due().await;
         self.drain().await;
     }
 
@@ -255,11 +272,21 @@ impl<'a> Engine<'a> {
 
     async fn handle_change(&mut self, change: &Change) {
         let now = self.shared.clock.now();
+        if let Change::Link(link) = change
+            && self.addresses.is_renamed(link)
+        {
+            // What watches it is known by its name.
+            self.observers.forget(link.index);
+            self.paths.forget_link(link.index);
+        }
         match self.addresses.handle_change(change).await {
             Ok(events) => {
+                if !events.is_empty() {
+                    self.follower.wake(now);
+                }
                 for event in events {
                     if let AddressEvent::Duplicate(locator) = event {
-                        tracing::error!(%locator, "another host uses this address as well");
+                        self.avoid_duplicate(locator).await;
                     }
                 }
                 if *change == Change::Overrun {
@@ -271,6 +298,9 @@ impl<'a> Engine<'a> {
                 tracing::error!(%error, "following a change of the host's addresses; tried again in {wait:?}");
             }
         }
+        if !self.is_of_tun(change) {
+            self.follower.note(change, self.addresses, now);
+        }
         self.report_locators();
         self.shared.wire.look_up_again();
         if let Some(shortcut) = self.paths.shortcut() {
@@ -278,7 +308,7 @@ impl<'a> Engine<'a> {
         }
         self.paths.set_uplinks(self.addresses.uplinks());
         self.follow_addresses();
-        self.follow_uplinks(change);
+        self.follow_links(change);
         if matches!(change, Change::Rules | Change::Overrun) {
             self.paths.assert_precedence().await;
         }
@@ -290,6 +320,16 @@ impl<'a> Engine<'a> {
                 self.paths.restore(now).await;
             }
         }
+    }
+
+    /// Whether the daemon itself makes such changes, one for each context.
+    fn is_of_tun(&self, change: &Change) -> bool {
+        let index = match change {
+            Change::Link(link) => link.index,
+            Change::AddressAdded(address) | Change::AddressRemoved(address) => address.index,
+            _ => return false,
+        };
+        index == self.tun.device.index()
     }
 
     /// Tells the endpoint which locators can be used by now and which cannot. By state and not by event, so that it is
@@ -325,7 +365,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Watches the packets on uplinks whose interface was removed and is back.
-    fn follow_uplinks(&mut self, change: &Change) {
+    fn follow_links(&mut self, change: &Change) {
         match change {
             Change::Link(_) => {}
             Change::LinkRemoved(index) => {
@@ -338,7 +378,12 @@ impl<'a> Engine<'a> {
             }
             _ => return,
         }
-        for (uplink, _) in self.addresses.uplinks() {
+        self.watch_uplinks();
+    }
+
+    fn watch_uplinks(&mut self) {
+        let present = self.addresses.uplinks().map(|(uplink, _)| uplink);
+        for uplink in present.filter(|uplink| uplink.is_present()) {
             if let Err(error) = self.observers.watch(uplink) {
                 // Most likely it is gone, which the next change says.
                 tracing::debug!(interface = uplink.interface, %error, "cannot watch the packets");
@@ -357,6 +402,12 @@ impl<'a> Engine<'a> {
             Request::Status(reply) => drop(reply.send(self.status())),
             Request::Reload(reply) => self.request_reload(reply),
         }
+    }
+
+    /// What is wrong, for people.
+    fn problems(&self) -> impl Iterator<Item = String> {
+        let obstacle = self.paths.obstacle().map(str::to_owned);
+        self.follower.problems().chain(obstacle)
     }
 
     fn status(&self) -> Status {
@@ -382,7 +433,7 @@ impl<'a> Engine<'a> {
             uptime_ms: self.shared.clock.millis(),
             tun: self.tun.device.name().to_owned(),
             observation: self.observers.method().to_string(),
-            problems: self.paths.obstacle().map(str::to_owned).into_iter().collect(),
+            problems: self.problems().collect(),
             uplinks: uplinks.collect(),
             contexts,
             failures: report::failures(&self.endpoint, now),

@@ -2,15 +2,14 @@
 
 use std::net::Ipv6Addr;
 
-use shim6_core::wire::Preference;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 
+use super::endpoint_config;
 use super::engine::Engine;
 use super::notify::Notifier;
 use super::policy::Policy;
 use super::uplink::Uplink;
-use super::{endpoint_config, preferences};
 use crate::config::{self, Change, Config, ConfigError, Loaded};
 use crate::control::{Changed, Refusal, Reloaded};
 use crate::status;
@@ -145,9 +144,9 @@ impl Engine<'_> {
             problems: vec![format!("{error:#}; restart the daemon")],
         })?;
         let now = self.shared.clock.now();
-        let preferences = self.preferences(&loaded.config);
-        if preferences != self.preferences(&self.reload.loaded.config) {
-            self.endpoint.set_preferences(now, &preferences);
+        if self.follower.set_uplinks(&loaded.config) {
+            // It tells the peers what is preferred.
+            self.follower.wake(now);
         }
         let reloaded = Reloaded {
             files: loaded.files.iter().map(|file| file.display().to_string()).collect(),
@@ -166,7 +165,8 @@ impl Engine<'_> {
             owned.map(|&(_, address)| address).collect()
         };
         let policy = Policy::new(config, addresses_of);
-        let uplinks: Vec<&Uplink> = owned.iter().map(|&(uplink, _)| uplink).collect();
+        let uplinks = owned.iter().map(|&(uplink, _)| uplink);
+        let uplinks: Vec<&Uplink> = uplinks.filter(|uplink| uplink.is_present()).collect();
         let answers = policy.answers();
         let prepared = self.observers.prepare(config, policy, &uplinks)?;
         if self.observers.take(prepared) {
@@ -176,10 +176,6 @@ impl Engine<'_> {
         let config = endpoint_config(config, answers);
         self.endpoint.set_config(self.shared.clock.now(), config);
         Ok(())
-    }
-
-    fn preferences(&self, config: &Config) -> Vec<(Ipv6Addr, Preference)> {
-        preferences(config, self.addresses.uplinks())
     }
 
     fn report_reload(&self, result: &Result<Reloaded, Refusal>) {
