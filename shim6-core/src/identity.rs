@@ -64,6 +64,17 @@ pub enum IdentityError {
 const ROOM: usize = MAX_MESSAGE - 32 - 40 - 104;
 
 impl Identity {
+    /// That of a host that has no locators yet: it can have no contexts.
+    pub fn none() -> Self {
+        Self {
+            locators: Vec::new(),
+            parameters: Vec::new(),
+            signature: None,
+            generation: 0,
+            preferences: Vec::new(),
+        }
+    }
+
     /// The identity that an HBA set gives. The Locator List Generation is drawn at random (RFC 5533 section 10.1).
     pub fn from_hba_set(set: &HbaSet, rng: &mut dyn Rng) -> Self {
         Self::from_hba_subset(set, |_| true, rng)

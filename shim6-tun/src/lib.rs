@@ -9,6 +9,7 @@ pub mod identity;
 pub mod lab;
 pub mod metrics;
 pub mod netlink;
+mod privileges;
 pub mod search;
 pub mod status;
 pub mod sys;

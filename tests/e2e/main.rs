@@ -5,11 +5,13 @@
 //! makes that a failure.
 
 mod address;
+mod addresses;
 mod bad_input;
 mod configuration;
 mod control;
 mod decode;
 mod demo;
+mod doctor;
 mod downloads;
 mod failover;
 mod hold;
@@ -21,6 +23,7 @@ mod reload;
 mod requests;
 mod restart;
 mod scale;
+mod service;
 mod shortcut;
 mod shutdown;
 mod signed;

@@ -6,7 +6,9 @@ pub mod config;
 pub mod contexts;
 pub mod decode;
 pub mod demo;
+pub mod doctor;
 pub mod events;
+pub mod generate_docs;
 pub mod move_;
 mod output;
 pub mod paths;
@@ -19,7 +21,7 @@ pub mod top;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -95,6 +97,12 @@ pub enum Command {
     /// Make, show, verify and renew this host's addresses
     #[command(after_help = EXIT_CODES, subcommand)]
     Address(address::AddressCommand),
+    /// Examine this host, or the way to a peer: what keeps Shim6 from working, and what mends it
+    #[command(after_help = doctor::after_help())]
+    Doctor(doctor::DoctorArgs),
+    /// Write man pages and completions for a package
+    #[command(hide = true, after_help = EXIT_CODES)]
+    GenerateDocs(generate_docs::GenerateDocsArgs),
 }
 
 /// A command line that is understood by itself but not in what it says.
@@ -139,6 +147,8 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Reload(args) => reload::run(args),
         Command::Config(command) => config::run(command),
         Command::Address(command) => address::run(command),
+        Command::Doctor(args) => doctor::run(args),
+        Command::GenerateDocs(args) => generate_docs::run(&args),
     };
     done.unwrap_or_else(|error| {
         if prints && is_closed_pipe(&error) {
@@ -150,6 +160,11 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 impl SocketArgs {
+    /// The socket asked for, else this one.
+    pub(crate) fn or(self, other: &Path) -> PathBuf {
+        self.socket.unwrap_or_else(|| other.to_owned())
+    }
+
     /// The socket asked for, else that of the default configuration, else the default one.
     pub(crate) fn path(self) -> PathBuf {
         self.socket.unwrap_or_else(|| {

@@ -12,8 +12,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::UsageError;
-use crate::config::{Source, nearest};
-use crate::daemon;
+use crate::config::{RunAs, Source, nearest};
+use crate::{daemon, privileges};
 
 /// The environment variable that `--log` overrides.
 const LOG_VARIABLE: &str = "SHIM6_LOG";
@@ -29,6 +29,10 @@ pub struct RunArgs {
     /// [default: $SHIM6_LOG, else info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
+    /// Whose rights to keep when root starts it: a user's name or number, or none for root with few capabilities
+    /// [default: as configured, else shim6 where there is such a user]
+    #[arg(long, value_name = "USER", value_parser = RunAs::parse)]
+    user: Option<RunAs>,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -46,8 +50,19 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         tracing::warn!("{warning}");
     }
     tracing::debug!(config = ?loaded.config, "configured");
+    // Before there are threads, which would keep what they began with.
+    let mut begun_as = loaded.config.clone();
+    // Not in what was loaded, which is compared with the files when they are read again.
+    begun_as.user = args.user.unwrap_or(begun_as.user);
+    let privileges = privileges::drop_surplus(&begun_as)?;
+    tracing::info!(
+        user = privileges.user.as_deref().unwrap_or("unchanged"),
+        capabilities = privileges.capabilities.join(" "),
+        "running with few privileges"
+    );
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .on_thread_start(privileges::settle)
         .build()
         .context("cannot start: the system gives no threads; check the limits of processes and open files")?
         .block_on(daemon::run_loaded(loaded))?;

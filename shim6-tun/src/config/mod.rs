@@ -19,6 +19,7 @@ mod prefix;
 pub(crate) mod read;
 mod render;
 mod sections;
+mod user;
 mod warn;
 mod wire;
 
@@ -41,6 +42,7 @@ pub use peer::PeerConfig;
 pub use policy::{PolicyConfig, Protocol};
 pub use prefix::{Prefix64, PrefixError};
 pub use render::{default_file, effective, effective_json};
+pub use user::RunAs;
 pub use wire::WireConfig;
 
 /// Where `shim6 run` looks for its configuration when it is not told.
@@ -61,6 +63,8 @@ pub struct Config {
     /// `control_group`: the group whose members may use the control socket, 1 to 32 octets. Default: `shim6` where there is
     /// such a group, else the daemon's own.
     pub control_group: Option<String>,
+    /// `user`: whose rights the daemon keeps when root starts it. Default: those of `shim6`, if there is such a user.
+    pub user: RunAs,
     /// `[tun]`: the device that steered packets go through.
     pub tun: TunConfig,
     /// `[[uplink]]`: the uplinks to use, at most 16. Default: none given, which means to discover them.
@@ -111,7 +115,7 @@ pub struct TunConfig {
 pub struct UplinkConfig {
     /// `interface`: the network interface, 1 to 15 octets; required, and different in each uplink.
     pub interface: String,
-    /// `prefix`: the /64 to make an address in, such as `2001:db8:a1::/64`. Default: taken from the interface.
+    /// `prefix`: the one /64 to make an address in, such as `2001:db8:a1::/64`. Default: all of the interface.
     pub prefix: Option<Prefix64>,
     /// `gateway`: the router's unicast address on this uplink. Default: taken from the routing table.
     pub gateway: Option<Ipv6Addr>,
@@ -269,6 +273,7 @@ impl Default for Config {
         Self {
             control_socket: PathBuf::from(DEFAULT_SOCKET),
             control_group: None,
+            user: RunAs::default(),
             tun: TunConfig::default(),
             uplinks: Vec::new(),
             addresses: AddressConfig::default(),

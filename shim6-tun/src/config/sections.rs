@@ -12,6 +12,7 @@ use super::observe::observe;
 use super::peer::peers;
 use super::policy::policies;
 use super::read::{self, Section, Seen};
+use super::user::user;
 use super::wire::wire;
 use super::{
     AddressConfig, Config, FailbackConfig, IcmpConfig, LimitsConfig, Prefix64, PrefixError, ReapConfig, SteeringConfig,
@@ -41,6 +42,7 @@ pub(super) fn root(root: &Section<'_>) -> Config {
             .parsed("control_socket", SOCKET_EXPECTED, socket_path)
             .unwrap_or(defaults.control_socket),
         control_group: root.parsed("control_group", GROUP_EXPECTED, group_name),
+        user: user(root),
         uplinks: uplinks(root, &tun.name),
         tun,
         addresses: addresses(root.section("addresses")),

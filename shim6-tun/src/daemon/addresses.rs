@@ -3,6 +3,10 @@
 //! When an interface goes down the kernel takes its addresses and routes away, and does not bring
 //! them back. We do, for those that are ours. So we do with a source route that somebody deletes; as
 //! long as that does not succeed, its address is no locator to be used.
+//!
+//! An uplink's other addresses get what RFC 8028 asks for as well: a route that leads what is sent from its prefix out by its
+//! router. And new sessions are to start from our address, which can be moved, and not from one beside it: that is said in the
+//! kernel's policy table of address labels ([`preference`]), which touches no address or route of anybody.
 
 use core::net::Ipv6Addr;
 use core::time::Duration;
@@ -14,13 +18,15 @@ use crate::netlink::{
     Address, AddressSpec, Change, Link, MAIN_TABLE, Monitor, Netlink, NetlinkError, RouteSpec, unless_missing,
 };
 
+mod preference;
+
 /// Duplicate address detection takes up to 2 s with the kernel's defaults (RFC 4862 5.4); this
 /// allows for a few more probes.
 const DAD_LIMIT: Duration = Duration::from_secs(15);
 
 /// A source route that is deleted sooner than this after it was brought back is not brought back at
 /// once, lest we and somebody else keep each other busy.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why an address could not be given to its uplink.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +97,10 @@ struct Assigned {
     routed: bool,
     /// When that was brought back last.
     restored: Option<tokio::time::Instant>,
+    /// Not to be chosen for new sessions.
+    deprecated: bool,
+    /// Whether it could be used at some time, hence is nobody else's.
+    proven: bool,
 }
 
 /// Our addresses, one or more per uplink, each with its source route.
@@ -114,14 +124,27 @@ impl Addresses {
     /// Gives `address` to its uplink, with a default route of its own; where the uplink is down,
     /// as soon as it comes up. Does not wait for duplicate address detection.
     pub async fn assign(&mut self, uplink: &Uplink, address: Ipv6Addr) -> Result<(), AddressError> {
+        self.assign_as(uplink, address, false).await
+    }
+
+    /// As [`assign`](Self::assign); one that is `deprecated` is not chosen for new sessions where there is another.
+    pub async fn assign_as(
+        &mut self,
+        uplink: &Uplink,
+        address: Ipv6Addr,
+        deprecated: bool,
+    ) -> Result<(), AddressError> {
         self.assigned.push(Assigned {
             uplink: uplink.clone(),
             address,
             state: State::Absent,
             routed: false,
             restored: None,
+            deprecated,
+            proven: false,
         });
         let number = self.assigned.len() - 1;
+        self.prefer(number).await;
         let links = self.ledger.netlink().links().await?;
         let link = links.iter().find(|link| link.index == uplink.index);
         self.assigned[number].uplink.up = link.is_some_and(|l| l.up && l.running);
@@ -160,16 +183,113 @@ impl Addresses {
         }
     }
 
-    /// Takes `address` and its source route away.
+    /// Takes `address` and its routes away.
     pub async fn remove(&mut self, address: Ipv6Addr) -> Result<(), AddressError> {
         while let Some(number) = self.assigned.iter().position(|a| a.address == address) {
-            let ours = self.assigned.remove(number);
-            let route = source_route(&ours.uplink, address);
-            self.ledger.remove_route(&route).await?;
-            let spec = spec(&ours.uplink, address, self.dad);
+            self.forget_preference(number).await?;
+            let ours = &self.assigned[number];
+            let (uplink, spec) = (ours.uplink.clone(), ours.spec(self.dad));
+            self.ledger.remove_route(&source_route(&uplink, address)).await?;
+            let shares = |other: &Assigned| other.address != address && other.uplink.prefix == uplink.prefix;
+            if !self.assigned.iter().any(shares) {
+                self.ledger.remove_route(&prefix_route(&uplink)).await?;
+            }
             self.ledger.remove_address(&spec).await?;
+            self.assigned.remove(number);
         }
         Ok(())
+    }
+
+    /// Says whether `address` may be chosen for new sessions.
+    pub async fn set_deprecated(&mut self, address: Ipv6Addr, deprecated: bool) -> Result<(), AddressError> {
+        for number in 0..self.assigned.len() {
+            let ours = &mut self.assigned[number];
+            if ours.address != address || ours.deprecated == deprecated {
+                continue;
+            }
+            ours.deprecated = deprecated;
+            let (is_present, spec) = (ours.state != State::Absent, ours.spec(self.dad));
+            if is_present {
+                self.ledger.set_address(&spec).await?;
+            }
+            self.prefer(number).await;
+        }
+        Ok(())
+    }
+
+    /// Leads what is sent from the prefix of `uplink` to another router from now on.
+    pub async fn set_gateway(&mut self, uplink: &Uplink) -> Result<(), AddressError> {
+        for number in 0..self.assigned.len() {
+            let ours = &mut self.assigned[number];
+            let is_this = ours.uplink.index == uplink.index && ours.uplink.prefix == uplink.prefix;
+            if !is_this || ours.uplink.gateway == uplink.gateway {
+                continue;
+            }
+            let former = std::mem::replace(&mut ours.uplink.gateway, uplink.gateway);
+            let former = Uplink {
+                gateway: former,
+                ..ours.uplink.clone()
+            };
+            let address = ours.address;
+            self.ledger.remove_route(&prefix_route(&former)).await?;
+            self.ledger.remove_route(&source_route(&former, address)).await?;
+            if self.assigned[number].uplink.up {
+                self.restore_route(number).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings back what somebody has taken away: addresses, and routes of prefixes. False if something is left for later, as it was
+    /// brought back a moment ago.
+    pub async fn restore(&mut self) -> Result<bool, AddressError> {
+        let mut all_done = true;
+        for number in 0..self.assigned.len() {
+            let ours = &mut self.assigned[number];
+            if !ours.uplink.up {
+                continue;
+            }
+            if ours.state != State::Absent {
+                self.add_prefix_route(number).await?;
+                continue;
+            }
+            let now = tokio::time::Instant::now();
+            if ours.restored.is_some_and(|at| now - at < PATIENCE) {
+                all_done = false;
+                continue;
+            }
+            ours.restored = Some(now);
+            tracing::warn!(address = %ours.address, interface = ours.uplink.interface, "was taken away; bringing it back");
+            self.add(number).await?;
+        }
+        Ok(all_done)
+    }
+
+    /// Whether an uplink has another name now.
+    pub fn is_renamed(&self, link: &Link) -> bool {
+        let mut all = self.assigned.iter().map(|ours| &ours.uplink);
+        all.any(|uplink| uplink.index == link.index && uplink.interface != link.name)
+    }
+
+    /// The connection, for other changes than of addresses.
+    pub fn netlink(&self) -> &Netlink {
+        self.ledger.netlink()
+    }
+
+    /// Whether an address of the host is one of ours.
+    pub fn owns(&self, address: &Address) -> bool {
+        self.assigned.iter().any(|ours| ours.address == address.address)
+    }
+
+    /// Whether a route of the main table is one of ours.
+    pub fn owns_route(&self, route: &RouteSpec) -> bool {
+        let is_ours = |ours: &Assigned| ours.is_routed_by(route) || prefix_route(&ours.uplink).describes(route);
+        self.assigned.iter().any(is_ours)
+    }
+
+    /// Those that could be used at some time, whether they can now or not: they are nobody else's.
+    pub fn proven(&self) -> impl Iterator<Item = Ipv6Addr> {
+        self.assigned.iter().filter(|a| a.proven).map(|a| a.address)
     }
 
     /// Takes in a change of the host's configuration: brings addresses and source routes back
@@ -181,8 +301,11 @@ impl Addresses {
             Change::Link(link) => events = self.handle_link(link).await?,
             Change::LinkRemoved(index) => {
                 for ours in self.on(*index) {
+                    let was_usable = ours.is_usable();
                     ours.uplink.up = false;
-                    events.extend(ours.enter(State::Absent));
+                    ours.state = State::Absent;
+                    ours.routed = false;
+                    events.extend(ours.event_since(was_usable));
                 }
             }
             Change::AddressAdded(address) => {
@@ -245,14 +368,19 @@ impl Addresses {
         let mut events = Vec::new();
         for number in 0..self.assigned.len() {
             let ours = &mut self.assigned[number];
-            if ours.uplink.interface != link.name {
-                continue;
-            }
             let was_usable = ours.is_usable();
-            if ours.uplink.index != link.index {
+            if ours.uplink.index == link.index {
+                if ours.uplink.interface != link.name {
+                    tracing::info!(from = ours.uplink.interface, to = link.name, "an uplink was renamed");
+                    ours.uplink.interface.clone_from(&link.name);
+                }
+            } else if ours.uplink.interface == link.name {
                 // Unplugged and plugged in again.
                 ours.uplink.index = link.index;
                 ours.state = State::Absent;
+                ours.routed = false;
+            } else {
+                continue;
             }
             ours.uplink.up = link.up && link.running;
             ours.uplink.mtu = link.mtu;
@@ -301,7 +429,15 @@ impl Addresses {
             Err(error) if went_down(&error) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(())
+        self.add_prefix_route(number).await
+    }
+
+    async fn add_prefix_route(&mut self, number: usize) -> Result<(), AddressError> {
+        let route = prefix_route(&self.assigned[number].uplink);
+        match self.ledger.add_route(&route).await {
+            Err(error) if !went_down(&error) => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Reads the state of everything again.
@@ -316,7 +452,9 @@ impl Addresses {
             events.extend(ours.event_since(was_usable));
             let state = ours.found_in(&addresses);
             events.extend(ours.enter(state));
-            let exists = links.iter().any(|l| l.name == ours.uplink.interface);
+            let exists = links
+                .iter()
+                .any(|l| l.index == ours.uplink.index || l.name == ours.uplink.interface);
             ours.uplink.up &= exists;
         }
         let mut first_error = None;
@@ -333,7 +471,7 @@ impl Addresses {
     /// Puts an address on its interface, which is up, and adds its source route.
     async fn add(&mut self, number: usize) -> Result<(), AddressError> {
         let ours = &mut self.assigned[number];
-        let spec = spec(&ours.uplink, ours.address, self.dad);
+        let spec = ours.spec(self.dad);
         let source_route = async {
             let added = self.ledger.add_address(&spec).await?;
             add_source_route(&mut self.ledger, &ours.uplink, ours.address).await?;
@@ -355,7 +493,8 @@ impl Addresses {
                 ours.found_in(&addresses)
             }
         };
-        Ok(())
+        ours.proven |= ours.state == State::Usable;
+        self.add_prefix_route(number).await
     }
 
     /// An address that duplicate address detection is busy with.
@@ -380,6 +519,21 @@ impl Assigned {
         source_route(&self.uplink, self.address).describes(route)
     }
 
+    fn spec(&self, dad: bool) -> AddressSpec {
+        let uplink = &self.uplink;
+        // The provider says what is on-link; only a router with a global address needs a route.
+        let no_prefix_route = uplink.gateway.is_none_or(|g| g.is_unicast_link_local());
+        AddressSpec {
+            index: uplink.index,
+            address: self.address,
+            // An address with the prefix would keep the kernel from taking the route of the prefix away with the last other address.
+            prefix_len: if no_prefix_route { 128 } else { 64 },
+            no_dad: !dad,
+            deprecated: self.deprecated,
+            no_prefix_route,
+        }
+    }
+
     fn found_in(&self, addresses: &[Address]) -> State {
         let same = |a: &&Address| a.index == self.uplink.index && a.address == self.address;
         addresses.iter().find(same).map_or(State::Absent, state_of)
@@ -389,6 +543,7 @@ impl Assigned {
         let was_usable = self.is_usable();
         let was_duplicate = self.state == State::Duplicate;
         self.state = state;
+        self.proven |= state == State::Usable;
         if state == State::Duplicate && !was_duplicate {
             return Some(AddressEvent::Duplicate(self.address));
         }
@@ -411,15 +566,11 @@ async fn next_change(monitor: &mut Monitor) -> Result<Change, NetlinkError> {
     monitor.next().await.ok_or_else(closed)
 }
 
-fn spec(uplink: &Uplink, address: Ipv6Addr, dad: bool) -> AddressSpec {
-    AddressSpec {
-        index: uplink.index,
-        address,
-        prefix_len: 64,
-        no_dad: !dad,
-        deprecated: false,
-        // The provider says what is on-link; only a router with a global address needs a route.
-        no_prefix_route: uplink.gateway.is_none_or(|g| g.is_unicast_link_local()),
+/// What is sent from any address under the uplink's prefix leaves by its router (RFC 8028 section 3.1).
+fn prefix_route(uplink: &Uplink) -> RouteSpec {
+    RouteSpec {
+        source: Some((uplink.prefix, 64)),
+        ..source_route(uplink, uplink.prefix)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The one task that owns the protocol: it feeds the [`Endpoint`] and carries out what the endpoint wants.
 
+mod follow;
+
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -19,6 +21,8 @@ use self::journal::Journal;
 use self::requests::Waiting;
 use super::StopSignals;
 use super::addresses::{AddressEvent, Addresses};
+use super::follower::{Follower, Made};
+use super::notify::Notifier;
 use super::observer::{self, Observers};
 use super::path_mtu::PathMtus;
 use super::paths::Paths;
@@ -52,6 +56,7 @@ pub(crate) struct Engine<'a> {
     lost: Vec<Ipv6Addr>,
     /// Of following the addresses.
     retry: Retry,
+    pub(super) follower: Follower,
     pub(super) observers: Observers,
     journal: Journal,
     /// The clients that wait for what is under way.
@@ -59,6 +64,7 @@ pub(crate) struct Engine<'a> {
     failovers: Failovers,
     pub(super) reload: Reload,
     tun: TunState,
+    pub(super) notifier: Notifier,
     /// An IPv6 packet under construction, as long as a Shim6 message or an ICMPv6 error can be.
     packet: Vec<u8>,
 }
@@ -70,6 +76,7 @@ pub(crate) struct Host<'a> {
     pub(crate) shortcut: Option<Shortcut>,
     pub(crate) path_mtus: PathMtus,
     pub(crate) addresses: &'a mut Addresses,
+    pub(crate) follower: Follower,
     pub(crate) observers: Observers,
     pub(crate) reload: Reload,
 }
@@ -77,6 +84,8 @@ pub(crate) struct Host<'a> {
 struct TunState {
     device: Arc<Tun>,
     up: bool,
+    /// 0 as long as it is that of its creation.
+    mtu: u32,
 }
 
 /// Where the engine's inputs come from.
@@ -84,6 +93,8 @@ pub(crate) struct Sources {
     pub(crate) inputs: Inputs,
     pub(crate) monitor: Monitor,
     pub(crate) requests: mpsc::Receiver<Request>,
+    /// What was made for the follower in the background.
+    pub(crate) made: mpsc::Receiver<Made>,
     /// The packet tasks and the control socket. None of them ends while the daemon is whole.
     pub(crate) tasks: JoinSet<anyhow::Result<()>>,
     pub(crate) stop: StopSignals,
@@ -112,6 +123,7 @@ impl<'a> Engine<'a> {
             shortcut,
             path_mtus,
             addresses,
+            follower,
             observers,
             reload,
         } = host;
@@ -124,12 +136,18 @@ impl<'a> Engine<'a> {
             shared,
             addresses,
             retry: Retry::default(),
+            follower,
             observers,
             journal: Journal::new(events),
             waiting: Waiting::default(),
             failovers: Failovers::default(),
             reload,
-            tun: TunState { device: tun, up: true },
+            tun: TunState {
+                device: tun,
+                up: true,
+                mtu: 0,
+            },
+            notifier: Notifier::from_environment(),
             packet: vec![0; IPV6_HEADER_LEN + MAX_MESSAGE],
         }
     }
@@ -146,9 +164,11 @@ impl<'a> Engine<'a> {
         self.paths.set_uplinks(self.addresses.uplinks());
         self.follow_addresses();
         let mut batch = Batch::default();
+        self.notifier.ready(self.shared.clock.now());
         loop {
             self.drain().await;
             self.handle_timeouts().await;
+            self.report_health();
             let deadline = self.poll_timeout().map(|at| self.shared.clock.std(at).into());
             // Nothing here is waited for with something half done: what a branch does, it does after the choice. Whatever
             // floods one source, the choice among those that are ready is random, and timers have had their turn above.
@@ -172,9 +192,11 @@ impl<'a> Engine<'a> {
                 },
                 signal = sources.stop.received() => {
                     tracing::info!("stopping: {signal}");
+                    self.notifier.stopping();
                     return Ok(());
                 }
                 Some(request) = sources.requests.recv() => self.handle_request(request),
+                Some(made) = sources.made.recv() => self.adopt(made),
                 cue = self.reload.cue() => self.handle_cue(cue),
                 () = sleep_until(deadline) => {}
             }
@@ -183,13 +205,38 @@ impl<'a> Engine<'a> {
     }
 
     fn poll_timeout(&self) -> Option<shim6_core::Instant> {
-        let own = [self.paths.poll_timeout(), self.retry.at(), self.waiting.poll_timeout()];
-        own.into_iter().chain([self.endpoint.poll_timeout()]).flatten().min()
+        let notifier = self.notifier.poll_timeout();
+        [self.protocol_timeout(), notifier].into_iter().flatten().min()
+    }
+
+    fn protocol_timeout(&self) -> Option<shim6_core::Instant> {
+        let times = [
+            self.endpoint.poll_timeout(),
+            self.paths.poll_timeout(),
+            self.retry.at(),
+            self.follower.poll_timeout(),
+            self.waiting.poll_timeout(),
+        ];
+        times.into_iter().flatten().min()
+    }
+
+    /// Tells the service manager that the engine turns: whatever keeps it from coming here makes the watchdog bite.
+    fn report_health(&mut self) {
+        let now = self.shared.clock.now();
+        if self.notifier.is_due(now) {
+            let (all, usable) = (self.addresses.uplinks().count(), self.usable.len());
+            let moved = |context: &shim6_core::ContextInfo| context.locators != context.ulids;
+            let contexts = self.endpoint.contexts().count();
+            let steered = self.endpoint.contexts().filter(moved).count();
+            let problems: String = self.problems().map(|problem| format!("; {problem}")).collect();
+            let line = format!("{usable} of {all} uplinks work; {contexts} contexts, {steered} moved{problems}");
+            self.notifier.turn(now, line);
+        }
     }
 
     async fn handle_timeouts(&mut self) {
         let now = self.shared.clock.now();
-        if self.poll_timeout().is_none_or(|at| at > now) {
+        if self.protocol_timeout().is_none_or(|at| at > now) {
             return;
         }
         self.endpoint.handle_timeout(now);
@@ -199,6 +246,7 @@ impl<'a> Engine<'a> {
             // Reads everything again, and brings back what is missing.
             self.handle_change(&Change::Overrun).await;
         }
+        self.follow_uplinks_when_due().await;
         self.drain().await;
     }
 
@@ -238,11 +286,21 @@ impl<'a> Engine<'a> {
 
     async fn handle_change(&mut self, change: &Change) {
         let now = self.shared.clock.now();
+        if let Change::Link(link) = change
+            && self.addresses.is_renamed(link)
+        {
+            // What watches it is known by its name.
+            self.observers.forget(link.index);
+            self.paths.forget_link(link.index);
+        }
         match self.addresses.handle_change(change).await {
             Ok(events) => {
+                if !events.is_empty() {
+                    self.follower.wake(now);
+                }
                 for event in events {
                     if let AddressEvent::Duplicate(locator) = event {
-                        tracing::error!(%locator, "another host uses this address as well");
+                        self.avoid_duplicate(locator).await;
                     }
                 }
                 if *change == Change::Overrun {
@@ -254,6 +312,9 @@ impl<'a> Engine<'a> {
                 tracing::error!(%error, "following a change of the host's addresses; tried again in {wait:?}");
             }
         }
+        if !self.is_of_tun(change) {
+            self.follower.note(change, self.addresses, now);
+        }
         self.report_locators();
         self.shared.wire.look_up_again();
         if let Some(shortcut) = self.paths.shortcut() {
@@ -261,7 +322,7 @@ impl<'a> Engine<'a> {
         }
         self.paths.set_uplinks(self.addresses.uplinks());
         self.follow_addresses();
-        self.follow_uplinks(change);
+        self.follow_links(change);
         if matches!(change, Change::Rules | Change::Overrun) {
             self.paths.assert_precedence().await;
         }
@@ -273,6 +334,16 @@ impl<'a> Engine<'a> {
                 self.paths.restore(now).await;
             }
         }
+    }
+
+    /// Whether the daemon itself makes such changes, one for each context.
+    fn is_of_tun(&self, change: &Change) -> bool {
+        let index = match change {
+            Change::Link(link) => link.index,
+            Change::AddressAdded(address) | Change::AddressRemoved(address) => address.index,
+            _ => return false,
+        };
+        index == self.tun.device.index()
     }
 
     /// Tells the endpoint which locators can be used by now and which cannot. By state and not by event, so that it is
@@ -307,7 +378,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Watches the packets on uplinks whose interface was removed and is back.
-    fn follow_uplinks(&mut self, change: &Change) {
+    fn follow_links(&mut self, change: &Change) {
         match change {
             Change::Link(_) => {}
             Change::LinkRemoved(index) => {
@@ -320,7 +391,12 @@ impl<'a> Engine<'a> {
             }
             _ => return,
         }
-        for (uplink, _) in self.addresses.uplinks() {
+        self.watch_uplinks();
+    }
+
+    fn watch_uplinks(&mut self) {
+        let present = self.addresses.uplinks().map(|(uplink, _)| uplink);
+        for uplink in present.filter(|uplink| uplink.is_present()) {
             if let Err(error) = self.observers.watch(uplink) {
                 // Most likely it is gone, which the next change says.
                 tracing::debug!(interface = uplink.interface, %error, "cannot watch the packets");
@@ -331,6 +407,12 @@ impl<'a> Engine<'a> {
                 tracing::debug!(interface = uplink.interface, %error, "packets pass through the daemon");
             }
         }
+    }
+
+    /// What is wrong, for people.
+    fn problems(&self) -> impl Iterator<Item = String> {
+        let obstacle = self.paths.obstacle().map(str::to_owned);
+        self.follower.problems().chain(obstacle)
     }
 
     /// Carries out all that the endpoint wants: first the table, so that packets find it, then what is urgent, then the

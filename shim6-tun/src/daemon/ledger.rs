@@ -5,21 +5,49 @@ use std::collections::{BTreeMap, HashMap};
 
 use futures_util::future::join_all;
 
-use crate::netlink::{AddressSpec, Netlink, NetlinkError, RouteHints, RouteSpec, RuleSpec, unless_missing};
+use crate::netlink::{AddressSpec, LabelSpec, Netlink, NetlinkError, RouteHints, RouteSpec, RuleSpec, unless_missing};
 
 /// Marks our addresses, routes and rules in the kernel (`proto 140` in the output of `ip`, after
 /// Shim6's protocol number).
 pub const TAG: u8 = 140;
 
-/// Removes the addresses, routes, rules and virtual links that an earlier run left because it was killed. Only for a
+/// The label of the prefixes whose other addresses are not to be chosen while there is one of ours. Address labels bear no mark of
+/// who has added them: this number, which nothing else uses, is ours.
+pub const LABEL: u32 = 0x5336;
+
+/// Removes the addresses, address labels, routes, rules and virtual links that an earlier run left because it was killed. Only for a
 /// daemon that knows itself to be the only one in its network namespace.
 ///
 /// Returns how many there were.
 pub async fn remove_leftovers(netlink: &Netlink) -> Result<usize, NetlinkError> {
-    Ok(netlink.remove_tagged(TAG).await? + netlink.remove_virtual_links().await?)
+    let tagged = netlink.remove_tagged(TAG).await?;
+    Ok(tagged + remove_labels(netlink).await? + netlink.remove_virtual_links().await?)
 }
 
-/// Adds addresses, routes and rules, and remembers those that were not there before.
+/// The lines for our prefixes, and those for single addresses under them.
+async fn remove_labels(netlink: &Netlink) -> Result<usize, NetlinkError> {
+    let labels = netlink.labels().await?;
+    let (ours, others): (Vec<_>, Vec<_>) = labels.into_iter().partition(|label| label.label == LABEL);
+    let is_under = |address: Ipv6Addr| {
+        ours.iter().any(|ours| {
+            let shift = 128 - u32::from(ours.prefix.1);
+            let difference = ours.prefix.0.to_bits() ^ address.to_bits();
+            difference.checked_shr(shift).is_none_or(|bits| bits == 0)
+        })
+    };
+    let singles = others
+        .iter()
+        .filter(|label| label.prefix.1 == 128 && is_under(label.prefix.0));
+    let mut removed = 0;
+    // First the single ones, which are recognised by the others.
+    for label in singles.chain(&ours) {
+        unless_missing(netlink.delete_label(label).await)?;
+        removed += 1;
+    }
+    Ok(removed)
+}
+
+/// Adds addresses, address labels, routes and rules, and remembers those that were not there before.
 ///
 /// What is being added is recorded before the kernel is asked, so that a future may be dropped
 /// half-way: undoing then takes away what the kernel did nevertheless.
@@ -37,6 +65,7 @@ enum Entry {
     Address(u32, Ipv6Addr, u8),
     Route(RouteSpec),
     Rule(RuleSpec),
+    Label(LabelSpec),
 }
 
 impl Ledger {
@@ -83,6 +112,20 @@ impl Ledger {
         self.add(Entry::Rule(*spec), netlink.add_rule(spec)).await
     }
 
+    /// Adds an address label. `false` if there was one for the same prefix.
+    pub async fn add_label(&mut self, spec: &LabelSpec) -> Result<bool, NetlinkError> {
+        let netlink = self.netlink.clone();
+        self.add(Entry::Label(*spec), netlink.add_label(spec)).await
+    }
+
+    /// Sets the lifetimes of an address if it is ours. `false` if it is not.
+    pub async fn set_address(&mut self, spec: &AddressSpec) -> Result<bool, NetlinkError> {
+        if !self.numbers.contains_key(&Entry::address(spec)) {
+            return Ok(false);
+        }
+        self.netlink.set_address(spec).await.map(|()| true)
+    }
+
     /// Adds routes, or gives those that are there what they say beside where packets go. All of them are asked for before the
     /// first answer: what they cost is then mostly the kernel's work. Only for tables in which nobody else has routes.
     pub async fn set_routes(&mut self, specs: &[(RouteSpec, RouteHints)]) -> Vec<Result<bool, NetlinkError>> {
@@ -117,6 +160,11 @@ impl Ledger {
     /// Deletes a rule if it is ours. `false` if it is not, or was gone.
     pub async fn remove_rule(&mut self, spec: &RuleSpec) -> Result<bool, NetlinkError> {
         self.remove(Entry::Rule(*spec)).await
+    }
+
+    /// Deletes an address label if it is ours. `false` if it is not, or was gone.
+    pub async fn remove_label(&mut self, spec: &LabelSpec) -> Result<bool, NetlinkError> {
+        self.remove(Entry::Label(*spec)).await
     }
 
     /// Deletes those of the routes that are ours, as [`set_routes`](Self::set_routes) adds them.
@@ -198,6 +246,7 @@ impl Ledger {
             }
             Entry::Route(spec) => self.netlink.delete_route(spec).await,
             Entry::Rule(spec) => self.netlink.delete_rule(spec).await,
+            Entry::Label(spec) => self.netlink.delete_label(spec).await,
         };
         self.deleted(&entry, deleted)
     }

@@ -5,14 +5,17 @@
 //! the daemon changes on the host it changes through [`addresses`] and [`steering`], which undo it at the end.
 
 pub mod addresses;
+mod advertisements;
 mod clock;
 mod engine;
+mod follower;
 mod generation;
 mod hold;
 mod identity;
 mod inbound;
 pub mod ledger;
 mod lock;
+mod notify;
 mod observer;
 mod outbound;
 mod path_mtu;
@@ -25,7 +28,7 @@ mod shared;
 mod shortcut;
 pub mod steering;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod trigger;
@@ -34,23 +37,25 @@ mod wire;
 mod worker;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rand::Rng as _;
 use shim6_core::dataplane::PAYLOAD_HEADER_LEN;
-use shim6_core::wire::Preference;
 use shim6_core::{AnswerRule, Endpoint, EndpointConfig, Identity, LimitsConfig, Prefix};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
-use self::addresses::{AddressError, Addresses};
+use self::addresses::Addresses;
 use self::clock::Clock;
 use self::engine::{Engine, Host, Sources};
-use self::identity::HostAddresses;
+use self::follower::{Follower, Made};
 use self::lock::NamespaceLock;
+use self::notify::Notifier;
 use self::observer::Observers;
 use self::path_mtu::PathMtus;
 use self::reload::Reload;
@@ -64,6 +69,7 @@ use crate::config::{Config, Loaded, PeerConfig, Prefix64, ReapConfig, UplinkConf
 use crate::control::{Access, Server};
 use crate::metrics;
 use crate::netlink::{Monitor, Netlink, NetlinkError};
+use crate::privileges;
 use crate::sys::tun::Tun;
 use crate::sys::wire_socket::{LinkSender, WireReceiver, WireSender};
 
@@ -72,8 +78,13 @@ const EVENT_QUEUE: usize = 1_024;
 /// The bounds of a TUN device's MTU: what IPv6 needs, and what it can use.
 const MIN_TUN_MTU: u32 = 1280;
 const MAX_TUN_MTU: u32 = 65_535;
+/// The MTU of an Ethernet, which is expected as long as there is no uplink.
+const USUAL_MTU: u32 = 1500;
 /// Requests from control connections that wait for the engine.
 const REQUEST_QUEUE: usize = 64;
+
+/// Time between two signs of life during a start.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
 /// Runs the daemon until SIGINT or SIGTERM, and takes away all that it added to the host.
 ///
@@ -116,16 +127,26 @@ async fn start_and_serve(
     control: Server,
     (mut stop, reload): (StopSignals, Reload),
 ) -> anyhow::Result<()> {
-    let start = start(config, netlink, addresses);
+    let notifier = Notifier::from_environment();
     // Duplicate address detection takes its time. What was added until the signal is recorded, hence undone.
     let start = tokio::select! {
-        start = start => start?,
+        start = start(config, addresses) => start?,
         signal = stop.received() => {
             tracing::info!("stopping before the start is complete: {signal}");
             return Ok(());
         }
+        never = signs_of_life(&notifier) => match never {},
     };
     serve(config, netlink, addresses, control, (stop, reload), start).await
+}
+
+/// Tells the service manager that the start goes on, until it is dropped.
+async fn signs_of_life(notifier: &Notifier) -> Infallible {
+    let mut tick = tokio::time::interval(SIGN_OF_LIFE);
+    loop {
+        tick.tick().await;
+        notifier.starting();
+    }
 }
 
 /// What there is once the host has its addresses.
@@ -135,28 +156,27 @@ struct Start {
     uplinks: Vec<Uplink>,
     tun: Arc<Tun>,
     identity: Identity,
+    follower: Follower,
+    made: mpsc::Receiver<Made>,
 }
 
-async fn start(config: &Config, netlink: &Netlink, addresses: &mut Addresses) -> anyhow::Result<Start> {
+async fn start(config: &Config, addresses: &mut Addresses) -> anyhow::Result<Start> {
     let mut monitor = Netlink::monitor()?;
-    let mut uplinks = uplink::discover(netlink, &hints(config)).await?;
-    let mut host = HostAddresses::obtain(&config.addresses, &mut uplinks).await?;
+    let (mut follower, mut made) = Follower::new(config)?;
+    let uplinks = follower.begin(addresses, &mut made).await?;
     let tun = Arc::new(Tun::create(
         &config.tun.name,
-        tun_mtu(config, &uplinks),
+        tun_mtu(config.tun.mtu, &uplinks),
         config.tun.queues,
     )?);
-    assign(&mut host, &uplinks, addresses, &mut monitor).await?;
-    for (uplink, address) in host.on(&uplinks) {
-        tracing::info!(interface = uplink.interface, %address, "locator");
-    }
-    let identity = host.identity(&uplinks)?;
-    let identity = identity.with_preferences(&preferences(config, host.on(&uplinks)));
+    let identity = follower.settle(&uplinks, addresses, &mut monitor).await?;
     Ok(Start {
         monitor,
         uplinks,
         tun,
         identity,
+        follower,
+        made,
     })
 }
 
@@ -174,20 +194,23 @@ async fn serve(
         uplinks,
         tun,
         identity,
+        follower,
+        made,
     } = start;
     let clock = Clock::start();
     let link = config.wire.below_ip.then(|| LinkSender::open(config.steering.fwmark));
     let (wire, wanted) = Wire::new(senders(config, identity.locators())?, link.transpose()?);
     let (shared, inputs) = Shared::new(clock, wire, &config.hold);
     let shared = Arc::new(shared);
-    let mut observers = Observers::open(config, &uplinks, shared.clone())?;
+    let present: Vec<_> = uplinks.into_iter().filter(Uplink::is_present).collect();
+    let mut observers = Observers::open(config, &present, shared.clone())?;
     tracing::info!(method = %observers.method(), "watching the packets on the uplinks");
     let mut tasks = JoinSet::new();
     tasks.spawn(inbound::run_icmp(WireReceiver::open_icmp_errors()?, shared.clone()));
     let workers = start_workers(&tun, &shared, &mut tasks)?;
-    let (fwmark, routes, follower) = (config.steering.fwmark, netlink.clone(), shared.clone());
+    let (fwmark, routes, looking) = (config.steering.fwmark, netlink.clone(), shared.clone());
     tasks.spawn(async move {
-        follower.wire.follow(&routes, fwmark, wanted).await;
+        looking.wire.follow(&routes, fwmark, wanted).await;
         anyhow::bail!("nobody asks for next hops any more")
     });
     let (to_requests, requests) = mpsc::channel(REQUEST_QUEUE);
@@ -205,13 +228,16 @@ async fn serve(
         tasks.spawn(metrics::Server::bind(listen)?.serve(to_metrics));
     }
     let endpoint = endpoint(config, identity);
-    let shortcut = Shortcut::open(config, netlink, &tun, &mut observers, &uplinks).await;
+    let shortcut = Shortcut::open(config, netlink, &tun, &mut observers, &present).await;
+    // All programs are loaded by now.
+    privileges::settle();
     let virtual_link = shortcut.as_ref().map(Shortcut::link);
     let host = Host {
         steering: &mut steering,
         shortcut,
         path_mtus: PathMtus::new(config.tun.mtu),
         addresses,
+        follower,
         observers,
         reload,
     };
@@ -221,6 +247,7 @@ async fn serve(
             inputs,
             monitor,
             requests,
+            made,
             tasks,
             stop,
         })
@@ -264,10 +291,11 @@ fn report_undo(errors: Vec<NetlinkError>) {
 }
 
 /// The TUN device's own MTU, which counts for what has no route of its own into it.
-fn tun_mtu(config: &Config, uplinks: &[Uplink]) -> u32 {
-    let largest = uplinks.iter().map(|uplink| uplink.mtu).max().unwrap_or_default();
+fn tun_mtu<'u>(configured: Option<u32>, uplinks: impl IntoIterator<Item = &'u Uplink>) -> u32 {
+    let present = uplinks.into_iter().filter(|uplink| uplink.is_present());
+    let largest = present.map(|uplink| uplink.mtu).max().unwrap_or(USUAL_MTU);
     let less_header = largest.saturating_sub(PAYLOAD_HEADER_LEN as u32);
-    config.tun.mtu.unwrap_or(less_header.clamp(MIN_TUN_MTU, MAX_TUN_MTU))
+    configured.unwrap_or(less_header.clamp(MIN_TUN_MTU, MAX_TUN_MTU))
 }
 
 /// What the configuration says about the uplinks.
@@ -278,52 +306,6 @@ pub(crate) fn hints(config: &Config) -> Vec<UplinkHint> {
         gateway: uplink.gateway,
     };
     config.uplinks.iter().map(hint).collect()
-}
-
-/// Assigns the addresses; where one of them is taken, the next collision count gives others (RFC 5535 section 6, step 6.4).
-async fn assign(
-    host: &mut HostAddresses,
-    uplinks: &[Uplink],
-    addresses: &mut Addresses,
-    monitor: &mut Monitor,
-) -> anyhow::Result<()> {
-    loop {
-        for (uplink, address) in host.on(uplinks) {
-            addresses.assign(uplink, address).await?;
-        }
-        match addresses.settle(monitor).await {
-            Ok(()) => break,
-            Err(error @ AddressError::Duplicate { .. }) => {
-                tracing::warn!(%error, "trying the next address");
-                report_undo(addresses.undo().await);
-                if !host.avoid_duplicate() {
-                    return Err(error.into());
-                }
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    host.keep();
-    Ok(())
-}
-
-/// What the configuration says of the uplinks' addresses.
-fn preferences<'a>(
-    config: &Config,
-    addresses: impl Iterator<Item = (&'a Uplink, Ipv6Addr)>,
-) -> Vec<(Ipv6Addr, Preference)> {
-    let preference = |uplink: &Uplink| {
-        let mut configured = config.uplinks.iter();
-        let configured = configured.find(|configured| configured.interface == uplink.interface);
-        configured.map_or_else(Preference::default, |configured| Preference {
-            priority: configured.priority,
-            weight: configured.weight,
-            ..Preference::default()
-        })
-    };
-    addresses
-        .map(|(uplink, address)| (address, preference(uplink)))
-        .collect()
 }
 
 fn senders(config: &Config, locators: &[Ipv6Addr]) -> anyhow::Result<HashMap<Ipv6Addr, WireSender>> {

@@ -2,14 +2,14 @@
 
 use std::net::Ipv6Addr;
 
-use shim6_core::wire::Preference;
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot};
 
+use super::endpoint_config;
 use super::engine::Engine;
+use super::notify::Notifier;
 use super::policy::Policy;
 use super::uplink::Uplink;
-use super::{endpoint_config, preferences};
 use crate::config::{self, Change, Config, ConfigError, Loaded};
 use crate::control::{Changed, Refusal, Reloaded};
 use crate::status;
@@ -74,15 +74,16 @@ impl Reload {
     }
 
     /// Has the files read, off the task that runs the protocol: they may be on a slow disk.
-    fn ask(&mut self, asker: Option<Asker>) {
+    fn ask(&mut self, asker: Option<Asker>, notifier: &Notifier) {
         self.waiting.push(asker);
-        self.begin();
+        self.begin(notifier);
     }
 
-    fn begin(&mut self) {
+    fn begin(&mut self, notifier: &Notifier) {
         if self.reading.is_some() || self.waiting.is_empty() {
             return;
         }
+        notifier.reloading();
         self.reading = Some(std::mem::take(&mut self.waiting));
         let (source, done) = (self.loaded.source.clone(), self.done.0.clone());
         // Nobody listens any more only while the daemon ends.
@@ -93,20 +94,21 @@ impl Reload {
 impl Engine<'_> {
     /// Somebody wants the configuration read again.
     pub(super) fn request_reload(&mut self, asker: Asker) {
-        self.reload.ask(Some(asker));
+        self.reload.ask(Some(asker), &self.notifier);
     }
 
     pub(super) fn handle_cue(&mut self, cue: Cue) {
         match cue {
-            Cue::Signal => self.reload.ask(None),
+            Cue::Signal => self.reload.ask(None, &self.notifier),
             Cue::Read(read) => {
                 let result = self.apply(*read);
                 self.report_reload(&result);
+                self.notifier.reloaded();
                 for asker in self.reload.reading.take().into_iter().flatten().flatten() {
                     // Whoever asked may have left already.
                     let _ = asker.send(result.clone());
                 }
-                self.reload.begin();
+                self.reload.begin(&self.notifier);
             }
         }
     }
@@ -147,9 +149,9 @@ impl Engine<'_> {
             problems: vec![format!("{error:#}; restart the daemon")],
         })?;
         let now = self.shared.clock.now();
-        let preferences = self.preferences(&loaded.config);
-        if preferences != self.preferences(&self.reload.loaded.config) {
-            self.endpoint.set_preferences(now, &preferences);
+        if self.follower.set_uplinks(&loaded.config) {
+            // It tells the peers what is preferred.
+            self.follower.wake(now);
         }
         let reloaded = Reloaded {
             files: loaded.files.iter().map(|file| file.display().to_string()).collect(),
@@ -168,7 +170,8 @@ impl Engine<'_> {
             owned.map(|&(_, address)| address).collect()
         };
         let policy = Policy::new(config, addresses_of);
-        let uplinks: Vec<&Uplink> = owned.iter().map(|&(uplink, _)| uplink).collect();
+        let uplinks = owned.iter().map(|&(uplink, _)| uplink);
+        let uplinks: Vec<&Uplink> = uplinks.filter(|uplink| uplink.is_present()).collect();
         let answers = policy.answers();
         let prepared = self.observers.prepare(config, policy, &uplinks)?;
         if self.observers.take(prepared) {
@@ -178,10 +181,6 @@ impl Engine<'_> {
         let config = endpoint_config(config, answers);
         self.endpoint.set_config(self.shared.clock.now(), config);
         Ok(())
-    }
-
-    fn preferences(&self, config: &Config) -> Vec<(Ipv6Addr, Preference)> {
-        preferences(config, self.addresses.uplinks())
     }
 
     fn report_reload(&mut self, result: &Result<Reloaded, Refusal>) {

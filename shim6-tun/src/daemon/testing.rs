@@ -17,13 +17,13 @@ pub(super) const PEER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xb1, 0, 0, 0, 0,
 /// Longer than anything takes on a busy machine.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
 
-pub(super) struct Provider {
-    pub(super) namespace: Namespace,
-    pub(super) netlink: Netlink,
+pub(crate) struct Provider {
+    pub(crate) namespace: Namespace,
+    pub(crate) netlink: Netlink,
 }
 
 impl Provider {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let namespace = Namespace::new("isp").unwrap();
         let netlink = namespace.netlink().unwrap();
         Self { namespace, netlink }
@@ -31,7 +31,7 @@ impl Provider {
 
     /// Connects `eth<number>` of the host, with the prefix 2001:db8:a<number>::/64, the plain
     /// address <prefix>::1 and a default route.
-    pub(super) async fn connect(&self, host: &Netlink, number: u16) -> Uplink {
+    pub(crate) async fn connect(&self, host: &Netlink, number: u16) -> Uplink {
         let (interface, far) = (format!("eth{number}"), format!("isp{number}"));
         let prefix = Ipv6Addr::new(0x2001, 0xdb8, 0xa0 + number, 0, 0, 0, 0, 0);
         let namespace = std::os::fd::AsFd::as_fd(&self.namespace);
@@ -66,7 +66,7 @@ impl Provider {
     }
 
     /// Takes the carrier from the host's end of `eth<number>`, or gives it back.
-    pub(super) async fn set_carrier(&self, number: u16, on: bool) {
+    pub(crate) async fn set_carrier(&self, number: u16, on: bool) {
         let far = self.netlink.link(&format!("isp{number}")).await.unwrap().index;
         if on {
             self.netlink.set_up(far).await.unwrap();
@@ -88,7 +88,7 @@ pub(super) fn tokio_socket(socket: StdSocket) -> UdpSocket {
 }
 
 /// The address that the host has without us.
-pub(super) fn plain(prefix: Ipv6Addr) -> Ipv6Addr {
+pub(crate) fn plain(prefix: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::from_bits(prefix.to_bits() | 1)
 }
 

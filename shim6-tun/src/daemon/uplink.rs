@@ -3,6 +3,7 @@
 use core::net::Ipv6Addr;
 use std::collections::BTreeSet;
 
+use super::advertisements::Advertised;
 use crate::netlink::{Address, Link, MAIN_TABLE, Netlink, NetlinkError, RouteKind, RouteSpec};
 
 /// A way to the Internet with a prefix of its own.
@@ -10,7 +11,7 @@ use crate::netlink::{Address, Link, MAIN_TABLE, Netlink, NetlinkError, RouteKind
 pub struct Uplink {
     /// Interface name.
     pub interface: String,
-    /// Interface index.
+    /// Interface index; 0 as long as there is no such interface.
     pub index: u32,
     /// The provider's /64 prefix; the lower 64 bits are zero.
     pub prefix: Ipv6Addr,
@@ -20,6 +21,13 @@ pub struct Uplink {
     pub up: bool,
     /// The interface's MTU, in octets.
     pub mtu: u32,
+}
+
+impl Uplink {
+    /// Whether there is such an interface.
+    pub fn is_present(&self) -> bool {
+        self.index != 0
+    }
 }
 
 /// What the configuration says about an uplink; the rest is read from the kernel.
@@ -64,17 +72,6 @@ pub enum UplinkError {
         /// Interface name.
         interface: String,
     },
-    /// The interface has several /64 prefixes.
-    #[error(
-        "uplink {interface}: it has the prefixes {prefixes}; write an [[uplink]] section with \
-         `interface = \"{interface}\"` and one of them as `prefix`"
-    )]
-    SeveralPrefixes {
-        /// Interface name.
-        interface: String,
-        /// The prefixes found.
-        prefixes: String,
-    },
     /// There is no default route over the interface.
     #[error(
         "uplink {interface}: there is no default route over it; add one, or write the router's \
@@ -118,26 +115,76 @@ pub enum UplinkError {
 
 /// Finds the uplinks: those that `hints` name, with what they leave out filled in from the
 /// kernel; without hints, every interface but loopback and TUN that has an address in a global
-/// unicast /64 and a default route. Sorted as the hints, else by interface index.
+/// unicast /64 and a default route. An interface with several prefixes is several uplinks. Sorted as the hints, else by
+/// interface index.
 ///
 /// One uplink is enough to run but not to fail over: logged as a [`warning`].
 pub async fn discover(netlink: &Netlink, hints: &[UplinkHint]) -> Result<Vec<Uplink>, UplinkError> {
-    let host = Host {
-        links: netlink.links().await?,
-        addresses: netlink.addresses().await?,
-        defaults: defaults(netlink.routes(MAIN_TABLE).await?),
-    };
-    let uplinks = if hints.is_empty() {
-        host.found(&netlink.tun_links().await?)?
-    } else {
-        let hinted = hints.iter().map(|hint| host.hinted(hint));
-        hinted.collect::<Result<_, _>>()?
-    };
-    check_distinct(&uplinks)?;
+    let known = Advertised::default();
+    let Survey { uplinks, problems, .. } = survey(netlink, hints, &known, |_| false, |_| false).await?;
+    if let Some(problem) = problems.into_iter().next() {
+        return Err(problem);
+    }
     if let Some(warning) = warning(&uplinks) {
         tracing::warn!("{warning}");
     }
     Ok(uplinks)
+}
+
+/// What there is of uplinks at one time.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// Those that can be used.
+    pub(super) uplinks: Vec<Uplink>,
+    /// The prefixes that an interface has by an address which is not ours, or by the configuration.
+    pub(super) prefixes: Vec<PrefixState>,
+    /// All interfaces but loopback.
+    pub(super) links: Vec<Link>,
+    /// Why there are no others.
+    pub(super) problems: Vec<UplinkError>,
+}
+
+/// A prefix of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PrefixState {
+    pub(super) index: u32,
+    pub(super) prefix: Ipv6Addr,
+    /// No session is to start from it any more.
+    pub(super) deprecated: bool,
+}
+
+impl Survey {
+    /// Whether an interface has a prefix, and if so, whether it is deprecated.
+    pub(super) fn prefix(&self, index: u32, prefix: Ipv6Addr) -> Option<PrefixState> {
+        let mut all = self.prefixes.iter();
+        all.find(|state| state.index == index && state.prefix == prefix)
+            .copied()
+    }
+}
+
+/// Looks for uplinks as [`discover`] does; what is wrong with one does not keep others from being found. What the daemon itself
+/// has added says nothing: `is_ours` and `is_our_route` tell it.
+pub(super) async fn survey(
+    netlink: &Netlink,
+    hints: &[UplinkHint],
+    advertised: &Advertised,
+    is_ours: impl Fn(&Address) -> bool,
+    is_our_route: impl Fn(&RouteSpec) -> bool,
+) -> Result<Survey, UplinkError> {
+    let mut routes = netlink.routes(MAIN_TABLE).await?;
+    routes.retain(|route| route.kind == RouteKind::Unicast && !is_our_route(route));
+    let mut addresses = netlink.addresses().await?;
+    addresses.retain(|address| address.global && !address.dad_failed && !is_ours(address));
+    let (defaults, others) = routes.into_iter().partition(RouteSpec::is_default);
+    let host = Host {
+        links: netlink.links().await?,
+        addresses,
+        defaults,
+        others,
+        advertised: advertised.clone(),
+    };
+    let tuns = netlink.tun_links().await?;
+    Ok(host.survey(hints, &tuns))
 }
 
 /// What a person should know about these uplinks although they can be used.
@@ -163,31 +210,76 @@ struct Host {
     links: Vec<Link>,
     addresses: Vec<Address>,
     defaults: Vec<RouteSpec>,
+    /// Routes to some place.
+    others: Vec<RouteSpec>,
+    /// Which router has which prefix.
+    advertised: Advertised,
 }
 
 impl Host {
-    fn found(&self, tuns: &[u32]) -> Result<Vec<Uplink>, UplinkError> {
-        let candidates = self.candidates().filter(|l| !tuns.contains(&l.index));
-        let uplinks: Vec<Uplink> = candidates
-            .filter(|link| !self.public_prefixes(link.index).is_empty())
-            .filter(|link| self.defaults.iter().any(|r| r.output == Some(link.index)))
-            .map(|link| self.uplink(link, None, None))
-            .collect::<Result<_, _>>()?;
-        if uplinks.is_empty() {
-            return Err(UplinkError::None {
+    fn survey(&self, hints: &[UplinkHint], tuns: &[u32]) -> Survey {
+        let mut survey = Survey {
+            prefixes: self.candidates().flat_map(|link| self.prefixes(link.index)).collect(),
+            links: self.candidates().cloned().collect(),
+            ..Survey::default()
+        };
+        let found = if hints.is_empty() {
+            self.found(tuns)
+        } else {
+            hints.iter().flat_map(|hint| self.hinted(hint)).collect()
+        };
+        for uplink in found {
+            match uplink {
+                Ok(uplink) => match survey.uplinks.iter().find(|other| other.prefix == uplink.prefix) {
+                    None => survey.uplinks.push(uplink),
+                    Some(other) => survey.problems.push(UplinkError::SamePrefix(
+                        other.interface.clone(),
+                        uplink.interface,
+                        uplink.prefix,
+                    )),
+                },
+                Err(problem) => survey.problems.push(problem),
+            }
+        }
+        if survey.uplinks.is_empty() && survey.problems.is_empty() {
+            survey.problems.push(UplinkError::None {
                 interfaces: self.names(),
             });
         }
-        Ok(uplinks)
+        let configured = hints.iter().filter_map(|hint| {
+            let link = self.links.iter().find(|link| link.name == hint.interface)?;
+            Some(PrefixState {
+                index: link.index,
+                prefix: hint.prefix?,
+                deprecated: false,
+            })
+        });
+        for state in configured {
+            if survey.prefix(state.index, state.prefix).is_none() {
+                survey.prefixes.push(state);
+            }
+        }
+        survey
     }
 
-    fn hinted(&self, hint: &UplinkHint) -> Result<Uplink, UplinkError> {
-        let mut links = self.links.iter();
-        let link = links.find(|link| link.name == hint.interface);
-        let link = link.ok_or_else(|| UplinkError::NoInterface {
-            interface: hint.interface.clone(),
-            interfaces: self.names(),
-        })?;
+    fn found(&self, tuns: &[u32]) -> Vec<Result<Uplink, UplinkError>> {
+        let candidates = self.candidates().filter(|l| !tuns.contains(&l.index));
+        let candidates = candidates.filter(|link| self.defaults.iter().any(|r| r.output == Some(link.index)));
+        let each = candidates.flat_map(|link| {
+            let prefixes = self.public_prefixes(link.index);
+            prefixes.into_iter().map(|prefix| self.uplink(link, prefix, None))
+        });
+        each.collect()
+    }
+
+    fn hinted(&self, hint: &UplinkHint) -> Vec<Result<Uplink, UplinkError>> {
+        match self.try_hinted(hint) {
+            Ok(uplinks) => uplinks,
+            Err(problem) => vec![Err(problem)],
+        }
+    }
+
+    fn try_hinted(&self, hint: &UplinkHint) -> Result<Vec<Result<Uplink, UplinkError>>, UplinkError> {
         if let Some(prefix) = hint.prefix
             && (prefix_of(prefix) != prefix || !is_unicast(prefix))
         {
@@ -196,14 +288,23 @@ impl Host {
                 prefix,
             });
         }
-        self.uplink(link, hint.prefix, hint.gateway)
+        let mut links = self.links.iter();
+        let link = links.find(|link| link.name == hint.interface);
+        let link = link.ok_or_else(|| UplinkError::NoInterface {
+            interface: hint.interface.clone(),
+            interfaces: self.names(),
+        })?;
+        let prefixes = match hint.prefix {
+            Some(prefix) => BTreeSet::from([prefix]),
+            None => self.named_prefixes(link)?,
+        };
+        let each = prefixes
+            .into_iter()
+            .map(|prefix| self.uplink(link, prefix, hint.gateway));
+        Ok(each.collect())
     }
 
-    fn uplink(&self, link: &Link, prefix: Option<Ipv6Addr>, gateway: Option<Ipv6Addr>) -> Result<Uplink, UplinkError> {
-        let prefix = match prefix {
-            Some(prefix) => prefix,
-            None => self.only_prefix(link)?,
-        };
+    fn uplink(&self, link: &Link, prefix: Ipv6Addr, gateway: Option<Ipv6Addr>) -> Result<Uplink, UplinkError> {
         let gateway = match gateway {
             Some(gateway) => Some(gateway),
             None => self.only_gateway(link, prefix)?,
@@ -218,24 +319,19 @@ impl Host {
         })
     }
 
-    fn only_prefix(&self, link: &Link) -> Result<Ipv6Addr, UplinkError> {
+    /// Those of an interface that somebody named.
+    fn named_prefixes(&self, link: &Link) -> Result<BTreeSet<Ipv6Addr>, UplinkError> {
         let mut prefixes = self.public_prefixes(link.index);
         if prefixes.is_empty() {
-            // An interface that somebody named may as well have a local prefix.
-            prefixes = self.prefixes(link.index).collect();
+            // It may as well have a local prefix.
+            prefixes = self.preferred(link.index).collect();
         }
-        let interface = link.name.clone();
-        match (prefixes.pop_first(), prefixes.is_empty()) {
-            (None, _) => Err(UplinkError::NoPrefix { interface }),
-            (Some(prefix), true) => Ok(prefix),
-            (Some(first), false) => {
-                let all = core::iter::once(first).chain(prefixes);
-                Err(UplinkError::SeveralPrefixes {
-                    interface,
-                    prefixes: list(all.map(|prefix| format!("{prefix}/64"))),
-                })
-            }
+        if prefixes.is_empty() {
+            return Err(UplinkError::NoPrefix {
+                interface: link.name.clone(),
+            });
         }
+        Ok(prefixes)
     }
 
     /// The router for packets from `prefix` over `link`, `None` if it has a default route that
@@ -253,9 +349,12 @@ impl Host {
             let gateways = matching.filter(move |route| route.metric == best);
             gateways.map(|r| r.gateway).collect::<BTreeSet<_>>()
         };
-        // A default route for this prefix alone says best which router is the prefix's.
+        // A default route for this prefix alone says best which router is the prefix's, then what the routers themselves say.
         let mut gateways = over(true);
         if gateways.is_empty() {
+            if let Some(router) = self.advertised_router(link, prefix) {
+                return Ok(Some(router));
+            }
             gateways = over(false);
         }
         let interface = link.name.clone();
@@ -273,16 +372,54 @@ impl Host {
         }
     }
 
-    fn public_prefixes(&self, index: u32) -> BTreeSet<Ipv6Addr> {
-        self.prefixes(index).filter(|p| is_public(*p)).collect()
+    /// The router that advertises the prefix, if there is a default route by it; of several the most preferred.
+    fn advertised_router(&self, link: &Link, prefix: Ipv6Addr) -> Option<Ipv6Addr> {
+        let here = self
+            .defaults
+            .iter()
+            .filter(|route| route.output == Some(link.index) && route.source.is_none());
+        let routers = here.filter_map(|route| Some((route.metric, route.gateway?)));
+        let of_prefix = routers.filter(|(_, router)| self.advertised.is_of(*router, link.index, prefix));
+        of_prefix.min().map(|(_, router)| router)
     }
 
-    fn prefixes(&self, index: u32) -> impl Iterator<Item = Ipv6Addr> {
-        let usable = self
-            .addresses
-            .iter()
-            .filter(move |a| a.index == index && a.global && a.prefix_len == 64 && !a.deprecated && !a.dad_failed);
-        usable.map(|a| prefix_of(a.address))
+    fn public_prefixes(&self, index: u32) -> BTreeSet<Ipv6Addr> {
+        self.preferred(index).filter(|p| is_public(*p)).collect()
+    }
+
+    fn preferred(&self, index: u32) -> impl Iterator<Item = Ipv6Addr> {
+        let preferred = self.prefixes(index).into_iter().filter(|state| !state.deprecated);
+        preferred.map(|state| state.prefix)
+    }
+
+    /// The /64 prefixes of an interface, each deprecated if all addresses under it are.
+    fn prefixes(&self, index: u32) -> Vec<PrefixState> {
+        let here = |address: &&Address| address.index == index && self.has_prefix(address);
+        let mut states: Vec<PrefixState> = Vec::new();
+        for address in self.addresses.iter().filter(here) {
+            let prefix = prefix_of(address.address);
+            match states.iter_mut().find(|state| state.prefix == prefix) {
+                Some(state) => state.deprecated &= address.deprecated,
+                None => states.push(PrefixState {
+                    index,
+                    prefix,
+                    deprecated: address.deprecated,
+                }),
+            }
+        }
+        states
+    }
+
+    /// Whether an address tells its /64. DHCPv6 gives single ones (RFC 8415 section 18.2.10.1); then a router advertisement says
+    /// that the prefix is on the link.
+    fn has_prefix(&self, address: &Address) -> bool {
+        let on_link = |route: &RouteSpec| {
+            route.destination == (prefix_of(address.address), 64)
+                && route.gateway.is_none()
+                && route.output == Some(address.index)
+        };
+        let usable = address.global && !address.dad_failed;
+        usable && (address.prefix_len == 64 || address.prefix_len == 128 && self.others.iter().any(on_link))
     }
 
     fn candidates(&self) -> impl Iterator<Item = &Link> {
@@ -292,21 +429,6 @@ impl Host {
     fn names(&self) -> String {
         list(self.candidates().map(|link| link.name.clone()))
     }
-}
-
-fn defaults(mut routes: Vec<RouteSpec>) -> Vec<RouteSpec> {
-    routes.retain(|route| route.is_default() && route.kind == RouteKind::Unicast);
-    routes
-}
-
-fn check_distinct(uplinks: &[Uplink]) -> Result<(), UplinkError> {
-    for (i, one) in uplinks.iter().enumerate() {
-        if let Some(other) = uplinks[..i].iter().find(|u| u.prefix == one.prefix) {
-            let (first, second) = (other.interface.clone(), one.interface.clone());
-            return Err(UplinkError::SamePrefix(first, second, one.prefix));
-        }
-    }
-    Ok(())
 }
 
 /// Whether the /64 `prefix` is within `(address, length)`.

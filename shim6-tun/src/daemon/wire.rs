@@ -9,7 +9,8 @@
 //! neighbour is there, its connection tracking knows of the flow, and what a packet filter forbids is not sent: the rest of the
 //! burst goes the same way if that packet did not pass.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::net::Ipv6Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
@@ -36,7 +37,7 @@ const WANTED: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Wire {
     /// By local locator.
-    senders: HashMap<Ipv6Addr, WireSender>,
+    senders: ArcSwap<HashMap<Ipv6Addr, Arc<WireSender>>>,
     /// None: everything goes through the IP layer.
     link: Option<LinkSender>,
     next_hops: ArcSwap<HashMap<LocatorPair, Arc<Path>>>,
@@ -67,8 +68,9 @@ impl Wire {
         link: Option<LinkSender>,
     ) -> (Self, mpsc::Receiver<LocatorPair>) {
         let (wanted, to_look_up) = mpsc::channel(WANTED);
+        let senders = senders.into_iter().map(|(address, sender)| (address, Arc::new(sender)));
         let wire = Self {
-            senders,
+            senders: ArcSwap::from_pointee(senders.collect()),
             link,
             next_hops: ArcSwap::default(),
             wanted,
@@ -78,18 +80,45 @@ impl Wire {
     }
 
     /// The addresses that packets can be sent from.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = Ipv6Addr> {
-        self.senders.keys().copied()
+    pub(crate) fn addresses(&self) -> Vec<Ipv6Addr> {
+        self.senders.load().keys().copied().collect()
+    }
+
+    /// Lets packets be sent from these addresses and no others; `open` makes what is missing.
+    ///
+    /// # Errors
+    /// The first that could not be opened. The others are there all the same.
+    pub(crate) fn set_addresses(
+        &self,
+        wanted: &BTreeSet<Ipv6Addr>,
+        open: impl Fn(Ipv6Addr) -> io::Result<WireSender>,
+    ) -> io::Result<()> {
+        let present = self.senders.load();
+        let mut first_error = None;
+        let mut senders = HashMap::new();
+        for &address in wanted {
+            let sender = match present.get(&address) {
+                Some(sender) => Ok(sender.clone()),
+                None => open(address).map(Arc::new),
+            };
+            match sender {
+                Ok(sender) => drop(senders.insert(address, sender)),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        self.senders.store(Arc::new(senders));
+        first_error.map_or(Ok(()), Err)
     }
 
     /// Whether `address` is one of this host's locators.
     pub(crate) fn has(&self, address: Ipv6Addr) -> bool {
-        self.senders.contains_key(&address)
+        self.senders.load().contains_key(&address)
     }
 
     /// Sends whole IPv6 packets from one of our locators through the IP layer. None if it is not one of ours.
     pub(crate) fn send(&self, source: Ipv6Addr, packets: &[WirePacket<'_>]) -> Option<SendOutcome> {
-        let sender = self.senders.get(&source)?;
+        let senders = self.senders.load();
+        let sender = senders.get(&source)?;
         Some(sender.send_parts(packets).unwrap_or_else(|_| all_failed(packets)))
     }
 

@@ -18,6 +18,8 @@ use nix::sys::prctl::set_timerslack;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use crate::privileges;
+
 /// From how many packets at a time there is a stream of them.
 pub(crate) const STREAM: usize = 4;
 /// How long a stream gathers before it is read on.
@@ -132,6 +134,7 @@ impl Workers {
         let (ended, end) = oneshot::channel();
         let stop = self.stop.clone();
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            privileges::settle();
             if let Err(error) = set_timerslack(1) {
                 tracing::debug!(%error, "short waits will be longer");
             }

@@ -190,7 +190,8 @@ pub fn configuration(socket: &Path, host: &Host) -> String {
         .map(|uplink| format!("[[uplink]]\ninterface = {:?}\n\n", uplink.interface))
         .collect();
     format!(
-        "control_socket = {socket:?}\n\n\
+        "control_socket = {socket:?}\n\
+         user = \"none\"\n\n\
          {uplinks}\
          [addresses]\ndad = false\nidentity = {identity:?}\n\n\
          [trigger]\npackets = 10\n\n\

@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, access, geteuid};
 use zeroize::Zeroizing;
 
 use super::error::IdentityError;
@@ -74,6 +74,7 @@ pub(super) fn lock(directory: &Path) -> Result<Flock<File>, IdentityError> {
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(&path)
         .map_err(IdentityError::io("write", &path))?;
+    belong_to_directory(&file, &path).map_err(IdentityError::io("write", &path))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
         nix::errno::Errno::EWOULDBLOCK => IdentityError::Busy {
             path: directory.to_owned(),
@@ -161,10 +162,24 @@ fn all(file: &File, path: &Path, limit: u64) -> Result<Vec<u8>, IdentityError> {
 
 fn write_new(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    belong_to_directory(&file, path)?;
     // The umask may have taken away what others need.
     file.set_permissions(Permissions::from_mode(mode))?;
     file.write_all(octets)?;
     file.sync_all()
+}
+
+/// What root writes into the directory of the daemon's user is that user's, who could not read it otherwise.
+fn belong_to_directory(file: &File, path: &Path) -> io::Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let directory = path.parent().unwrap_or(Path::new(".")).metadata()?;
+    let is = file.metadata()?;
+    if (is.uid(), is.gid()) == (directory.uid(), directory.gid()) {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(file, Some(directory.uid()), Some(directory.gid()))
 }
 
 /// Makes sure that what was renamed in `directory` stays so.

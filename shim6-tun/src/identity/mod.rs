@@ -21,6 +21,7 @@ use shim6_cga::{CgaParameters, HbaSet, PrivateKey, Sec, SubnetPrefix};
 pub use error::IdentityError;
 pub use key::load_key;
 pub(crate) use record::timestamp;
+pub(crate) use store::is_own_file;
 pub use store::{Saved, Store, Writer};
 
 /// The directory of the identity when nothing else is said.

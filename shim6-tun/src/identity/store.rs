@@ -132,12 +132,7 @@ impl Store {
     pub fn lock(&self) -> Result<Writer<'_>, IdentityError> {
         disk::make(&self.directory)?;
         let lock = disk::lock(&self.directory)?;
-        let ours = |name: &str| {
-            ["identity.toml", "search.toml", "key-", "former-"]
-                .iter()
-                .any(|start| name.starts_with(start))
-        };
-        disk::remove_unfinished(&self.directory, ours)?;
+        disk::remove_unfinished(&self.directory, is_own_file)?;
         Ok(Writer {
             store: self,
             _lock: lock,
@@ -234,6 +229,13 @@ impl Writer<'_> {
         disk::replace(&kept, &former, disk::PUBLIC)?;
         Ok(Some(kept))
     }
+}
+
+/// Whether files of this name in the directory are made here.
+pub(crate) fn is_own_file(name: &str) -> bool {
+    let name = name.strip_prefix('.').unwrap_or(name);
+    let starts = ["identity.toml", "search.toml", "key-", "former-", "lock"];
+    starts.iter().any(|start| name.starts_with(start))
 }
 
 fn matching_key(path: &Path, public_key: &[u8], origin: PathBuf) -> Result<PrivateKey, IdentityError> {

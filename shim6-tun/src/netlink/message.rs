@@ -3,7 +3,6 @@
 use core::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
@@ -15,6 +14,7 @@ use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{LinkUnspec, LinkVeth};
 
 use super::types::{Address, AddressSpec, Link, RouteHints, RouteKind, RouteSpec, RuleOrder, RuleSpec};
@@ -143,6 +143,14 @@ pub(super) fn route_table(message: &RouteMessage) -> u32 {
         _ => None,
     });
     in_attribute.unwrap_or_else(|| u32::from(message.header.table))
+}
+
+/// The question for the routes of a table. The kernel may list others as well.
+pub(super) fn routes_of(table: u32) -> RouteNetlinkMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = AddressFamily::Inet6;
+    message.attributes.push(RouteAttribute::Table(table));
+    RouteNetlinkMessage::GetRoute(message)
 }
 
 /// The routes that a message tells of: one per next hop, none for kinds that we do not use.

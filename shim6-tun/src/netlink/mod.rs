@@ -4,6 +4,7 @@
 //! and stays there.
 
 mod error;
+mod label;
 mod message;
 mod monitor;
 mod next_hop;
@@ -30,6 +31,7 @@ use rtnetlink::sys::AsyncSocket;
 use rtnetlink::{Handle, LinkUnspec};
 
 pub use self::error::NetlinkError;
+pub use self::label::LabelSpec;
 pub use self::monitor::Monitor;
 pub use self::next_hop::{Ethernet, Route};
 pub use self::types::{
@@ -52,6 +54,16 @@ pub struct Netlink {
 impl Netlink {
     /// Connects, in the network namespace of the calling thread and on its Tokio runtime.
     pub fn connect() -> Result<Self, NetlinkError> {
+        Self::connect_as(false)
+    }
+
+    /// As [`connect`](Self::connect), but the kernel (since 4.20) lists only the routes of the table asked for, and not all of
+    /// which the others are dropped here. There may be many thousands.
+    pub fn connect_selective() -> Result<Self, NetlinkError> {
+        Self::connect_as(true)
+    }
+
+    fn connect_as(selective: bool) -> Result<Self, NetlinkError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| NetlinkError::NoRuntime)?;
         let (mut connection, handle, _) = rtnetlink::new_connection().map_err(NetlinkError::Open)?;
         // Forwarded, so that an answer and a connection that broke can be told apart.
@@ -60,6 +72,10 @@ impl Netlink {
         let socket = connection.socket_mut().socket_mut();
         socket.set_cap_ack(true).map_err(NetlinkError::Open)?;
         socket.set_ext_ack(true).map_err(NetlinkError::Open)?;
+        if selective {
+            // A kernel that does not know it lists all.
+            let _ = socket.set_netlink_get_strict_chk(true);
+        }
         runtime.spawn(connection);
         Ok(Self { handle, tag: None })
     }
@@ -123,6 +139,13 @@ impl Netlink {
             .await
     }
 
+    /// Renames an interface. Kernels before 6.2 refuse that while it is up.
+    pub async fn rename(&self, index: u32, name: &str) -> Result<(), NetlinkError> {
+        let message = LinkUnspec::new_with_index(index).name(name.to_owned()).build();
+        self.change_link(message, || format!("rename interface {index} to {name}"))
+            .await
+    }
+
     /// Deletes an interface.
     pub async fn delete_link(&self, index: u32) -> Result<(), NetlinkError> {
         let message = LinkUnspec::new_with_index(index).build();
@@ -158,6 +181,14 @@ impl Netlink {
         self.execute(request, CREATE, || format!("add {spec}")).await
     }
 
+    /// Sets the lifetimes of an address that the interface has to what `spec` says, or adds it.
+    pub async fn set_address(&self, spec: &AddressSpec) -> Result<(), NetlinkError> {
+        let message = message::address_to_add(spec, self.tag);
+        let request = RouteNetlinkMessage::NewAddress(message);
+        self.execute(request, NLM_F_CREATE | NLM_F_REPLACE, || format!("set {spec}"))
+            .await
+    }
+
     /// Deletes an address, which also makes every socket of the namespace look up its
     /// IPv6 route again.
     pub async fn delete_address(&self, index: u32, address: Ipv6Addr, prefix_len: u8) -> Result<(), NetlinkError> {
@@ -181,9 +212,17 @@ impl Netlink {
 
     /// The unicast and blackhole routes of a table.
     pub async fn routes(&self, table: u32) -> Result<Vec<RouteSpec>, NetlinkError> {
-        let messages = self.route_messages().await?;
-        let routes = messages.iter().flat_map(message::routes);
-        Ok(routes.filter(|route| route.table == table).collect())
+        let listed = self.dump(message::routes_of(table), "list the IPv6 routes").await;
+        let messages = match listed {
+            // There is no such table.
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            listed => listed?,
+        };
+        let routes = messages.iter().filter_map(|message| match message {
+            RouteNetlinkMessage::NewRoute(route) => Some(message::routes(route)),
+            _ => None,
+        });
+        Ok(routes.flatten().filter(|route| route.table == table).collect())
     }
 
     /// The unicast routes of a table, each with what it says beside where packets go.

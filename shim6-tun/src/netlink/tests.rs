@@ -499,3 +499,85 @@ fn rules_are_listed_in_order_and_a_lookup_goes_by_them() {
         },
     );
 }
+
+#[test]
+fn selective_connection_lists_what_the_other_does() {
+    isolated(
+        "netlink::tests::selective_connection_lists_what_the_other_does",
+        || async {
+            let (all, selective) = (Netlink::connect().unwrap(), Netlink::connect_selective().unwrap());
+            let (eth0, _) = veth(&all).await;
+            all.add_address(&spec(eth0)).await.unwrap();
+            all.add_route(&default_route(eth0)).await.unwrap();
+            let elsewhere = RouteSpec {
+                table: 21_302,
+                ..default_route(eth0)
+            };
+            all.add_route(&elsewhere).await.unwrap();
+            all.settled().await;
+            for table in [MAIN_TABLE, 21_302, 21_303] {
+                assert_eq!(selective.routes(table).await.unwrap(), all.routes(table).await.unwrap());
+            }
+            assert_eq!(selective.routes(21_302).await.unwrap().len(), 1);
+            assert_eq!(selective.links().await.unwrap(), all.links().await.unwrap());
+            assert_eq!(selective.addresses().await.unwrap(), all.addresses().await.unwrap());
+            assert!(selective.tun_links().await.unwrap().is_empty());
+        },
+    );
+}
+
+#[test]
+fn address_labels_are_listed_added_and_deleted() {
+    isolated(
+        "netlink::tests::address_labels_are_listed_added_and_deleted",
+        || async {
+            let netlink = Netlink::connect().unwrap();
+            let before = netlink.labels().await.unwrap();
+            let all = (Ipv6Addr::UNSPECIFIED, 0);
+            assert!(before.iter().any(|label| label.prefix == all), "{before:?}");
+            let ours = LabelSpec {
+                prefix: (PREFIX, 64),
+                label: 21_302,
+            };
+            netlink.add_label(&ours).await.unwrap();
+            assert!(netlink.labels().await.unwrap().contains(&ours));
+            assert!(netlink.add_label(&ours).await.unwrap_err().is_exists());
+            // One that somebody else has given the prefix is not ours.
+            let other = LabelSpec { label: 7, ..ours };
+            assert!(netlink.delete_label(&other).await.unwrap_err().is_not_found());
+            netlink.delete_label(&ours).await.unwrap();
+            assert_eq!(netlink.labels().await.unwrap(), before);
+        },
+    );
+}
+
+#[test]
+fn lost_notifications_are_told() {
+    isolated("netlink::tests::lost_notifications_are_told", || async {
+        let netlink = Netlink::connect().unwrap();
+        let (eth0, _) = veth(&netlink).await;
+        let (subscribed, is_subscribed) = std::sync::mpsc::channel();
+        let (flooded, is_flooded) = std::sync::mpsc::channel::<()>();
+        // On a thread that does not read what comes until there is too much of it.
+        let reader = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async move {
+                let mut monitor = Netlink::monitor().unwrap();
+                subscribed.send(()).unwrap();
+                is_flooded.recv().unwrap();
+                while monitor.next().await.unwrap() != Change::Overrun {}
+            });
+        });
+        is_subscribed.recv().unwrap();
+        for _ in 0..6_000 {
+            netlink.add_address(&spec(eth0)).await.unwrap();
+            netlink.delete_address(eth0, ADDRESS, 64).await.unwrap();
+        }
+        flooded.send(()).unwrap();
+        let read = tokio::task::spawn_blocking(|| reader.join().unwrap());
+        tokio::time::timeout(Duration::from_secs(20), read)
+            .await
+            .expect("nobody is told of the loss")
+            .unwrap();
+    });
+}

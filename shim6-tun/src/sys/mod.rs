@@ -6,6 +6,7 @@
 //! - [`tap`]: a passive copy of the IPv6 headers that cross one interface, for noticing activity.
 //! - [`bpf`]: counts of the same packets, kept in the kernel where that is permitted, and a way through it for steered ones.
 //! - [`tun`]: the TUN device through which steered packets reach and leave the daemon.
+//! - [`router_socket`]: what routers advertise.
 //! - [`netns`]: user and network namespaces for the lab.
 //! - [`ethtool`]: offloads of interfaces, for the lab and the daemon's own virtual link.
 //! - [`ancillary`]: any socket option and all that comes beside a datagram, for the lab's tests.
@@ -21,6 +22,7 @@ pub mod ancillary;
 pub mod bpf;
 pub mod ethtool;
 pub mod netns;
+pub mod router_socket;
 pub mod tap;
 pub mod tun;
 pub mod wire_socket;

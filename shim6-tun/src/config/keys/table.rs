@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use shim6_core::Profile;
 
 use super::{Key, Kind, Literal, Reload, Value};
+use crate::config::RunAs;
 
 /// No bound of an integer but TOML's.
 const MOST: u64 = i64::MAX.unsigned_abs();
@@ -31,6 +32,20 @@ pub(crate) const KEYS: &[Key] = &[
         example: "\"shim6\"",
         reload: Reload::Restart,
         text: "whose members may use that socket, for reading and for changing things: [control.md](control.md). A group that is named here has to exist",
+    },
+    Key {
+        table: "",
+        name: "user",
+        kind: Kind::Other("a user's name or number, or `\"none\"`"),
+        value: Value::Of(|c| match &c.user {
+            RunAs::Auto => None,
+            RunAs::Unchanged => Some(text("none")),
+            RunAs::User(name) => Some(text(name)),
+        }),
+        unset: "`shim6` where there is such a user",
+        example: "\"shim6\"",
+        reload: Reload::Restart,
+        text: "whose rights the daemon keeps when root starts it; `\"none\"`: root, with nothing but the capabilities it needs; see [operations.md](operations.md)",
     },
     Key {
         table: "tun",
@@ -72,17 +87,17 @@ pub(crate) const KEYS: &[Key] = &[
         unset: "required",
         example: "\"eth0\"",
         reload: Reload::Restart,
-        text: "the network interface",
+        text: "the network interface. One that is not there yet is waited for, and one that is removed is used again when it is back",
     },
     Key {
         table: "uplink",
         name: "prefix",
         kind: Kind::Other("unicast IPv6 /64, not link-local; different in each uplink"),
         value: Value::Uplink(|u| u.prefix.map(text)),
-        unset: "taken from the interface",
+        unset: "all of the interface",
         example: "\"2001:db8:a1::/64\"",
         reload: Reload::Restart,
-        text: "the prefix in which this host gets its address",
+        text: "the one prefix in which this host gets an address there. Without it, it gets one in each prefix that the interface has, and follows those that come and go",
     },
     Key {
         table: "uplink",

@@ -22,7 +22,7 @@ impl Engine<'_> {
         Figures {
             uptime_ms: self.shared.clock.millis(),
             observation: self.observers.method().to_string(),
-            problems: usize::from(self.paths.obstacle().is_some()),
+            problems: self.problems().count(),
             uplinks: self.uplinks(),
             contexts: census
                 .states

@@ -74,7 +74,7 @@ impl Engine<'_> {
             uptime_ms: self.shared.clock.millis(),
             tun: self.tun.device.name().to_owned(),
             observation: self.observers.method().to_string(),
-            problems: self.paths.obstacle().map(str::to_owned).into_iter().collect(),
+            problems: self.problems().collect(),
             uplinks: self.uplinks(),
             contexts: self.contexts(None),
             failures: report::failures(&self.endpoint, self.shared.clock.now()),

@@ -3,8 +3,9 @@
 //! A pair with traffic is looked at every few milliseconds, and what was counted since goes into its context's activity. One
 //! without costs nothing: it is armed, and its next packet makes an event.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -64,7 +65,7 @@ impl Counting {
         trigger: Arc<SharedTrigger>,
         shared: Arc<Shared>,
     ) -> io::Result<Self> {
-        let locals: Vec<_> = shared.wire.addresses().collect();
+        let locals = shared.wire.addresses();
         let threshold = policy.lowest();
         let counters = Counters::new(CounterOptions {
             flows: config.limits.contexts + SPARE_FLOWS,
@@ -129,6 +130,10 @@ impl Counting {
 
     pub(super) fn forget_all(&mut self) {
         self.attached.clear();
+    }
+
+    pub(super) fn set_locals(&mut self, locals: &BTreeSet<Ipv6Addr>) -> io::Result<()> {
+        lock(&self.counters).set_locals(locals)
     }
 
     pub(super) fn follow(&mut self, pairs: &[LocatorPair]) {

@@ -4,6 +4,7 @@ mod closer;
 mod counting;
 mod taps;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -177,6 +178,19 @@ impl Observers {
         }
     }
 
+    /// This host has these addresses from now on.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub(crate) fn set_locals(&mut self, locals: &BTreeSet<Ipv6Addr>) -> io::Result<()> {
+        match &mut self.means {
+            // They ask for each packet.
+            Means::Taps(_) => Ok(()),
+            Means::Counting(counting) => counting.set_locals(locals),
+        }
+    }
+
     /// To be called with the pairs whose flows have come or gone, when the table says so.
     pub(crate) fn follow(&mut self, pairs: &[LocatorPair]) {
         match &mut self.means {
@@ -201,6 +215,7 @@ fn addresses_of(interface: &str, uplinks: &[Uplink], shared: &Shared) -> Vec<Ipv
     let prefixes: Vec<_> = prefixes.map(|uplink| uplink.prefix).collect();
     let addresses = shared.wire.addresses();
     addresses
+        .into_iter()
         .filter(|&address| prefixes.contains(&prefix_of(address)))
         .collect()
 }

@@ -1,5 +1,6 @@
 //! The daemon against a kernel of its own.
 
+mod follow;
 mod identity;
 mod run;
 mod taps;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::daemon::advertisements::Advertisement;
 use crate::daemon::testing::{GATEWAY, Provider, plain, tun};
 use crate::lab::isolated;
 
@@ -43,6 +44,8 @@ fn host() -> Host {
         links: vec![link(1, "lo"), link(2, "eth0"), link(3, "eth1")],
         addresses: vec![address(2, ONE), address(3, TWO)],
         defaults: vec![route(2), route(3)],
+        others: Vec::new(),
+        advertised: Advertised::default(),
     }
 }
 
@@ -94,6 +97,23 @@ fn uplinks_are_found_in_the_kernel() {
     });
 }
 
+/// What there is without hints.
+fn found(host: &Host) -> Result<Vec<Uplink>, UplinkError> {
+    surveyed(host.survey(&[], &[]))
+}
+
+/// The only uplink of a hint.
+fn hinted(host: &Host, hint: &UplinkHint) -> Result<Uplink, UplinkError> {
+    surveyed(host.survey(std::slice::from_ref(hint), &[])).map(|mut uplinks| {
+        assert_eq!(uplinks.len(), 1);
+        uplinks.remove(0)
+    })
+}
+
+fn surveyed(survey: Survey) -> Result<Vec<Uplink>, UplinkError> {
+    survey.problems.into_iter().next().map_or(Ok(survey.uplinks), Err)
+}
+
 #[test]
 fn only_interfaces_with_a_global_prefix_and_a_default_route_are_uplinks() {
     let mut host = host();
@@ -104,7 +124,7 @@ fn only_interfaces_with_a_global_prefix_and_a_default_route_are_uplinks() {
         address(6, Ipv6Addr::new(0x2001, 0xdb8, 0xdd, 0, 0, 0, 0, 0)),
     ]);
     host.defaults.extend([route(5), route(6)]);
-    let found = host.found(&[6]).unwrap();
+    let found = surveyed(host.survey(&[], &[6])).unwrap();
     assert_eq!(found, [uplink(2, "eth0", ONE), uplink(3, "eth1", TWO)]);
 }
 
@@ -112,7 +132,7 @@ fn only_interfaces_with_a_global_prefix_and_a_default_route_are_uplinks() {
 fn a_link_without_carrier_is_an_uplink_that_is_down() {
     let mut host = host();
     host.links[2].running = false;
-    let up: Vec<bool> = host.found(&[]).unwrap().iter().map(|u| u.up).collect();
+    let up: Vec<bool> = found(&host).unwrap().iter().map(|u| u.up).collect();
     assert_eq!(up, [true, false]);
 }
 
@@ -125,7 +145,7 @@ fn hints_need_nothing_from_the_kernel_but_the_interface() {
         gateway: Some(GATEWAY),
         ..hint("eth1")
     };
-    assert_eq!(host.hinted(&full).unwrap(), uplink(3, "eth1", TWO));
+    assert_eq!(hinted(&host, &full).unwrap(), uplink(3, "eth1", TWO));
 }
 
 #[test]
@@ -133,22 +153,19 @@ fn what_a_hint_lacks_is_named_in_the_error() {
     let mut host = host();
     host.addresses.remove(0);
     host.defaults.remove(1);
-    let text = host.hinted(&hint("eth0")).unwrap_err().to_string();
+    let text = hinted(&host, &hint("eth0")).unwrap_err().to_string();
     assert!(text.contains("eth0") && text.contains("prefix = "), "{text}");
-    let text = host.hinted(&hint("eth1")).unwrap_err().to_string();
+    let text = hinted(&host, &hint("eth1")).unwrap_err().to_string();
     assert!(text.contains("eth1") && text.contains("gateway = "), "{text}");
-    let text = host.hinted(&hint("wan")).unwrap_err().to_string();
+    let text = hinted(&host, &hint("wan")).unwrap_err().to_string();
     assert!(text.contains("wan") && text.contains("eth0, eth1"), "{text}");
 }
 
 #[test]
-fn several_prefixes_or_routers_have_to_be_decided_by_hints() {
+fn several_routers_have_to_be_decided_by_hints() {
     let mut host = host();
     let third = Ipv6Addr::new(0x2001, 0xdb8, 0xa3, 0, 0, 0, 0, 0);
     host.addresses.push(address(2, third));
-    let text = host.found(&[]).unwrap_err().to_string();
-    assert!(text.contains("2001:db8:a1::/64, 2001:db8:a3::/64"), "{text}");
-
     host.defaults.push(RouteSpec {
         gateway: Some(OTHER_ROUTER),
         ..route(2)
@@ -157,14 +174,14 @@ fn several_prefixes_or_routers_have_to_be_decided_by_hints() {
         prefix: Some(third),
         ..hint("eth0")
     };
-    let text = host.hinted(&hint).unwrap_err().to_string();
+    let text = hinted(&host, &hint).unwrap_err().to_string();
     assert!(text.contains("fe80::1, fe80::2"), "{text}");
     hint.gateway = Some(OTHER_ROUTER);
     let expected = Uplink {
         gateway: Some(OTHER_ROUTER),
         ..uplink(2, "eth0", third)
     };
-    assert_eq!(host.hinted(&hint).unwrap(), expected);
+    assert_eq!(hinted(&host, &hint).unwrap(), expected);
 }
 
 #[test]
@@ -175,22 +192,43 @@ fn the_router_is_that_of_the_prefix_else_the_one_with_the_lowest_metric() {
         metric: Some(512),
         ..route(2)
     });
-    let found = host.hinted(&hint("eth0")).unwrap();
+    let found = hinted(&host, &hint("eth0")).unwrap();
     assert_eq!(found.gateway, Some(OTHER_ROUTER));
     host.defaults.push(RouteSpec {
         source: Some((ONE, 48)),
         metric: Some(4096),
         ..route(2)
     });
-    let found = host.hinted(&hint("eth0")).unwrap();
+    let found = hinted(&host, &hint("eth0")).unwrap();
     assert_eq!(found.gateway, Some(GATEWAY));
+}
+
+#[test]
+fn of_several_routers_on_a_link_each_prefix_has_the_one_that_advertises_it() {
+    let mut host = host();
+    let second = Ipv6Addr::new(0x2001, 0xdb8, 0xa3, 0, 0, 0, 0, 0);
+    host.addresses.push(address(2, second));
+    host.defaults.push(RouteSpec {
+        gateway: Some(OTHER_ROUTER),
+        ..route(2)
+    });
+    assert!(matches!(found(&host), Err(UplinkError::SeveralGateways { .. })));
+    for (router, prefix) in [(GATEWAY, ONE), (OTHER_ROUTER, second)] {
+        host.advertised.note(&Advertisement::of(2, router, prefix));
+    }
+    let routers: Vec<_> = found(&host)
+        .unwrap()
+        .iter()
+        .map(|uplink| (uplink.prefix, uplink.gateway))
+        .collect();
+    assert_eq!(routers[..2], [(ONE, Some(GATEWAY)), (second, Some(OTHER_ROUTER))]);
 }
 
 #[test]
 fn a_default_route_without_router_is_a_point_to_point_link() {
     let mut host = host();
     host.defaults[0].gateway = None;
-    assert_eq!(host.hinted(&hint("eth0")).unwrap().gateway, None);
+    assert_eq!(hinted(&host, &hint("eth0")).unwrap().gateway, None);
 }
 
 #[test]
@@ -205,12 +243,64 @@ fn prefixes_that_cannot_be_used_are_refused() {
             prefix: Some(bad),
             ..hint("eth0")
         };
-        let refused = host.hinted(&hint);
+        let refused = hinted(&host, &hint);
         assert!(matches!(refused, Err(UplinkError::BadPrefix { .. })), "{bad}");
     }
-    let twice = [uplink(2, "eth0", ONE), uplink(3, "eth1", ONE)];
-    let text = check_distinct(&twice).unwrap_err().to_string();
+}
+
+#[test]
+fn of_two_uplinks_with_the_same_prefix_the_first_is_used() {
+    let mut host = host();
+    host.addresses[1].address = plain(ONE);
+    let survey = host.survey(&[], &[]);
+    assert_eq!(survey.uplinks, [uplink(2, "eth0", ONE)]);
+    let text = survey.problems[0].to_string();
     assert!(text.contains("eth0 and eth1"), "{text}");
+}
+
+#[test]
+fn an_interface_with_several_prefixes_is_an_uplink_with_each() {
+    let mut host = host();
+    let third = Ipv6Addr::new(0x2001, 0xdb8, 0xa3, 0, 0, 0, 0, 0);
+    host.addresses.push(address(2, third));
+    let expected = [uplink(2, "eth0", ONE), uplink(2, "eth0", third), uplink(3, "eth1", TWO)];
+    assert_eq!(found(&host).unwrap(), expected);
+    assert_eq!(surveyed(host.survey(&[hint("eth0")], &[])).unwrap(), expected[..2]);
+}
+
+#[test]
+fn what_is_wrong_with_one_uplink_does_not_keep_others_from_being_found() {
+    let mut host = host();
+    host.links.remove(1);
+    let survey = host.survey(&[hint("eth0"), hint("eth1")], &[]);
+    assert_eq!(survey.uplinks, [uplink(3, "eth1", TWO)]);
+    assert!(matches!(survey.problems[..], [UplinkError::NoInterface { .. }]));
+}
+
+#[test]
+fn address_from_dhcp_is_under_a_prefix_that_is_on_the_link() {
+    let mut host = host();
+    host.addresses[0].prefix_len = 128;
+    assert_eq!(found(&host).unwrap(), [uplink(3, "eth1", TWO)]);
+    host.others.push(RouteSpec {
+        destination: (ONE, 64),
+        gateway: None,
+        ..route(2)
+    });
+    assert_eq!(found(&host).unwrap().len(), 2);
+}
+
+#[test]
+fn a_prefix_is_deprecated_when_all_addresses_under_it_are() {
+    let mut host = host();
+    let mut other = address(2, ONE);
+    other.address = Ipv6Addr::from_bits(plain(ONE).to_bits() + 1);
+    other.deprecated = true;
+    host.addresses.push(other);
+    let state = |host: &Host| host.survey(&[], &[]).prefix(2, ONE).unwrap().deprecated;
+    assert!(!state(&host));
+    host.addresses[0].deprecated = true;
+    assert!(state(&host));
 }
 
 #[test]
@@ -218,12 +308,12 @@ fn deprecated_and_duplicate_addresses_do_not_count() {
     let mut host = host();
     host.addresses[0].deprecated = true;
     host.addresses[1].dad_failed = true;
-    assert!(matches!(host.found(&[]), Err(UplinkError::None { .. })));
+    assert!(matches!(found(&host), Err(UplinkError::None { .. })));
 }
 
 #[test]
 fn a_single_uplink_is_worth_a_warning() {
-    let two = host().found(&[]).unwrap();
+    let two = found(&host()).unwrap();
     assert_eq!(warning(&two), None);
     assert!(warning(&two[..1]).unwrap().contains("eth0"));
 }

@@ -18,7 +18,7 @@ mod syscall;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -117,8 +117,10 @@ pub struct Counters {
     pairs: OwnedFd,
     flows: Array,
     small: Option<Array>,
-    // The programs hold these as well.
-    _locals: OwnedFd,
+    locals: OwnedFd,
+    /// What is in that map.
+    known_locals: BTreeSet<Ipv6Addr>,
+    // The programs hold this as well.
     _candidates: OwnedFd,
     events: Ring,
     record: Vec<u64>,
@@ -183,7 +185,8 @@ impl Counters {
             pairs,
             flows,
             small,
-            _locals: locals,
+            locals,
+            known_locals: options.locals.iter().copied().collect(),
             _candidates: candidates,
             events,
             record: Vec::new(),
@@ -191,6 +194,29 @@ impl Counters {
             followed_by: Vec::new(),
             free: VecDeque::new(),
         })
+    }
+
+    /// Takes these for our own addresses, in place of those that were before.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: there are too many, or it has no memory for them.
+    pub fn set_locals(&mut self, locals: &BTreeSet<Ipv6Addr>) -> io::Result<()> {
+        let map = |error| while_doing("telling our addresses (BPF)", error);
+        for address in self.known_locals.difference(locals) {
+            match syscall::delete(self.locals.as_fd(), &address.octets()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                deleted => deleted.map_err(map)?,
+            }
+        }
+        self.known_locals.retain(|address| locals.contains(address));
+        for &address in locals {
+            if !self.known_locals.contains(&address) {
+                syscall::update(self.locals.as_fd(), &address.octets(), &[0; 4]).map_err(map)?;
+                self.known_locals.insert(address);
+            }
+        }
+        Ok(())
     }
 
     /// Counts what crosses the interface with this index in the network namespace of the calling thread, until what is returned
