@@ -112,6 +112,7 @@ fn the_commented_default_file_says_nothing_and_with_its_comments_in_force_the_de
     assert_eq!((all.uplinks.len(), all.policies.len(), all.peers.len()), (1, 1, 1));
     (all.uplinks, all.policies, all.peers) = (Vec::new(), Vec::new(), Vec::new());
     (all.control_group, all.tun.mtu, all.reap.keepalive_interval) = (None, None, None);
+    all.user = Config::default().user;
     assert_eq!(all, Config::default());
     for key in keys::KEYS {
         let line = format!("\n#{} = ", key.name);
