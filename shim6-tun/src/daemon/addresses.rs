@@ -6,7 +6,7 @@
 //!
 //! An uplink's other addresses get what RFC 8028 asks for as well: a route that leads what is sent from its prefix out by its
 //! router. And new sessions are to start from our address, which can be moved, and not from one beside it: that is said in the
-//! kernel's policy table of address labels ([`preference`]), which touches no address or route of anybody.
+//! kernel's policy table of address labels (`preference.rs`), which touches no address or route of anybody.
 
 use core::net::Ipv6Addr;
 use core::time::Duration;

@@ -215,7 +215,10 @@ async fn serve(
     });
     let (to_requests, requests) = mpsc::channel(REQUEST_QUEUE);
     let (events, _) = broadcast::channel(EVENT_QUEUE);
-    let to_metrics = to_requests.clone();
+    // Nothing may fail any more once steering is there, which is undone at the end.
+    if let Some(listen) = config.metrics.listen {
+        tasks.spawn(metrics::Server::bind(listen)?.serve(to_requests.clone()));
+    }
 
     let steer = &config.steering;
     let mut steering = Steering::install(netlink, tun.index(), steer.table, steer.rule_priority, steer.fwmark).await?;
@@ -224,9 +227,6 @@ async fn serve(
         control.serve(to_requests, control_events).await;
         anyhow::bail!("the control socket has closed")
     });
-    if let Some(listen) = config.metrics.listen {
-        tasks.spawn(metrics::Server::bind(listen)?.serve(to_metrics));
-    }
     let endpoint = endpoint(config, identity);
     let shortcut = Shortcut::open(config, netlink, &tun, &mut observers, &present).await;
     // All programs are loaded by now.

@@ -129,13 +129,30 @@ pub fn probe() -> io::Result<Result<(), Refused>> {
 ///
 /// # Errors
 /// The refused step, or why the program did not start.
-pub fn spawn_isolated(mut command: Command) -> Result<Child, SpawnError> {
+pub fn spawn_isolated(command: Command) -> Result<Child, SpawnError> {
     let maps = IdMaps::of_caller();
+    spawn_after(command, move || maps.isolate())
+}
+
+/// Starts `command` in a new network namespace of its own, with loopback up, as the user that the caller is. The child is killed
+/// (`SIGKILL`) when the calling *thread* ends.
+///
+/// # Errors
+/// The refused step, or why the program did not start.
+pub fn spawn_in_network(command: Command) -> Result<Child, SpawnError> {
+    spawn_after(command, isolate_network)
+}
+
+/// Starts `command` in a child that `isolate` has isolated, with nothing but system calls on data that it owns.
+fn spawn_after(
+    mut command: Command,
+    isolate: impl Fn() -> Result<(), Refused> + Send + Sync + 'static,
+) -> Result<Child, SpawnError> {
     let parent = Pid::this();
     let (mut reader, writer) = report_pipe().map_err(SpawnError::Io)?;
     let enter = move || {
         // The death signal comes last: a change of credentials clears it.
-        maps.isolate()
+        isolate()
             .and_then(|()| die_with_parent(parent, Signal::SIGKILL))
             .map_err(|refused| {
                 refused.report(writer.as_fd());
@@ -155,29 +172,6 @@ fn explain(error: io::Error, report: &mut std::fs::File) -> SpawnError {
         Ok(Some(refused)) => SpawnError::Refused(refused),
         _ => SpawnError::Io(error),
     }
-}
-
-/// Starts `command` in a new network namespace of its own, with loopback up, as the user that the caller is. The child is killed
-/// (`SIGKILL`) when the calling *thread* ends.
-///
-/// # Errors
-/// The refused step, or why the program did not start.
-pub fn spawn_in_network(mut command: Command) -> Result<Child, SpawnError> {
-    let parent = Pid::this();
-    let (mut reader, writer) = report_pipe().map_err(SpawnError::Io)?;
-    let enter = move || {
-        isolate_network()
-            .and_then(|()| die_with_parent(parent, Signal::SIGKILL))
-            .map_err(|refused| {
-                refused.report(writer.as_fd());
-                io::Error::from(refused.errno)
-            })
-    };
-    // SAFETY: the closure makes system calls on data prepared before the fork, nothing else.
-    let outcome = unsafe { command.pre_exec(enter) }.spawn();
-    // The command owns the write end of the pipe.
-    drop(command);
-    outcome.map_err(|error| explain(error, &mut reader))
 }
 
 /// Makes `command`'s child enter the network namespace `netns` and get `SIGTERM` when the thread

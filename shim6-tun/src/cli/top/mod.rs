@@ -1,6 +1,6 @@
 //! `shim6 top`: contexts, their paths and what happens to them, live in the terminal.
 //!
-//! [`feed`] asks the daemon, [`model`] keeps what it said and what the user wants to see of it, [`draw`] shows that, [`screen`] is the
+//! `feed` asks the daemon, `model` keeps what it said and what the user wants to see of it, `draw` shows that, `screen` is the
 //! terminal.
 
 mod draw;

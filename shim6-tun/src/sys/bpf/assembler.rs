@@ -191,6 +191,14 @@ impl Assembler {
         self.load_wide(destination, Register::R1, u64::from(map.cast_unsigned()));
     }
 
+    /// R0 becomes what the map has for the key at this place on the stack, or 0. R1 to R5 are lost.
+    pub(super) fn look_up(&mut self, map: RawFd, key: i16) {
+        self.load_map(Register::R1, map);
+        self.alu(Alu::Move, Register::R2, Register::R10);
+        self.alu(Alu::Add, Register::R2, i32::from(key));
+        self.call(Helper::MapLookup);
+    }
+
     pub(super) fn exit(&mut self) {
         self.push(0x95, Register::R0, Register::R0, 0, 0);
     }

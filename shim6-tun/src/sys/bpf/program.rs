@@ -200,12 +200,12 @@ impl Program {
 
     /// R8 becomes the record of the packet's pair; goes to `unknown` if it has none.
     fn find(&mut self, unknown: Label) {
-        self.look_up(self.maps.pairs, stack::SOURCE);
+        self.code.look_up(self.maps.pairs, stack::SOURCE);
         let code = &mut self.code;
         code.jump_if(If::Equal, R0, 0, unknown);
         code.load(Size::Word, R1, (R0, 0));
         code.store(Size::Word, (R10, stack::SLOT), R1);
-        self.look_up(self.maps.flows, stack::SLOT);
+        self.code.look_up(self.maps.flows, stack::SLOT);
         self.code.jump_if(If::Equal, R0, 0, self.end);
         self.code.alu(Alu::Move, R8, R0);
     }
@@ -287,7 +287,7 @@ impl Program {
         code.alu(Alu::Add, R1, IPV6_HEADER_OCTETS as i32);
         code.jump_if(If::LessOrEqual, R9, R1, end);
         code.place(keep);
-        self.look_up(map, stack::SLOT);
+        self.code.look_up(map, stack::SLOT);
         let code = &mut self.code;
         code.jump_if(If::Equal, R0, 0, end);
         code.alu(Alu::Move, R8, R0);
@@ -325,7 +325,7 @@ impl Program {
             Direction::Out => (stack::SOURCE, stack::DESTINATION),
             Direction::In => (stack::DESTINATION, stack::SOURCE),
         };
-        self.look_up(self.maps.locals, local);
+        self.code.look_up(self.maps.locals, local);
         let code = &mut self.code;
         code.jump_if(If::Equal, R0, 0, end);
         let key = stack::EVENT + event::PAIR;
@@ -339,7 +339,7 @@ impl Program {
             code.store(Size::Double, (R10, to), R1);
         }
         let found = self.code.label();
-        self.look_up(self.maps.candidates, key);
+        self.code.look_up(self.maps.candidates, key);
         let code = &mut self.code;
         code.jump_if(If::NotEqual, R0, 0, found);
         for offset in (0..pair::OCTETS as i16).step_by(8) {
@@ -352,7 +352,7 @@ impl Program {
         }
         code.alu(Alu::Move, R4, layout::ONLY_NEW);
         code.call(Helper::MapUpdate);
-        self.look_up(self.maps.candidates, key);
+        self.code.look_up(self.maps.candidates, key);
         let code = &mut self.code;
         code.jump_if(If::Equal, R0, 0, end);
         code.place(found);
@@ -413,15 +413,6 @@ impl Program {
         code.alu(Alu::Move, R3, octets);
         code.alu(Alu::Move, R4, 0);
         code.call(Helper::RingOutput);
-    }
-
-    /// R0 becomes what the map has for the key on the stack, or 0.
-    fn look_up(&mut self, map: RawFd, key: i16) {
-        let code = &mut self.code;
-        code.load_map(R1, map);
-        code.alu(Alu::Move, R2, R10);
-        code.alu(Alu::Add, R2, i32::from(key));
-        code.call(Helper::MapLookup);
     }
 
     /// Gets octets of the packet to `PEEK`; ends if there are not so many.

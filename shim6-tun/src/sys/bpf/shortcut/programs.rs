@@ -69,7 +69,7 @@ pub(super) fn divert(maps: Maps, inside: u32) -> Vec<Instruction> {
     code.jump_if(If::Equal, R1, 0, next);
     code.load(Size::Byte, R7, (R10, HEADER + NEXT_HEADER));
     program.take_only(R7);
-    program.look_up(maps.outgoing, HEADER + SOURCE);
+    program.code.look_up(maps.outgoing, HEADER + SOURCE);
     let code = &mut program.code;
     code.jump_if(If::Equal, R0, 0, next);
     code.alu(Alu::Move, R8, R0);
@@ -116,7 +116,7 @@ pub(super) fn rewrite(maps: Maps) -> Vec<Instruction> {
     program.otherwise = DROP;
     program.start();
     program.load_packet(LINK_HEADER_OCTETS, HEADER, IPV6_OCTETS);
-    program.look_up(maps.outgoing, HEADER + SOURCE);
+    program.code.look_up(maps.outgoing, HEADER + SOURCE);
     let next = program.next;
     let code = &mut program.code;
     code.jump_if(If::Equal, R0, 0, next);
@@ -186,7 +186,7 @@ pub(super) fn restore(maps: Maps, outside: u32, inside_address: [u8; 6]) -> Vec<
     code.load(Size::Double, R1, (R10, PAYLOAD_HEADER));
     code.store(Size::Double, (R10, KEY), R1);
     code.store(Size::Half, (R10, KEY), 0);
-    program.look_up(maps.incoming, KEY);
+    program.code.look_up(maps.incoming, KEY);
     let code = &mut program.code;
     code.jump_if(If::Equal, R0, 0, next);
     code.alu(Alu::Move, R9, R0);
@@ -329,15 +329,6 @@ impl Program {
         code.jump_if(If::NotEqual, R0, 0, failed);
     }
 
-    /// R0 becomes what the map has for the key on the stack, or 0.
-    fn look_up(&mut self, map: RawFd, key: i16) {
-        let code = &mut self.code;
-        code.load_map(R1, map);
-        code.alu(Alu::Move, R2, R10);
-        code.alu(Alu::Add, R2, i32::from(key));
-        code.call(Helper::MapLookup);
-    }
-
     /// Makes the packet longer or shorter behind its IPv6 header.
     fn adjust_room(&mut self, octets: i32) {
         let code = &mut self.code;
@@ -361,7 +352,7 @@ impl Program {
         const KEY: i16 = -128;
         let counted = self.code.label();
         self.code.store(Size::Word, (R10, KEY), 0);
-        self.look_up(self.maps.counts, KEY);
+        self.code.look_up(self.maps.counts, KEY);
         let code = &mut self.code;
         code.jump_if(If::Equal, R0, 0, counted);
         code.load(Size::Double, R1, (R0, what));
