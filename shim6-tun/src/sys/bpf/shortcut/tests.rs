@@ -316,7 +316,7 @@ fn what_comes_and_is_not_for_it_is_left_to_the_daemon() {
             })
             .await;
             let messages: Vec<_> = batch.packets_mut().map(|packet| packet.message().to_vec()).collect();
-            assert_eq!(messages, [payload.clone()], "{what}");
+            assert_eq!(messages, std::slice::from_ref(payload), "{what}");
         }
         assert_eq!(hosts.b.shortcut.counts(), ShortcutCounts::default());
 
