@@ -44,7 +44,7 @@ fn links(host: &Host) -> Vec<Finding> {
             Finding::wrong(
                 LINKS,
                 why,
-                "The daemon does not start without one, and is of no use without two.",
+                "The daemon waits for one, and is of no use without two.",
             )
             .mend("ip -6 address; ip -6 route show default"),
         );
