@@ -179,6 +179,7 @@ fn handle(
     match dataplane.inbound(buffer, start, now) {
         Inbound::Restored { start, flow, wake } => {
             shared.counters.in_restored.add(1);
+            shared.counters.in_restored_octets.add(buffer.len() - start);
             if wake {
                 shared.wake(flow.context);
             }

@@ -257,10 +257,11 @@ fn explain(name: &str, error: io::Error) -> anyhow::Error {
 
 /// Gives the packet that fills the buffer behind the headroom its locators. Returns where it starts then.
 fn rewrite(shared: &Shared, (dataplane, now): (&Dataplane, Instant), buffer: &mut [u8]) -> Option<usize> {
-    let counters = &shared.counters;
+    let (counters, length) = (&shared.counters, buffer.len() - PAYLOAD_HEADER_LEN);
     let (start, flow, wake) = match dataplane.outbound(buffer, PAYLOAD_HEADER_LEN, now) {
         Outbound::Rewritten { start, flow, wake } => {
             counters.out_rewritten.add(1);
+            counters.out_rewritten_octets.add(length);
             (start, flow, wake)
         }
         Outbound::Unchanged { flow, wake } => {

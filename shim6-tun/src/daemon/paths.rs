@@ -252,7 +252,12 @@ impl<'a> Paths<'a> {
         if let Some(shortcut) = &self.shortcut {
             let counts = shortcut.counts();
             // They are rewritten and restored packets as all others.
-            for (name, count) in [("out_rewritten", counts.rewritten), ("in_restored", counts.restored)] {
+            for (name, count) in [
+                ("out_rewritten", counts.rewritten),
+                ("out_rewritten_octets", counts.rewritten_octets),
+                ("in_restored", counts.restored),
+                ("in_restored_octets", counts.restored_octets),
+            ] {
                 *report.entry(name.to_owned()).or_default() += count;
             }
             let named = [

@@ -264,6 +264,8 @@ macro_rules! packet_counters {
 packet_counters! {
     /// Packets rewritten to locators.
     out_rewritten;
+    /// Octets of those, without the payload header.
+    out_rewritten_octets;
     /// Packets that came into the TUN device and were sent as they are: their context looks for a path while it still uses its
     /// ULIDs, or is not steered any more.
     out_unchanged;
@@ -273,6 +275,8 @@ packet_counters! {
     out_malformed;
     /// Packets with a Shim6 payload header restored to their ULIDs.
     in_restored;
+    /// Octets of those, without the payload header.
+    in_restored_octets;
     /// Packets with a Context Tag that is not one of ours; dropped, but their sender is told.
     in_no_context;
     /// Packets with a malformed Shim6 payload header; dropped.

@@ -127,9 +127,19 @@ impl Families<'_> {
             .map(|(reason, &count)| ([("reason", reason.as_str())], count));
         self.counts("discards", "Messages and packets dropped, by reason", discards)?;
         let is_held = |name: &str| name.strip_prefix("hold_").map(str::to_owned);
-        let packets = counters.dataplane.iter().filter(|(name, _)| is_held(name).is_none());
+        let is_octets = |name: &str| name.strip_suffix("_octets").map(str::to_owned);
+        let packets = counters
+            .dataplane
+            .iter()
+            .filter(|(name, _)| is_held(name).is_none() && is_octets(name).is_none());
         let packets = packets.map(|(name, &count)| ([("event", name.clone())], count));
         self.counts("dataplane_packets", "What the packet path did, by what", packets)?;
+        let octets = counters
+            .dataplane
+            .iter()
+            .filter_map(|(name, &count)| Some(([("event", is_octets(name)?)], count)));
+        let help = "Octets of packets rewritten and restored, without the Shim6 header";
+        self.counts("dataplane_octets", help, octets)?;
         let held = counters
             .dataplane
             .iter()

@@ -41,12 +41,8 @@ fn links(host: &Host) -> Vec<Finding> {
     let mut findings = Vec::new();
     if let Some(why) = &host.no_uplinks {
         findings.push(
-            Finding::wrong(
-                LINKS,
-                why,
-                "The daemon waits for one, and is of no use without two.",
-            )
-            .mend("ip -6 address; ip -6 route show default"),
+            Finding::wrong(LINKS, why, "The daemon waits for one, and is of no use without two.")
+                .mend("ip -6 address; ip -6 route show default"),
         );
     }
     if let Some(warning) = warning(&host.uplinks) {

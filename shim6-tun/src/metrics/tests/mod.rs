@@ -66,7 +66,7 @@ fn figures(paths: usize) -> Figures {
                 .discards()
                 .map(|(reason, count)| (reason.to_string(), count))
                 .collect(),
-            dataplane: amounts(&["out_rewritten", "hold_held"]),
+            dataplane: amounts(&["out_rewritten", "hold_held", "out_rewritten_octets"]),
         },
         paths: (0..paths).map(path).collect(),
         paths_omitted: 5,

@@ -30,6 +30,11 @@ fn the_text_is_openmetrics_and_says_what_the_figures_are() {
         value("shim6_hold_packets", "shim6_hold_packets_total", &[("event", "held")]),
         1.0
     );
+    let rewritten = [("event", "out_rewritten")];
+    let octets = value("shim6_dataplane_octets", "shim6_dataplane_octets_total", &rewritten);
+    assert_eq!(octets, 2.0);
+    let packets = &families["shim6_dataplane_packets"];
+    assert_eq!(packets.samples.len(), 1, "octets are no packets");
     let pair = [("local", "2001:db8::1"), ("peer", "2001:db8::100"), ("uplink", "eth0")];
     assert_eq!(value("shim6_path_rtt_seconds", "shim6_path_rtt_seconds", &pair), 0.0205);
     assert_eq!(value("shim6_path_loss_ratio", "shim6_path_loss_ratio", &pair), 0.111);

@@ -28,8 +28,10 @@ pub(super) mod incoming {
 
 /// Counts of packets, 64 bits each, by processor: else those would wait for each other with every packet.
 pub(super) mod count {
-    pub(in super::super) const OCTETS: usize = 24;
-    pub(in super::super) const REWRITTEN: i16 = 0;
-    pub(in super::super) const RESTORED: i16 = 8;
-    pub(in super::super) const FAILED: i16 = 16;
+    pub(in super::super) const OCTETS: usize = 40;
+    pub(in super::super) const FAILED: i16 = 0;
+    /// Packets, and behind them the octets that they have with their ULIDs.
+    pub(in super::super) const REWRITTEN: i16 = 8;
+    /// Likewise.
+    pub(in super::super) const RESTORED: i16 = 24;
 }

@@ -80,8 +80,12 @@ pub struct Incoming {
 pub struct ShortcutCounts {
     /// Given their locators.
     pub rewritten: u64,
+    /// Octets of those, without the payload header.
+    pub rewritten_octets: u64,
     /// Given their ULIDs.
     pub restored: u64,
+    /// Octets of those, without the payload header.
+    pub restored_octets: u64,
     /// Lost, as the kernel had no room.
     pub failed: u64,
 }
@@ -223,7 +227,9 @@ impl Shortcut {
         for numbers in by_processor.unwrap_or_default().chunks_exact(count::OCTETS / 8) {
             let number = |offset: i16| numbers[offset as usize / 8];
             counts.rewritten += number(count::REWRITTEN);
+            counts.rewritten_octets += number(count::REWRITTEN + 8);
             counts.restored += number(count::RESTORED);
+            counts.restored_octets += number(count::RESTORED + 8);
             counts.failed += number(count::FAILED);
         }
         counts

@@ -138,7 +138,7 @@ pub(super) fn rewrite(maps: Maps) -> Vec<Instruction> {
     code.load(Size::Byte, R1, (R10, HEADER + NEXT_HEADER));
     code.store(Size::Byte, (R10, NEW_PAYLOAD_HEADER), R1);
     program.store_packet(LINK_HEADER_OCTETS, NEW, IPV6_OCTETS + PAYLOAD_HEADER_OCTETS, 0);
-    program.count(count::REWRITTEN);
+    program.count(count::REWRITTEN, Some(LINK_HEADER_OCTETS + PAYLOAD_HEADER_OCTETS));
     let code = &mut program.code;
     code.load(Size::Word, R1, (R7, outgoing::INTERFACE));
     code.alu(Alu::Move, R2, R7);
@@ -220,7 +220,7 @@ pub(super) fn restore(maps: Maps, outside: u32, inside_address: [u8; 6]) -> Vec<
     code.alu(Alu::Move, R1, R6);
     code.load_number(R2, u64::from(sum_of_link_header(inside_address)));
     code.call(Helper::UpdateChecksum);
-    program.count(count::RESTORED);
+    program.count(count::RESTORED, Some(LINK_HEADER_OCTETS));
     program.redirect(outside, 0);
     program.finish()
 }
@@ -279,7 +279,7 @@ impl Program {
         // The kernel refuses what is never reached.
         if let Some(failed) = self.failed {
             self.code.place(failed);
-            self.count(count::FAILED);
+            self.count(count::FAILED, None);
             self.code.alu(Alu::Move, R0, DROP);
             self.code.exit();
         }
@@ -347,8 +347,8 @@ impl Program {
         }
     }
 
-    /// R0 to R5 are lost.
-    fn count(&mut self, what: i16) {
+    /// Counts a packet, and its octets but for so many. R0 to R5 are lost.
+    fn count(&mut self, what: i16, but_for: Option<i32>) {
         const KEY: i16 = -128;
         let counted = self.code.label();
         self.code.store(Size::Word, (R10, KEY), 0);
@@ -358,6 +358,13 @@ impl Program {
         code.load(Size::Double, R1, (R0, what));
         code.alu(Alu::Add, R1, 1);
         code.store(Size::Double, (R0, what), R1);
+        if let Some(but_for) = but_for {
+            code.load(Size::Double, R1, (R0, what + 8));
+            code.load(Size::Word, R2, (R6, record::LENGTH));
+            code.alu(Alu::Add, R1, R2);
+            code.alu(Alu::Sub, R1, but_for);
+            code.store(Size::Double, (R0, what + 8), R1);
+        }
         code.place(counted);
     }
 

@@ -208,6 +208,10 @@ fn a_stream_is_cut_carried_put_together_and_never_comes_to_the_daemon() {
         );
         assert!(a.restored > 0 && b.rewritten > 0, "{a:?} {b:?}");
         assert_eq!((a.failed, b.failed), (0, 0));
+        for (packets, octets) in [(a.rewritten, a.rewritten_octets), (b.restored, b.restored_octets)] {
+            let (least, most) = (OCTETS as u64 + 60 * packets, 1_492 * packets);
+            assert!((least..=most).contains(&octets), "{a:?} {b:?}");
+        }
         let joined = counters.counts(counters.followed[&(ULID_B, ULID_A)]).received;
         assert!(joined.octets as usize > OCTETS, "{joined:?}");
         assert!(joined.packets < b.restored / 2, "put together: {joined:?} of {b:?}");
