@@ -349,10 +349,11 @@ impl Host {
             let gateways = matching.filter(move |route| route.metric == best);
             gateways.map(|r| r.gateway).collect::<BTreeSet<_>>()
         };
-        // A default route for this prefix alone says best which router is the prefix's, then what the routers themselves say.
+        // A default route for this prefix alone says best which router is the prefix's, then what the routers themselves say, or
+        // their addresses.
         let mut gateways = over(true);
         if gateways.is_empty() {
-            if let Some(router) = self.advertised_router(link, prefix) {
+            if let Some(router) = self.router_of(link, prefix) {
                 return Ok(Some(router));
             }
             gateways = over(false);
@@ -372,14 +373,15 @@ impl Host {
         }
     }
 
-    /// The router that advertises the prefix, if there is a default route by it; of several the most preferred.
-    fn advertised_router(&self, link: &Link, prefix: Ipv6Addr) -> Option<Ipv6Addr> {
+    /// The router that advertises the prefix, or has an address in it, if there is a default route by it; of several the most preferred.
+    fn router_of(&self, link: &Link, prefix: Ipv6Addr) -> Option<Ipv6Addr> {
         let here = self
             .defaults
             .iter()
             .filter(|route| route.output == Some(link.index) && route.source.is_none());
         let routers = here.filter_map(|route| Some((route.metric, route.gateway?)));
-        let of_prefix = routers.filter(|(_, router)| self.advertised.is_of(*router, link.index, prefix));
+        let is_of = |router| prefix_of(router) == prefix || self.advertised.is_of(router, link.index, prefix);
+        let of_prefix = routers.filter(|(_, router)| is_of(*router));
         of_prefix.min().map(|(_, router)| router)
     }
 

@@ -225,6 +225,25 @@ fn of_several_routers_on_a_link_each_prefix_has_the_one_that_advertises_it() {
 }
 
 #[test]
+fn of_several_routers_on_a_link_a_prefix_has_the_one_with_an_address_in_it() {
+    let mut host = host();
+    let second = Ipv6Addr::new(0x2001, 0xdb8, 0xa3, 0, 0, 0, 0, 0);
+    let router = Ipv6Addr::new(0x2001, 0xdb8, 0xa3, 0, 0, 0, 0, 1);
+    host.addresses.push(address(2, second));
+    host.defaults.push(RouteSpec {
+        gateway: Some(router),
+        metric: Some(9999),
+        ..route(2)
+    });
+    let routers: Vec<_> = found(&host)
+        .unwrap()
+        .iter()
+        .map(|uplink| (uplink.prefix, uplink.gateway))
+        .collect();
+    assert_eq!(routers[..2], [(ONE, Some(GATEWAY)), (second, Some(router))]);
+}
+
+#[test]
 fn a_default_route_without_router_is_a_point_to_point_link() {
     let mut host = host();
     host.defaults[0].gateway = None;
