@@ -352,9 +352,6 @@ impl<'a> Paths<'a> {
             self.steering.pin(ulids).await?;
             self.to_pin.pop();
         }
-        if let Some(shortcut) = &mut self.shortcut {
-            shortcut.settle(table).await;
-        }
         let mtus = &self.mtus;
         let wanted = |pair: &LocatorPair| {
             let flow = table.flow(*pair).filter(|flow| flow.is_steered())?;
@@ -369,6 +366,11 @@ impl<'a> Paths<'a> {
                 Some(mtu) => steer.push((pair, mtu)),
                 None => unsteer.push(pair),
             }
+        }
+        if let Some(shortcut) = &mut self.shortcut {
+            let round: HashSet<_> = round.iter().collect();
+            let turn = |pair: &LocatorPair| round.contains(pair) || steered.contains_key(pair);
+            shortcut.settle(table, turn).await;
         }
         if !round.is_empty() || self.steering.is_stale() {
             let done = self.steering.apply(&steer, &unsteer).await;

@@ -193,11 +193,15 @@ impl Shortcut {
         }
     }
 
-    /// Takes into the shortcut what may go by it, as the table says. To be called before packets are steered, so that none of a flow
-    /// overtakes those before it.
-    pub(crate) async fn settle(&mut self, table: &Dataplane) {
+    /// Takes into the shortcut what may go by it, as the table says, of those flows whose `turn` it is: the others wait. To be called
+    /// before packets of a flow are steered, so that none overtakes those before it.
+    pub(crate) async fn settle(&mut self, table: &Dataplane, turn: impl Fn(&LocatorPair) -> bool) {
         let flows = |wanted: LocatorPair| table.flow(wanted).filter(|flow| is_quiet(flow)).cloned();
-        let flows: Vec<_> = self.wanted.drain().filter_map(flows).collect();
+        let flows: Vec<_> = self
+            .wanted
+            .extract_if(|wanted| turn(wanted))
+            .filter_map(flows)
+            .collect();
         if flows.is_empty() {
             return;
         }
@@ -233,12 +237,14 @@ impl Shortcut {
             return;
         }
         self.looked_up = now;
+        let mut again = HashSet::new();
         if self.round.is_empty() {
             self.stale = false;
             let locators = |ulids: &LocatorPair| table.flow(*ulids).map(|flow| flow.locators);
             let pairs: BTreeSet<_> = self.sent.keys().filter_map(locators).collect();
             self.round.extend(pairs);
-            self.wanted.extend(self.waiting.drain());
+            again = std::mem::take(&mut self.waiting);
+            self.wanted.extend(&again);
         }
         let pairs: BTreeSet<_> = self.round.drain(..self.round.len().min(LOOK_UPS)).collect();
         let ways: HashMap<_, _> = self.look_up(pairs).await.into_iter().collect();
@@ -256,7 +262,7 @@ impl Shortcut {
                 _ => {}
             }
         }
-        self.settle(table).await;
+        self.settle(table, |ulids| again.contains(ulids)).await;
     }
 
     fn receive(&mut self, flow: &Flow) {
@@ -300,30 +306,43 @@ impl Shortcut {
     }
 
     async fn look_up(&self, pairs: BTreeSet<LocatorPair>) -> Vec<(LocatorPair, Option<Way>)> {
-        let way = |pair: LocatorPair| async move {
-            let way = self.way(pair).await;
-            let way = way.unwrap_or_else(|error| {
-                tracing::debug!(%error, "looking for a way");
-                None
-            });
-            (pair, way)
+        let route = |pair: LocatorPair| async move {
+            let route = self.netlink.route(pair.local, pair.peer, self.fwmark).await;
+            (pair, known(route))
         };
-        join_all(pairs.into_iter().map(way)).await
+        let routes = join_all(pairs.into_iter().map(route)).await;
+        // There are few interfaces, however many pairs.
+        let interfaces: BTreeSet<_> = routes
+            .iter()
+            .filter_map(|(_, route)| Some(route.as_ref()?.interface))
+            .collect();
+        let mut mtus = HashMap::new();
+        for interface in interfaces {
+            let ethernet = known(self.netlink.ethernet(interface).await);
+            mtus.extend(ethernet.map(|ethernet| (interface, ethernet.mtu)));
+        }
+        let way = |Route { interface, neighbour }: Route| {
+            // None if it is no Ethernet.
+            let mtu = *mtus.get(&interface)?;
+            Some(Way {
+                interface,
+                next_hop: neighbour,
+                mtu,
+            })
+        };
+        routes
+            .into_iter()
+            .map(|(pair, route)| (pair, route.and_then(way)))
+            .collect()
     }
+}
 
-    /// The way of a pair, if it is over an Ethernet.
-    async fn way(&self, pair: LocatorPair) -> Result<Option<Way>, NetlinkError> {
-        let route = self.netlink.route(pair.local, pair.peer, self.fwmark).await?;
-        let Some(Route { interface, neighbour }) = route else {
-            return Ok(None);
-        };
-        let ethernet = self.netlink.ethernet(interface).await?;
-        Ok(ethernet.map(|ethernet| Way {
-            interface,
-            next_hop: neighbour,
-            mtu: ethernet.mtu,
-        }))
-    }
+/// What the kernel says, if it says anything.
+fn known<T>(answer: Result<Option<T>, NetlinkError>) -> Option<T> {
+    answer.unwrap_or_else(|error| {
+        tracing::debug!(%error, "looking for a way");
+        None
+    })
 }
 
 /// Removes the virtual link, and what hangs on it.
