@@ -50,7 +50,7 @@ pub(crate) struct Shortcut {
     wanted: HashSet<LocatorPair>,
     /// Those that could not, and are tried again.
     waiting: HashSet<LocatorPair>,
-    /// The locator pairs whose ways are looked up next.
+    /// Those in `sent` whose ways are looked up next.
     round: VecDeque<LocatorPair>,
     looked_up: Instant,
     /// Something has changed since the round began.
@@ -183,7 +183,11 @@ impl Shortcut {
                 self.receive(flow);
             }
             DataplaneUpdate::Remove(flow) if flow.forked_instance == 0 => {
-                self.stop_sending(flow.ulids);
+                // Another context may have taken over the ULIDs meanwhile.
+                let is_its = |sent: &Outgoing| sent.tag == flow.peer_tag.value();
+                if self.sent.get(&flow.ulids).is_some_and(is_its) {
+                    self.stop_sending(flow.ulids);
+                }
                 if self.received.remove(&flow.local_tag.value()).is_some() {
                     self.programs.stop_receiving(flow.local_tag.value());
                 }
@@ -240,26 +244,24 @@ impl Shortcut {
         let mut again = HashSet::new();
         if self.round.is_empty() {
             self.stale = false;
-            let locators = |ulids: &LocatorPair| table.flow(*ulids).map(|flow| flow.locators);
-            let pairs: BTreeSet<_> = self.sent.keys().filter_map(locators).collect();
-            self.round.extend(pairs);
+            self.round.extend(self.sent.keys());
             again = std::mem::take(&mut self.waiting);
             self.wanted.extend(&again);
         }
-        let pairs: BTreeSet<_> = self.round.drain(..self.round.len().min(LOOK_UPS)).collect();
+        let next = self.round.drain(..self.round.len().min(LOOK_UPS));
+        let flows = next.filter_map(|ulids| table.flow(ulids).filter(|flow| is_quiet(flow)).cloned());
+        let flows: Vec<_> = flows.collect();
+        let pairs: BTreeSet<_> = flows.iter().map(|flow| flow.locators).collect();
         let ways: HashMap<_, _> = self.look_up(pairs).await.into_iter().collect();
-        let ulids: Vec<_> = self.sent.keys().copied().collect();
-        for ulids in ulids {
-            let Some(flow) = table.flow(ulids).cloned() else {
-                continue;
-            };
-            match ways.get(&flow.locators) {
-                Some(Some(way)) if is_quiet(&flow) => self.send(&flow, *way),
-                Some(None) => {
-                    self.stop_sending(ulids);
-                    self.waiting.insert(ulids);
+        for flow in flows {
+            // It may have left the shortcut since the round began.
+            match ways.get(&flow.locators).copied().flatten() {
+                _ if !self.sent.contains_key(&flow.ulids) => {}
+                Some(way) => self.send(&flow, way),
+                None => {
+                    self.stop_sending(flow.ulids);
+                    self.waiting.insert(flow.ulids);
                 }
-                _ => {}
             }
         }
         self.settle(table, |ulids| again.contains(ulids)).await;
