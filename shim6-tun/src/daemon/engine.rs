@@ -322,7 +322,7 @@ impl<'a> Engine<'a> {
         }
         self.paths.set_uplinks(self.addresses.uplinks());
         self.follow_addresses();
-        self.follow_links(change);
+        self.follow_links(change).await;
         if matches!(change, Change::Rules | Change::Overrun) {
             self.paths.assert_precedence().await;
         }
@@ -378,7 +378,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Watches the packets on uplinks whose interface was removed and is back.
-    fn follow_links(&mut self, change: &Change) {
+    async fn follow_links(&mut self, change: &Change) {
         match change {
             Change::Link(_) => {}
             Change::LinkRemoved(index) => {
@@ -391,10 +391,10 @@ impl<'a> Engine<'a> {
             }
             _ => return,
         }
-        self.watch_uplinks();
+        self.watch_uplinks().await;
     }
 
-    fn watch_uplinks(&mut self) {
+    async fn watch_uplinks(&mut self) {
         let present = self.addresses.uplinks().map(|(uplink, _)| uplink);
         for uplink in present.filter(|uplink| uplink.is_present()) {
             if let Err(error) = self.observers.watch(uplink) {
@@ -402,7 +402,7 @@ impl<'a> Engine<'a> {
                 tracing::debug!(interface = uplink.interface, %error, "cannot watch the packets");
             }
             if let Some(shortcut) = self.paths.shortcut()
-                && let Err(error) = shortcut.watch(uplink)
+                && let Err(error) = shortcut.watch(uplink).await
             {
                 tracing::debug!(interface = uplink.interface, %error, "packets pass through the daemon");
             }

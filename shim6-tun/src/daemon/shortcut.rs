@@ -132,7 +132,7 @@ impl Shortcut {
             stale: false,
         };
         for uplink in uplinks {
-            let watched = shortcut.watch(uplink);
+            let watched = shortcut.watch(uplink).await;
             watched.with_context(|| format!("on {}", uplink.interface))?;
         }
         Ok(shortcut)
@@ -148,10 +148,14 @@ impl Shortcut {
         self.programs.counts()
     }
 
-    /// Takes packets that come in on this uplink, unless it does already.
-    pub(crate) fn watch(&mut self, uplink: &Uplink) -> io::Result<()> {
+    /// Takes packets that come in on this uplink, unless it does already, or the uplink is no Ethernet: the program would take
+    /// something else for the link-layer header.
+    pub(crate) async fn watch(&mut self, uplink: &Uplink) -> io::Result<()> {
         let is_watched = |&(index, _): &(u32, _)| index == uplink.index;
-        if !self.uplinks.get(&uplink.interface).is_some_and(is_watched) {
+        if self.uplinks.get(&uplink.interface).is_some_and(is_watched) {
+            return Ok(());
+        }
+        if known(self.netlink.ethernet(uplink.index).await).is_some() {
             let attachment = self.programs.watch(uplink.index)?;
             self.uplinks
                 .insert(uplink.interface.clone(), (uplink.index, attachment));

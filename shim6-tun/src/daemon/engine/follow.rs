@@ -63,7 +63,7 @@ impl Engine<'_> {
             Ok(false) => self.follower.wake(self.shared.clock.now() + PATIENCE),
             Err(error) => first_error = first_error.or(Some(error.into())),
         }
-        self.watch_uplinks();
+        self.watch_uplinks().await;
         self.paths.set_uplinks(self.addresses.uplinks());
         self.follow_addresses();
         self.report_locators();
