@@ -27,9 +27,6 @@ use crate::sys::tun::Tun;
 const LOOK_UP: Duration = Duration::from_millis(500);
 /// Ways that are looked up at once, so that thousands of them hold up nobody.
 const LOOK_UPS: usize = 64;
-/// The virtual link needs a queue for each packet that is on its way between two processors; with one, bursts of several flows do not
-/// fit.
-const QUEUES: u32 = 8;
 /// Octets of the longest name of an interface.
 const LONGEST_NAME: usize = 15;
 
@@ -78,10 +75,12 @@ impl Shortcut {
             return None;
         }
         let (inside, outside) = (name(tun.name(), "-in"), name(tun.name(), "-out"));
-        let link = match netlink.add_virtual_link(&inside, &outside, QUEUES).await {
+        let queues = bpf::Shortcut::queues().map_err(anyhow::Error::new);
+        let made = async { Ok(netlink.add_virtual_link(&inside, &outside, queues?).await?) };
+        let link = match made.await {
             Ok(link) => link,
-            Err(error) => {
-                tracing::warn!("steered packets pass through the daemon: {error}");
+            Err::<_, anyhow::Error>(error) => {
+                tracing::warn!("steered packets pass through the daemon: {error:#}");
                 return None;
             }
         };

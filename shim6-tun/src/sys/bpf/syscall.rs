@@ -141,13 +141,23 @@ pub(super) fn element_by_processor(
 
 /// How many processors the machine can have, whether they are there or not.
 pub(super) fn possible_processors() -> io::Result<usize> {
-    const LIST: &str = "/sys/devices/system/cpu/possible";
-    let list = std::fs::read_to_string(LIST)?;
+    processors("possible")
+}
+
+/// How many processors there are, whether they are in use or not.
+pub(super) fn present_processors() -> io::Result<usize> {
+    processors("present")
+}
+
+/// One more than the last number in one of the kernel's lists of processors.
+fn processors(which: &str) -> io::Result<usize> {
+    let file = format!("/sys/devices/system/cpu/{which}");
+    let list = std::fs::read_to_string(&file)?;
     // Such as "0-3", or "0".
     let last = list.trim().rsplit(['-', ',']).next();
     let last: Option<usize> = last.and_then(|last| last.parse().ok());
     last.map(|last| last + 1)
-        .ok_or_else(|| io::Error::other(format!("{LIST} is not a list of processors: {list:?}")))
+        .ok_or_else(|| io::Error::other(format!("{file} is not a list of processors: {list:?}")))
 }
 
 /// Has the kernel check a program, and loads it.

@@ -34,6 +34,8 @@ use super::syscall::{self, Hook, MapKind};
 use crate::sys::{IPV6_HEADER_OCTETS, while_doing};
 
 const PAYLOAD_HEADER_OCTETS: u32 = 8;
+/// The kernel permits no more (`rtnl_create_link`).
+const MOST_QUEUES: u32 = 4096;
 
 /// The interfaces of a shortcut. `inside` and `outside` are the ends of one virtual link; `inside` must not segment or compute
 /// checksums, and has to have receive offload.
@@ -109,6 +111,17 @@ pub struct ShortcutAttachment {
 }
 
 impl Shortcut {
+    /// How many queues in each direction the virtual link should have: some for each processor. With fewer, packets of a flow can
+    /// overtake each other.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not say how many processors there are.
+    pub fn queues() -> io::Result<u32> {
+        let queues = syscall::present_processors()? << programs::LOG_QUEUES;
+        Ok(u32::try_from(queues).unwrap_or(MOST_QUEUES).min(MOST_QUEUES))
+    }
+
     /// Loads the programs and attaches them to interfaces in the network namespace of the calling thread, for up to `contexts`
     /// contexts.
     ///

@@ -17,6 +17,7 @@ const DROP: i32 = 2;
 mod record {
     pub(super) const LENGTH: i16 = 0;
     pub(super) const PACKET_TYPE: i16 = 4;
+    pub(super) const QUEUE: i16 = 12;
     pub(super) const PROTOCOL: i16 = 16;
     pub(super) const SEGMENT_SIZE: i16 = 176;
 }
@@ -44,6 +45,13 @@ const BEHIND_IPV6_HEADER: i32 = 0;
 const KEEP_CHECKSUM: i32 = 1;
 /// As if it came in on the interface.
 const INTO: i32 = 1;
+
+/// Queues of the virtual link that each processor has for itself: 2 to the power of this.
+///
+/// What a processor puts into a queue of its own, it takes out itself. Else packets of a flow, taken out by another that had
+/// something to do for another flow, could be overtaken by those after them. One has room for 256 packets: too few for bursts of
+/// several flows.
+pub(super) const LOG_QUEUES: i32 = 2;
 
 /// The maps, by their descriptors.
 #[derive(Clone, Copy, Debug)]
@@ -220,6 +228,7 @@ pub(super) fn restore(maps: Maps, outside: u32, inside_address: [u8; 6]) -> Vec<
     code.alu(Alu::Move, R1, R6);
     code.load_number(R2, u64::from(sum_of_link_header(inside_address)));
     code.call(Helper::UpdateChecksum);
+    program.choose_queue(R7);
     program.count(count::RESTORED, Some(LINK_HEADER_OCTETS));
     program.redirect(outside, 0);
     program.finish()
@@ -366,6 +375,25 @@ impl Program {
             code.store(Size::Double, (R0, what + 8), R1);
         }
         code.place(counted);
+    }
+
+    /// One of the processor's own queues of the interface to which the packet goes. R0 to R5 and R8 are lost.
+    fn choose_queue(&mut self, next_header: Register) {
+        let code = &mut self.code;
+        let chosen = code.label();
+        code.call(Helper::Processor);
+        code.alu(Alu::Move, R8, R0);
+        code.alu(Alu::ShiftLeft, R8, LOG_QUEUES);
+        // Fragments of datagrams have another hash than the whole ones of their flow.
+        code.jump_if(If::NotEqual, next_header, TCP, chosen);
+        code.alu(Alu::Move, R1, R6);
+        code.call(Helper::Hash);
+        code.alu(Alu::And, R0, (1 << LOG_QUEUES) - 1);
+        code.alu(Alu::Or, R8, R0);
+        code.place(chosen);
+        // The record has them from one on.
+        code.alu(Alu::Add, R8, 1);
+        code.store(Size::Word, (R6, record::QUEUE), R8);
     }
 
     /// Ends with the packet on its way to another interface.

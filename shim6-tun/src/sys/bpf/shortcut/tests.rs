@@ -54,7 +54,8 @@ async fn end(
     locator: Ipv6Addr,
 ) -> io::Result<End> {
     let tun = namespace.run(|| Tun::create("shim0", 1492, 1)).unwrap().unwrap();
-    let link = netlink.add_virtual_link("shim0-in", "shim0-out", 4).await.unwrap();
+    let queues = Shortcut::queues().unwrap();
+    let link = netlink.add_virtual_link("shim0-in", "shim0-out", queues).await.unwrap();
     namespace
         .run(|| ethtool::cut_and_join("shim0-in", "shim0-out"))
         .unwrap()
@@ -357,5 +358,39 @@ fn what_comes_and_is_not_for_it_is_left_to_the_daemon() {
             receiver.recv_batch(&mut batch).map(|_| true)
         })
         .await;
+    });
+}
+
+#[test]
+fn each_processor_has_queues_of_its_own_and_a_flow_is_in_one_of_them() {
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    use nix::unistd::Pid;
+
+    permitted("each_processor_has_queues_of_its_own", |hosts| async move {
+        let [a, b] = hosts.sockets();
+        // Only then it says from which queue the last datagram came.
+        b.connect(a.local_addr().unwrap()).unwrap();
+        let this = Pid::from_raw(0);
+        let usable = sched_getaffinity(this).unwrap();
+        let mut queues = Vec::new();
+        for processor in (0..CpuSet::count()).filter(|&processor| usable.is_set(processor).unwrap()) {
+            let mut only = CpuSet::new();
+            only.set(processor).unwrap();
+            sched_setaffinity(this, &only).unwrap();
+            // Whole, in fragments, whole.
+            let of_packets = [100, 2_000, 1_444, 60_000, 0].map(|octets| {
+                let mut buffer = vec![0; 65_536];
+                a.send_to(&vec![7; octets], b.local_addr().unwrap()).unwrap();
+                assert_eq!(b.recv(&mut buffer).unwrap(), octets);
+                crate::sys::ancillary::option(&b, libc::SOL_SOCKET, libc::SO_INCOMING_NAPI_ID, 4).unwrap()
+            });
+            assert!(of_packets.iter().all(|queue| *queue == of_packets[0]), "{of_packets:?}");
+            queues.push(of_packets[0].clone());
+        }
+        sched_setaffinity(this, &usable).unwrap();
+        let different: std::collections::HashSet<_> = queues.iter().collect();
+        assert_eq!(different.len(), queues.len(), "{queues:?}");
+        assert!(!different.contains(&vec![0; 4]), "each queue has a number");
+        hosts.no_packet_came_to_the_daemons();
     });
 }
