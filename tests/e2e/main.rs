@@ -15,6 +15,7 @@ mod doctor;
 mod downloads;
 mod failover;
 mod hold;
+mod lab;
 mod packets;
 mod path_mtu;
 mod plans;
