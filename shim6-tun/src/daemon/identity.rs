@@ -548,7 +548,9 @@ mod tests {
         assert!(!former.addresses().contains(&address));
         assert_eq!(store.load().unwrap().unwrap().set.addresses(), [address]);
         let aside = fs::read_dir(&directory).unwrap().flatten().map(|entry| entry.path());
-        let aside: Vec<_> = aside.filter(|path| path.to_string_lossy().contains("/damaged-")).collect();
+        let aside: Vec<_> = aside
+            .filter(|path| path.to_string_lossy().contains("/damaged-"))
+            .collect();
         assert_eq!(fs::read(&aside[0]).unwrap(), b"version = 1\nsec = ");
         let told: Vec<_> = host.problems().collect();
         assert!(told[0].contains(&*aside[0].to_string_lossy()), "{told:?}");

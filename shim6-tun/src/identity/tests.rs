@@ -226,7 +226,9 @@ fn damage_is_told_from_what_a_person_can_mend() {
     for damaged in [&b""[..], &good[..good.len() / 2], &[0; 4096], &[b'#'; 1 << 17], b"\xff"] {
         assert_eq!(about(damaged), Some((true, false)));
     }
-    let newer = String::from_utf8(good.clone()).expect("text").replace("version = 1", "version = 2");
+    let newer = String::from_utf8(good.clone())
+        .expect("text")
+        .replace("version = 1", "version = 2");
     assert_eq!(about(newer.as_bytes()), Some((false, false)));
     assert_eq!(about(&good), None);
 
