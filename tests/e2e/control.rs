@@ -6,19 +6,16 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use shim6_tests::{binary, isolated};
 use shim6_tun::control::Server;
-use shim6_tun::demo::live::Live;
 use shim6_tun::demo::stage::{Locators, Stage};
 use shim6_tun::lab::{Failure, skip};
-use tokio::time::Instant;
 
-use crate::plans::assert_clean;
 use crate::restart::{Requests, until};
+use crate::set_up::{protected, stopped};
 
 /// Longer than anything takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -32,15 +29,7 @@ struct Lab {
 
 impl Lab {
     async fn start(tables: &str) -> Self {
-        let mut stage = Stage::build(binary::shim6(), Arc::new(Live::default()))
-            .await
-            .expect("a lab");
-        stage.configure(tables);
-        stage.start().await.unwrap_or_else(|error| panic!("{error:#}"));
-        let ulids = stage.ulids().await.expect("addresses");
-        let requests = Requests::start(&stage, ulids);
-        let established = stage.wait_established(ulids, Instant::now() + LIMIT).await;
-        established.unwrap_or_else(|error| panic!("{error:#}"));
+        let (stage, ulids, requests) = protected(tables).await;
         requests.go_on(&stage).await;
         Self { stage, ulids, requests }
     }
@@ -99,9 +88,9 @@ impl Lab {
         self.stage.topology().a.namespace.run(exchange).expect("a namespace")
     }
 
-    async fn stop(mut self) {
+    async fn stop(self) {
         drop(self.requests);
-        assert_clean(&self.stage.stop().await.unwrap_or_else(|error| panic!("{error:#}")));
+        stopped(self.stage).await;
     }
 }
 
