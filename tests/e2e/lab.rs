@@ -157,7 +157,7 @@ fn a_lab_stays_up_between_commands_and_leaves_nothing() {
             Some(127)
         );
         let (_, complaint) = labs.refused(&["exec", "c", "--", "true"]);
-        assert!(complaint.contains("there is no node \"c\""), "{complaint}");
+        assert!(complaint.contains("there is no node \"c\" in this lab"), "{complaint}");
 
         let helper = env::current_exe().expect("the test binary");
         let exec = [
@@ -231,7 +231,7 @@ fn captures_and_pictures_show_what_a_lab_does() {
         }
         let (code, complaint) = labs.refused(&["capture", "a7", "/dev/null"]);
         assert!(
-            code == 1 && complaint.contains("there is no link \"a7\"; did you mean a1?"),
+            code == 1 && complaint.contains("there is no link \"a7\" in this lab; did you mean a1?"),
             "{complaint}"
         );
     });
