@@ -239,17 +239,31 @@ fn draw_link(out: &mut String, link: &LinkStatus, (from, to): (Place, Place), ea
         to.x,
         to.y
     );
+    let place = if same_column {
+        middle
+    } else {
+        between_edges(from, to, bend)
+    };
     let labels = labels(link);
     for (number, (class, text)) in labels.iter().enumerate() {
-        let y = middle.1 + 4.0 + LINE * (number as f64 - (labels.len() - 1) as f64 / 2.0);
+        let y = place.1 + 4.0 + LINE * (number as f64 - (labels.len() - 1) as f64 / 2.0);
         let _ = write!(
             out,
             "<text class=\"label {class}\" x=\"{:.1}\" y=\"{y:.1}\">{}</text>",
-            middle.0,
+            place.0,
             escape(text)
         );
     }
     out.push('\n');
+}
+
+/// On the line between two nodes, as far from the edge of the one as from that of the other.
+fn between_edges(from: Place, to: Place, bend: f64) -> (f64, f64) {
+    let towards = (to.x - from.x).signum();
+    let (start, end) = (from.x + towards * from.width / 2.0, to.x - towards * to.width / 2.0);
+    let x = f64::midpoint(start, end);
+    let y = from.y + (to.y - from.y) * (x - from.x) / (to.x - from.x);
+    (x, y + bend)
 }
 
 /// What is said of a link, each with its class.
