@@ -65,21 +65,27 @@ impl Lab {
     /// As [`start`](Self::start), on a stage that has been prepared.
     pub(crate) async fn start_on(mut stage: Stage, more: &str) -> Self {
         stage.configure(more);
+        let mut lab = Self::quiet(stage).await;
+        lab.chatter = chatter(&lab.stage, lab.ulids);
+        lab.stage
+            .wait_established(lab.ulids, Instant::now() + LIMIT)
+            .await
+            .unwrap_or_else(|error| panic!("{error:#}"));
+        lab
+    }
+
+    /// Starts the daemons only. There is no context as long as nobody talks.
+    pub(crate) async fn quiet(mut stage: Stage) -> Self {
         for host in [&stage.topology().a, &stage.topology().b] {
             route_by_source(host).await;
         }
         let checksum_errors = checksum_errors(&stage);
         stage.start().await.unwrap_or_else(|error| panic!("{error:#}"));
         let ulids = stage.ulids().await.expect("addresses");
-        let chatter = chatter(&stage, ulids);
-        stage
-            .wait_established(ulids, Instant::now() + LIMIT)
-            .await
-            .unwrap_or_else(|error| panic!("{error:#}"));
         Self {
             stage,
             ulids,
-            chatter,
+            chatter: Vec::new(),
             checksum_errors,
         }
     }
