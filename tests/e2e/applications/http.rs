@@ -27,7 +27,7 @@ const TIMED_OUT: i32 = 28;
 pub(super) fn curl(scene: &Scene) -> Program {
     scene
         .command(scene.a(), "curl")
-        .args("--disable --silent --show-error --fail --noproxy * --speed-limit 1 --speed-time")
+        .args("--disable --silent --show-error --fail --fail-early --noproxy * --speed-limit 1 --speed-time")
         .arg(BOUND.as_secs().to_string())
         .args("--write-out %{stderr}connections=%{num_connects}")
 }

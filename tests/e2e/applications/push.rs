@@ -17,12 +17,14 @@ use super::http::curl;
 use super::nginx::Nginx;
 use super::progress::Progress;
 use super::scene::Scene;
-use crate::packets::lab::LIMIT;
+use crate::packets::lab::{LIMIT, octets};
 
 /// Between two things to say.
 const PACE: Duration = Duration::from_millis(20);
 /// Messages to see in each phase.
 const MESSAGES: u64 = 30;
+/// Octets of a file that takes enough packets.
+const NEWS: usize = 1 << 20;
 
 /// A server of the test's own on host b, which only nginx talks to.
 fn behind_nginx(scene: &Scene) -> (TcpListener, u16) {
@@ -143,6 +145,11 @@ fn a_long_poll_is_answered_after_its_path_has_failed_in_silence() {
         let (event, events) = mpsc::channel(1);
         let held = Progress::default();
         let holding = tokio::spawn(hold_requests(listener, events, held.clone()));
+        // What is asked for before makes the context, or a poll would have to wait for it.
+        scene.write("files/news", octets(1, NEWS));
+        let mut first = curl(&scene).arg(format!("{}/news", nginx.url)).start();
+        first.succeeded().await;
+        scene.established().await;
         let polls = 2 * MESSAGES;
         let mut curl = curl(&scene)
             .arg(format!("{}/live/[1-{polls}]", nginx.url))
@@ -164,7 +171,6 @@ fn a_long_poll_is_answered_after_its_path_has_failed_in_silence() {
             held.reach(number + 1).await;
             tick.tick().await;
             if number == MESSAGES {
-                scene.established().await;
                 // The last answer is there, and so is the next request.
                 progress.reach(number).await;
                 scene.fail_quietly(&progress).await;
@@ -178,7 +184,8 @@ fn a_long_poll_is_answered_after_its_path_has_failed_in_silence() {
         let numbers: Vec<String> = (0..polls).map(|number| format!("{number:05}")).collect();
         assert_eq!(reading.await.expect("it reads"), numbers);
         assert_eq!(curl.said().matches("connections=1").count(), 1, "{}", curl.said());
-        let requests: Vec<String> = (1..=polls).map(|number| format!("GET 200 {number}")).collect();
+        let mut requests = vec!["GET 200 1".to_owned()];
+        requests.extend((1..=polls).map(|number| format!("GET 200 {number}")));
         assert_eq!(nginx.requests(requests.len()).await, requests);
         scene.report("HTTP long poll (curl, nginx)", &progress);
         scene.end().await;

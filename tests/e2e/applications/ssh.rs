@@ -5,7 +5,7 @@ use std::time::Duration;
 use shim6_tests::{isolated, tools};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::ChildStdin;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 use tokio::time::interval;
 
 use super::progress::Progress;
@@ -92,23 +92,22 @@ fn start_ssh(scene: &Scene) -> Process {
         .start()
 }
 
-/// Types numbered lines until it is aborted; gives the input back to those who ask for it.
-fn types(mut input: ChildStdin, mut stop: tokio::sync::oneshot::Receiver<()>) -> JoinHandle<ChildStdin> {
-    tokio::spawn(async move {
-        let mut tick = interval(PACE);
-        let mut number = 0_u64;
-        loop {
-            tokio::select! {
-                _ = &mut stop => return input,
-                _ = tick.tick() => {}
-            }
-            input
-                .write_all(format!("{number}\n").as_bytes())
-                .await
-                .expect("ssh reads");
-            number += 1;
+/// Types numbered lines until it is told to stop, and gives the input back. Begins in earnest when somebody answers.
+async fn types(mut input: ChildStdin, answers: Progress, mut stop: oneshot::Receiver<()>) -> ChildStdin {
+    let (mut tick, mut number) = (interval(PACE), 0_u64);
+    while stop.try_recv().is_err() {
+        tick.tick().await;
+        input
+            .write_all(format!("{number}\n").as_bytes())
+            .await
+            .expect("ssh reads");
+        if number == 0 {
+            answers.reach(1).await;
+            tick.reset();
         }
-    })
+        number += 1;
+    }
+    input
 }
 
 #[test]
@@ -122,16 +121,20 @@ fn a_session_at_a_terminal_goes_on_and_comes_back() {
             let scene = Scene::set().await;
             let server = start_sshd(&scene).await;
             let mut ssh = start_ssh(&scene);
-            let (stop, stopped) = tokio::sync::oneshot::channel();
-            let typing = types(ssh.child.stdin.take().expect("a pipe"), stopped);
-            let output = BufReader::new(ssh.child.stdout.take().expect("a pipe"));
+            let (stop, stopped) = oneshot::channel();
             let progress = Progress::default();
+            let input = ssh.child.stdin.take().expect("a pipe");
+            let typing = tokio::spawn(types(input, progress.clone(), stopped));
+            let output = BufReader::new(ssh.child.stdout.take().expect("a pipe"));
             let counted = progress.clone();
             let reading = tokio::spawn(async move {
                 let (mut lines, mut all) = (output.lines(), Vec::new());
                 while let Some(line) = lines.next_line().await.expect("what ssh writes") {
-                    counted.add(1);
-                    all.push(line.trim_end().to_owned());
+                    // What was typed before the terminal was told not to is echoed by it, too.
+                    if let Some((shell, answer)) = line.trim_end().split_once(' ') {
+                        counted.add(1);
+                        all.push((shell.to_owned(), answer.to_owned()));
+                    }
                 }
                 all
             });
@@ -147,12 +150,10 @@ fn a_session_at_a_terminal_goes_on_and_comes_back() {
             let mut input = typing.await.expect("it types");
             input.write_all(&END_OF_INPUT).await.expect("ssh reads");
             ssh.succeeded().await;
-            // What was typed before the terminal was there to be told is echoed by it, too.
-            let lines = reading.await.expect("it reads");
-            let answers: Vec<(&str, &str)> = lines.iter().filter_map(|line| line.split_once(' ')).collect();
-            let shell = answers[0].0;
+            let answers = reading.await.expect("it reads");
+            let shell = answers[0].0.clone();
             for (number, answer) in answers.iter().enumerate() {
-                assert_eq!(*answer, (shell, &*number.to_string()), "{lines:?}");
+                assert_eq!(*answer, (shell.clone(), number.to_string()), "{answers:?}");
             }
             assert!(answers.len() as u64 > 3 * LINES);
             assert_eq!(
