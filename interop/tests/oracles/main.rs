@@ -3,6 +3,7 @@
 mod addresses;
 mod answers;
 mod captures;
+mod golden;
 mod messages;
 mod packets;
 mod signatures;
