@@ -11,6 +11,7 @@ mod configuration;
 mod control;
 mod decode;
 mod demo;
+mod dissection;
 mod doctor;
 mod downloads;
 mod failover;

@@ -4,6 +4,7 @@ mod addresses;
 mod answers;
 mod captures;
 mod golden;
+mod independent;
 mod messages;
 mod packets;
 mod signatures;
