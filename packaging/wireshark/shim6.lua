@@ -912,7 +912,7 @@ local function read_option(message, at, seen)
     elseif not is_defined then
         note(item, OPTION_NAMES[kind] and "not_defined_option" or "unknown_option")
     end
-    if is_there then
+    if at + total <= stop then
         local padding = add_octets(item, "option.padding", tvb, at + 4 + length, reach)
         if padding and not all_zero(tvb(at + 4 + length, reach - at - 4 - length)) then
             note(padding, "padding")
@@ -1300,7 +1300,8 @@ function shim6.dissector(tvb, pinfo, root)
     if length < 8 then
         fault(message, message.tree, "truncated")
     end
-    if not message.is_payload then
+    -- Those of payload are for its context to check.
+    if not message.is_payload or length < 8 then
         check_addresses(message)
     end
     if message.is_payload then
@@ -1316,9 +1317,8 @@ function shim6.dissector(tvb, pinfo, root)
             note(message.items.hdr_ext_len, "too_large")
         end
     end
-    if length > claimed then
-        local after = message.tree:add(FIELDS.octets_after, tvb(claimed, length - claimed), length - claimed)
-        after:set_generated()
+    if length > claimed or message.is_payload and length == claimed then
+        message.tree:add(FIELDS.octets_after, length - claimed):set_generated()
     end
     local link = link_of(message)
     show(message, link)

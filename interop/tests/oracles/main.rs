@@ -9,4 +9,8 @@ mod messages;
 mod packets;
 mod signatures;
 mod strategies;
+// Of a package that depends on this one.
+#[path = "../../../tests/src/tools.rs"]
+#[allow(dead_code, unreachable_pub, missing_docs)]
+mod tools;
 mod world;

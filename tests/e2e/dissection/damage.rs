@@ -2,12 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::BufWriter;
+use std::process::Command;
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use shim6_core::Instant;
 use shim6_core::wire::checksum;
 use shim6_interop::capture::{self, Writer};
+use shim6_tests::tools;
 
 use super::tshark::Tshark;
 use super::{FAULTS, SOUND, compare, kept};
@@ -26,7 +28,7 @@ fn damage(packet: &mut Vec<u8>, rng: &mut ChaCha12Rng) {
         let reach = if below(2) == 0 { length.min(48) } else { length };
         let at = IPV6 + below(reach);
         match below(5) {
-            0 => packet.truncate(at),
+            0 => packet.truncate(at + 1),
             1 if at < packet.len() => packet[at] = below(256) as u8,
             2 if at < packet.len() => packet[at] ^= 1 << below(8),
             3 => packet.extend((0..below(24)).map(|octet| octet as u8)),
@@ -35,7 +37,9 @@ fn damage(packet: &mut Vec<u8>, rng: &mut ChaCha12Rng) {
         }
     }
     let length = packet.len() - IPV6;
-    if below(4) > 0 {
+    // A packet that is shorter than it says has lost its end, of which nothing can be told.
+    let said = usize::from(u16::from_be_bytes([packet[4], packet[5]]));
+    if below(4) > 0 || said > length {
         packet[4..6].copy_from_slice(&(length as u16).to_be_bytes());
     }
     let claimed = packet.get(IPV6 + 1).map_or(0, |units| 8 * (usize::from(*units) + 1));
@@ -74,4 +78,27 @@ fn damaged_packets_are_read_as_decode_reads_them_and_break_nothing() {
         assert!(lines.is_empty(), "{lines:?}");
     }
     compare::compare(&tshark, &path);
+}
+
+/// As `tcpdump -s` leaves them.
+#[test]
+fn packets_that_were_not_captured_whole_are_read_as_far_as_they_go() {
+    let Some(tshark) = Tshark::new().filter(|_| tools::require(&["editcap"])) else {
+        return;
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("cut.pcapng");
+    for length in [41, 44, 47, 53, 60, 75, 100, 150] {
+        let status = Command::new("editcap")
+            .args(["-s", &length.to_string()])
+            .arg(kept(SOUND[0]))
+            .arg(&path)
+            .status()
+            .expect("editcap runs");
+        assert!(status.success());
+        compare::compare(&tshark, &path);
+        let said = tshark.all(&path, &[]);
+        assert!(!said.contains("Lua Error"), "{length} octets");
+        assert!(said.contains("Not all of it was captured"), "{length} octets");
+    }
 }

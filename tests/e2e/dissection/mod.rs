@@ -4,6 +4,7 @@
 mod compare;
 mod contexts;
 mod damage;
+mod live;
 mod tshark;
 
 use std::path::{Path, PathBuf};
