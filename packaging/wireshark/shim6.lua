@@ -4,7 +4,8 @@
 -- beside it. It takes the place of Wireshark's own dissector of protocol 140, whose filters (`shim6.*`) then find nothing:
 -- the fields here are `shim6lua.*`, with the names that `shim6 decode --json` has, too.
 --
--- It works with Lua 5.1 to 5.4 and uses no library for bits, which differ between these.
+-- It uses no library for bits, which differ between versions of Lua. It is one file, although a long one, because Wireshark loads
+-- each file of a plugins folder by itself, and in no order that can be relied on.
 --
 -- SPDX-License-Identifier: MIT OR Apache-2.0
 
