@@ -62,7 +62,7 @@ fn another(dice: &mut Dice, former: &EndpointConfig) -> EndpointConfig {
         Profile::Fast => other,
         Profile::Rfc => EndpointConfig {
             profile: Profile::Rfc,
-            reap: former.reap.clone(),
+            reap: former.reap,
             ..other
         },
     }
