@@ -20,7 +20,11 @@ local NAME = "shim6lua"
 local PROTOCOL = 140
 local IPV6_HEADER = 40
 
-local shim6 = Proto(NAME, "Shim6")
+-- It fails if there is one of this name: this script, out of another folder.
+local is_first, shim6 = pcall(Proto, NAME, "Shim6")
+if not is_first then
+    return
+end
 
 ------------------------------------------------------------------------------------------------------------------------
 -- Code points
