@@ -6,6 +6,7 @@
 
 mod address;
 mod addresses;
+mod applications;
 mod bad_input;
 mod configuration;
 mod control;
