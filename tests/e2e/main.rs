@@ -12,6 +12,7 @@ mod configuration;
 mod control;
 mod decode;
 mod demo;
+mod dissection;
 mod doctor;
 mod downloads;
 mod failover;
