@@ -9,6 +9,7 @@
 //! - [`router_socket`]: what routers advertise.
 //! - [`netns`]: user and network namespaces for the lab.
 //! - [`ethtool`]: offloads of interfaces, for the lab and the daemon's own virtual link.
+//! - [`frame_socket`]: whole Ethernet frames, for the links of the lab.
 //! - [`timekeeping`]: whether a time service keeps the clock right.
 //! - [`ancillary`]: any socket option and all that comes beside a datagram, for the lab's tests.
 //!
@@ -22,6 +23,7 @@
 pub mod ancillary;
 pub mod bpf;
 pub mod ethtool;
+pub mod frame_socket;
 pub mod netns;
 pub mod router_socket;
 pub mod tap;
