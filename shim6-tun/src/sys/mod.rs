@@ -7,6 +7,7 @@
 //! - [`bpf`]: counts of the same packets, kept in the kernel where that is permitted, and a way through it for steered ones.
 //! - [`tun`]: the TUN device through which steered packets reach and leave the daemon.
 //! - [`router_socket`]: what routers advertise.
+//! - [`packet_socket`]: whole IPv6 packets that come in, for the conformance tester.
 //! - [`netns`]: user and network namespaces for the lab.
 //! - [`ethtool`]: offloads of interfaces, for the lab and the daemon's own virtual link.
 //! - [`ancillary`]: any socket option and all that comes beside a datagram, for the lab's tests.
@@ -22,6 +23,7 @@ pub mod ancillary;
 pub mod bpf;
 pub mod ethtool;
 pub mod netns;
+pub mod packet_socket;
 pub mod router_socket;
 pub mod tap;
 pub mod tun;

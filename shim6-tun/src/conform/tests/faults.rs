@@ -1,0 +1,244 @@
+//! Faults that the target gets on purpose, on its way from and to the network, and the checks that have to find them.
+
+use std::time::Duration;
+
+use shim6_core::wire::{MessageType, OptionType, PROTOCOL};
+
+use crate::conform::packet::{IPV6_HEADER, control, options, reseal, seal};
+
+/// One fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    None,
+    /// Error messages are not sent.
+    NoErrors,
+    /// Errors point at the start of the Shim6 header.
+    ErrorsPointAtTheHeader,
+    /// Errors have the code after theirs.
+    OtherErrorCodes,
+    /// Each R1 goes out twice.
+    R1Twice,
+    /// An R1 has another Initiator Nonce.
+    R1OtherNonce,
+    /// An R1bis is not sent.
+    NoR1bis,
+    /// An R1bis goes out twice.
+    R1bisTwice,
+    /// Wrong checksums are not noticed.
+    ChecksumsUnchecked,
+    /// The bit S is not noticed.
+    SBitUnchecked,
+    /// Unknown options with C = 1 are passed over.
+    CriticalIgnored,
+    /// Unknown options are all taken for critical.
+    EverythingCritical,
+    /// Messages with reserved bits are dropped.
+    ReservedRefused,
+    /// Reserved bits are sent.
+    ReservedSent,
+    /// Updates are not acknowledged when they have preferences.
+    PreferencesRefused,
+    /// An acknowledgement has another tag.
+    AcknowledgementOtherTag,
+    /// Keepalives are not sent.
+    NoKeepalives,
+    /// Keepalives go on for a while.
+    LateKeepalives,
+    /// Payload with the header is lost.
+    NoPayloadHeaders,
+    /// Payload is sent with another tag.
+    PayloadOtherTag,
+    /// A Probe in InboundOk says Exploring.
+    ProbesSayExploring,
+    /// A Probe reports nothing.
+    ProbesReportNothing,
+    /// The first record of a Probe has the addresses the wrong way round.
+    ProbesTurned,
+    /// What fills up options is not zero.
+    PaddingSent,
+    /// The Next Header of messages is 0.
+    OtherNextHeader,
+    /// Messages from second locators are lost.
+    SecondLocatorDeaf,
+    /// ICMPv6 errors are lost.
+    NoIcmpErrors,
+    /// An I2 has another Responder Nonce.
+    I2OtherNonce,
+    /// An R2 in which another host's locators would be is taken: what proves them is dropped with the list.
+    ListsUnchecked,
+}
+
+impl Fault {
+    /// What of a packet reaches the target.
+    pub(super) fn inbound(self, mut packet: Vec<u8>) -> Option<Vec<u8>> {
+        let kind = control(&packet).map(|message| MessageType(message[2]));
+        match self {
+            Self::ChecksumsUnchecked if kind.is_some() => edit(&mut packet, |_| {}),
+            Self::SBitUnchecked if kind.is_some() => edit(&mut packet, |message| message[3] &= 0xfe),
+            Self::CriticalIgnored if kind.is_some() => edit(&mut packet, |message| mark_unknown(message, false)),
+            Self::EverythingCritical if kind.is_some() => edit(&mut packet, |message| mark_unknown(message, true)),
+            Self::ReservedRefused if control(&packet).is_some_and(|message| message[3] & 0xfe != 0) => {
+                // Errors have a code there.
+                return (kind == Some(MessageType::ERROR)).then_some(packet);
+            }
+            Self::PreferencesRefused if kind == Some(MessageType::UPDATE_REQUEST) => {
+                let found = options(control(&packet)?, 16)?;
+                let refused = found
+                    .iter()
+                    .any(|option| option.kind == OptionType::LOCATOR_PREFERENCES.0);
+                return (!refused).then_some(packet);
+            }
+            Self::NoPayloadHeaders if is_payload(&packet) => return None,
+            Self::SecondLocatorDeaf if kind.is_some() && packet[8..16] == [0x20, 1, 0x0d, 0xb8, 0, 0xa2, 0, 0] => {
+                return None;
+            }
+            Self::NoIcmpErrors if packet[6] == 58 && packet[IPV6_HEADER] < 128 => return None,
+            Self::ListsUnchecked if kind == Some(MessageType::I2) => without(&mut packet, 24, &[2, 4]),
+            Self::ListsUnchecked if kind == Some(MessageType::UPDATE_REQUEST) => without(&mut packet, 16, &[2, 4]),
+            _ => {}
+        }
+        Some(packet)
+    }
+
+    /// What becomes of a packet of the target, and how much later.
+    pub(super) fn outbound(self, mut packet: Vec<u8>) -> Vec<(Duration, Vec<u8>)> {
+        let kind = control(&packet).map_or(MessageType(0), |message| MessageType(message[2]));
+        let mut copies = vec![0];
+        match (self, kind) {
+            (Self::NoErrors, MessageType::ERROR)
+            | (Self::NoR1bis, MessageType::R1BIS)
+            | (Self::NoKeepalives, MessageType::KEEPALIVE) => copies.clear(),
+            (Self::ErrorsPointAtTheHeader, MessageType::ERROR) => edit(&mut packet, |message| message[7] = 40),
+            (Self::OtherErrorCodes, MessageType::ERROR) => edit(&mut packet, |message| message[3] += 2),
+            (Self::R1Twice, MessageType::R1) | (Self::R1bisTwice, MessageType::R1BIS) => copies.push(1),
+            (Self::R1OtherNonce, MessageType::R1) => edit(&mut packet, |message| message[11] ^= 1),
+            (Self::I2OtherNonce, MessageType::I2) => edit(&mut packet, |message| message[19] ^= 1),
+            (Self::ReservedSent, kind) if kind.0 != 0 && kind != MessageType::ERROR => {
+                edit(&mut packet, |message| message[3] |= 0x80);
+            }
+            (Self::AcknowledgementOtherTag, MessageType::UPDATE_ACKNOWLEDGEMENT) => {
+                edit(&mut packet, |message| message[11] ^= 1);
+            }
+            (Self::LateKeepalives, MessageType::KEEPALIVE) => copies.push(3000),
+            (Self::PayloadOtherTag, _) if is_payload(&packet) => packet[IPV6_HEADER + 7] ^= 1,
+            (Self::ProbesSayExploring, MessageType::PROBE) => edit(&mut packet, |message| {
+                if message[13] == 0x80 {
+                    message[13] = 0x40;
+                }
+            }),
+            (Self::ProbesReportNothing, MessageType::PROBE) => edit(&mut packet, |message| {
+                let sent = usize::from(message[12] & 0x0f);
+                message[12] &= 0x0f;
+                message.truncate(16 + 40 * sent);
+            }),
+            (Self::ProbesTurned, MessageType::PROBE) => edit(&mut packet, |message| message[16..48].rotate_left(16)),
+            (Self::PaddingSent, MessageType::R2) => edit(&mut packet, |message| {
+                let ends: Vec<_> = options(message, 16)
+                    .into_iter()
+                    .flatten()
+                    .map(|option| (option.at + 4 + option.contents.len(), option.padding.len()))
+                    .collect();
+                for (end, padding) in ends {
+                    message[end..end + padding].fill(0xaa);
+                }
+            }),
+            (Self::OtherNextHeader, kind) if kind.0 != 0 => edit(&mut packet, |message| message[0] = 0),
+            _ => {}
+        }
+        copies
+            .into_iter()
+            .map(|after| (Duration::from_millis(after), packet.clone()))
+            .collect()
+    }
+}
+
+fn is_payload(packet: &[u8]) -> bool {
+    packet[6] == PROTOCOL && packet.get(IPV6_HEADER + 2).is_some_and(|octet| octet & 0x80 != 0)
+}
+
+/// Changes the message in a packet, and makes lengths and checksum right.
+fn edit(packet: &mut Vec<u8>, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut message = packet.split_off(IPV6_HEADER);
+    let claimed = message[1];
+    let before = message.len();
+    change(&mut message);
+    if message.len() == before {
+        message[1] = claimed;
+        reseal_claimed(&mut message);
+    } else {
+        seal(&mut message);
+    }
+    packet.extend(message);
+    let length = (packet.len() - IPV6_HEADER) as u16;
+    packet[4..6].copy_from_slice(&length.to_be_bytes());
+}
+
+/// Over the octets that Hdr Ext Len says.
+fn reseal_claimed(message: &mut [u8]) {
+    let end = (8 * (usize::from(message[1]) + 1)).min(message.len());
+    reseal(&mut message[..end]);
+}
+
+/// Sets or clears C of the options from the range for experiments.
+fn mark_unknown(message: &mut [u8], critical: bool) {
+    let at = match MessageType(message[2]) {
+        MessageType::I2 => 24,
+        MessageType::I2BIS => 32,
+        MessageType::I1 | MessageType::KEEPALIVE | MessageType::UPDATE_REQUEST => 16,
+        _ => return,
+    };
+    let unknown: Vec<usize> = options(message, at)
+        .into_iter()
+        .flatten()
+        .filter(|option| option.kind >= 0x7000)
+        .map(|option| option.at)
+        .collect();
+    for at in unknown {
+        message[at + 1] = message[at + 1] & 0xfe | u8::from(critical);
+    }
+}
+
+/// Takes options of these types out.
+fn without(packet: &mut Vec<u8>, from: usize, kinds: &[u16]) {
+    edit(packet, |message| {
+        let mut left = message[..from.min(message.len())].to_vec();
+        for option in options(message, from).into_iter().flatten() {
+            if !kinds.contains(&option.kind) {
+                left.extend(&message[option.at..option.at + 4 + option.contents.len() + option.padding.len()]);
+            }
+        }
+        *message = left;
+    });
+}
+
+/// Each fault with the checks that it makes fail.
+pub(super) const FAULTS: &[(Fault, &[&str])] = &[
+    (Fault::NoErrors, &[]),
+    (Fault::ErrorsPointAtTheHeader, &[]),
+    (Fault::OtherErrorCodes, &[]),
+    (Fault::R1Twice, &[]),
+    (Fault::R1OtherNonce, &[]),
+    (Fault::NoR1bis, &[]),
+    (Fault::R1bisTwice, &[]),
+    (Fault::ChecksumsUnchecked, &[]),
+    (Fault::SBitUnchecked, &[]),
+    (Fault::CriticalIgnored, &[]),
+    (Fault::EverythingCritical, &[]),
+    (Fault::ReservedRefused, &[]),
+    (Fault::ReservedSent, &[]),
+    (Fault::PreferencesRefused, &[]),
+    (Fault::AcknowledgementOtherTag, &[]),
+    (Fault::NoKeepalives, &[]),
+    (Fault::LateKeepalives, &[]),
+    (Fault::NoPayloadHeaders, &[]),
+    (Fault::PayloadOtherTag, &[]),
+    (Fault::ProbesSayExploring, &[]),
+    (Fault::ProbesReportNothing, &[]),
+    (Fault::ProbesTurned, &[]),
+    (Fault::PaddingSent, &[]),
+    (Fault::OtherNextHeader, &[]),
+    (Fault::SecondLocatorDeaf, &[]),
+    (Fault::NoIcmpErrors, &[]),
+    (Fault::I2OtherNonce, &[]),
+    (Fault::ListsUnchecked, &[]),
+];
