@@ -69,6 +69,8 @@ pub(super) struct Session {
     arrivals: mpsc::UnboundedReceiver<Arrival>,
     /// What came and was not asked for yet.
     unread: VecDeque<Arrival>,
+    /// Nonces of I1 that were answered with an R1, and tags of packets that were with an R1bis: these may come twice.
+    answered: (Vec<u32>, Vec<ContextTag>),
     pacer: Arc<Pacer>,
     begun: Instant,
     log: Vec<LoggedPacket>,
@@ -91,6 +93,7 @@ impl Session {
             outbound,
             arrivals,
             unread: VecDeque::new(),
+            answered: (Vec::new(), Vec::new()),
             pacer,
             begun: Instant::now(),
             log: Vec::new(),
@@ -233,9 +236,28 @@ impl Session {
 
     /// Nothing of this kind has come, and nothing comes: not before the answer to an I1 that is sent now, and not for a
     /// moment behind it.
+    ///
+    /// An R1 or R1bis that was wanted before may come again, as it does if its request was sent again.
     pub(super) async fn nothing(&mut self, what: &str, mut unwanted: impl FnMut(&Arrival) -> bool) -> Done {
         self.fence().await?;
-        self.nothing_for(what, GRACE, &mut unwanted).await
+        let (nonces, tags) = self.answered.clone();
+        let had = |arrival: &Arrival| match arrival.message() {
+            Some((_, Message::R1(r1))) => nonces.contains(&r1.initiator_nonce),
+            Some((_, Message::R1bis(r1bis))) => tags.contains(&r1bis.packet_context_tag),
+            _ => false,
+        };
+        self.nothing_for(what, GRACE, |arrival| unwanted(arrival) && !had(arrival))
+            .await
+    }
+
+    /// An R1 with this nonce has come.
+    pub(super) fn note_r1(&mut self, nonce: u32) {
+        self.answered.0.push(nonce);
+    }
+
+    /// An R1bis with this tag has come.
+    pub(super) fn note_r1bis(&mut self, tag: ContextTag) {
+        self.answered.1.push(tag);
     }
 
     /// Nothing of this kind has come, or comes within this time.

@@ -98,6 +98,7 @@ impl Session {
     /// The R1 to an I1.
     pub(super) async fn r1(&mut self, on: LocatorPair, i1: &I1) -> Done<R1> {
         let octets = octets_of(&Message::I1(i1.clone()));
+        self.note_r1(i1.initiator_nonce);
         self.ask("R1", on, &octets, |arrival| r1_of(arrival, i1.initiator_nonce))
             .await
     }
@@ -149,23 +150,34 @@ impl Session {
         })
     }
 
-    /// The target knows the context: it acknowledges an update of nothing, with our tag.
+    /// The target knows the context: it acknowledges an update of nothing.
     pub(super) async fn is_known(&mut self, context: &Context) -> Done {
-        self.update(context, context.on, Announcement::default()).await
+        self.update(context, context.on, Announcement::default())
+            .await
+            .map(drop)
     }
 
-    /// An Update Request that is to be acknowledged.
-    pub(super) async fn update(&mut self, context: &Context, on: LocatorPair, announcement: Announcement) -> Done {
-        let request = self.request(context, announcement);
-        let octets = octets_of(&Message::UpdateRequest(request.clone()));
-        let tag = self
-            .ask("Update Acknowledgement", on, &octets, |arrival| {
-                acknowledged(arrival, request.request_nonce)
-            })
-            .await?;
+    /// The target knows the context, and that its peer goes by this tag.
+    pub(super) async fn is_known_with_tag(&mut self, context: &Context) -> Done {
+        let tag = self.update(context, context.on, Announcement::default()).await?;
         hold(tag == context.ours, || {
             format!("the Update Acknowledgement has the tag {tag}, not {}", context.ours)
         })
+    }
+
+    /// An Update Request that is to be acknowledged; with which tag.
+    pub(super) async fn update(
+        &mut self,
+        context: &Context,
+        on: LocatorPair,
+        announcement: Announcement,
+    ) -> Done<ContextTag> {
+        let request = self.request(context, announcement);
+        let octets = octets_of(&Message::UpdateRequest(request.clone()));
+        self.ask("Update Acknowledgement", on, &octets, |arrival| {
+            acknowledged(arrival, request.request_nonce)
+        })
+        .await
     }
 
     pub(super) fn request(&mut self, context: &Context, announcement: Announcement) -> UpdateRequest {
@@ -204,6 +216,7 @@ impl Session {
 
     /// The R1bis that a packet leads to.
     pub(super) async fn r1bis(&mut self, on: LocatorPair, octets: &[u8], tag: ContextTag) -> Done<R1bis> {
+        self.note_r1bis(tag);
         self.ask("R1bis", on, octets, |arrival| r1bis_of(arrival, tag)).await
     }
 

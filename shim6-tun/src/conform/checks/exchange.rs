@@ -60,7 +60,7 @@ pub(super) const CHECKS: &[Check] = &[
     check!(
         Must,
         "5533-7.10-02",
-        "An R1 is answered by nothing the target has kept: its I2 may come after another exchange.",
+        "An R1 leaves no state that another exchange would replace: its I2 is taken after that one.",
         r1_leaves_no_state
     ),
     check!(
@@ -239,7 +239,7 @@ async fn i1_changes_nothing(session: &mut Session) -> Done {
     let context = session.context().await?;
     let i1 = session.i1();
     session.r1(session.ulids(), &i1).await?;
-    session.is_known(&context).await
+    session.is_known_with_tag(&context).await
 }
 
 fn ulid_pair(session: &Session) -> Option<UlidPair> {
@@ -469,7 +469,7 @@ async fn i2_replaces_the_tag(session: &mut Session) -> Done {
     let (old, new) = anew(session, |_| {}).await?;
     hold(old.ours != new.ours, || "the tester drew the same tag twice".to_owned())?;
     // Acknowledgements have CT(peer).
-    session.is_known(&new).await
+    session.is_known_with_tag(&new).await
 }
 
 async fn i2_replaces_the_list(session: &mut Session) -> Done {
@@ -496,7 +496,7 @@ async fn i2_on_other_locators(session: &mut Session) -> Done {
         on: session.ulids(),
         told: r2.announcement,
     };
-    session.is_known(&context).await
+    session.is_known_with_tag(&context).await
 }
 
 async fn fork_is_another_context(session: &mut Session) -> Done {

@@ -172,7 +172,7 @@ async fn crossing_i1_gets_r2(session: &mut Session) -> Done {
 
 async fn crossing_i1_lead_to_one(session: &mut Session) -> Done {
     let context = cross(session).await?;
-    session.is_known(&context).await
+    session.is_known_with_tag(&context).await
 }
 
 async fn crossing_i2_gets_r2(session: &mut Session) -> Done {
@@ -195,7 +195,7 @@ async fn crossing_i2_gets_r2(session: &mut Session) -> Done {
         on,
         told: r2.announcement,
     };
-    session.is_known(&context).await
+    session.is_known_with_tag(&context).await
 }
 
 async fn i1_in_i2_sent(session: &mut Session) -> Done {
@@ -304,7 +304,7 @@ async fn after(session: &mut Session, wrong: impl FnOnce(&mut Session, u32) -> V
         on,
         told: i2.announcement,
     };
-    session.is_known(&context).await
+    session.is_known_with_tag(&context).await
 }
 
 async fn r2_of_another_nonce(session: &mut Session) -> Done {
@@ -372,7 +372,7 @@ async fn late_r2(session: &mut Session) -> Done {
     let other = session.tag();
     let r2 = session.own_r2(other, i2.initiator_nonce);
     session.send_message(on, &Message::R2(r2));
-    session.is_known(&context).await
+    session.is_known_with_tag(&context).await
 }
 
 async fn r2_in_i1_sent(session: &mut Session) -> Done {
@@ -386,7 +386,7 @@ async fn r2_in_i1_sent(session: &mut Session) -> Done {
         on,
         told: Announcement::default(),
     };
-    let known = session.is_known(&context).await;
+    let known = session.is_known_with_tag(&context).await;
     known.map_err(|stop| match stop {
         Stop::Fail(why) => Stop::Fail(format!("after an R2 to its I1 the target has no context: {why}")),
         other => other,

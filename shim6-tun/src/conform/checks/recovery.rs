@@ -268,7 +268,7 @@ fn i2bis_of(arrival: &Arrival, tag: ContextTag) -> Option<(LocatorPair, I2bis)> 
 }
 
 /// The tester has lost the context: sends an R1bis, and gives the I2bis.
-async fn lose(session: &mut Session, context: &Context, on: LocatorPair) -> Done<(R1bis, I2bis)> {
+pub(super) async fn lose(session: &mut Session, context: &Context, on: LocatorPair) -> Done<(R1bis, I2bis)> {
     let r1bis = own_r1bis(session, context);
     let octets = octets_of(&Message::R1bis(r1bis.clone()));
     let (_, i2bis) = session
@@ -367,7 +367,7 @@ async fn r2_ends_the_recovery(session: &mut Session) -> Done {
     context.theirs = i2bis.initiator_context_tag;
     let r2 = session.own_r2(context.ours, i2bis.initiator_nonce);
     session.send_message(context.on, &Message::R2(r2));
-    session.is_known(&context).await
+    session.is_known_with_tag(&context).await
 }
 
 async fn second_r1bis_is_discarded(session: &mut Session) -> Done {
@@ -433,7 +433,7 @@ async fn recovered(session: &mut Session, i2bis: &I2bis) -> Done<Context> {
 async fn i2bis_gets_r2(session: &mut Session) -> Done {
     let i2bis = i2bis(session).await?;
     let context = recovered(session, &i2bis).await?;
-    session.is_known(&context).await
+    session.is_known_with_tag(&context).await
 }
 
 async fn tag_is_new(session: &mut Session) -> Done {

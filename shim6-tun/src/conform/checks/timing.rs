@@ -6,11 +6,12 @@ use shim6_core::wire::Message;
 use tokio::time::Instant;
 
 use super::{Check, Done, Level, Stop, check};
+use crate::conform::checks::recovery::lose;
 use crate::conform::ms;
-use crate::conform::packet::{ICMPV6, icmp, ipv6, octets_of, payload};
+use crate::conform::packet::{ICMPV6, icmp, ipv6, octets_of};
 use crate::conform::session::{Arrival, Session};
-use crate::conform::steps::{hold, i2_of, r1bis_of};
-use shim6_core::wire::{ContextTag, I1, I2bis, PROTOCOL};
+use crate::conform::steps::{hold, i2_of};
+use shim6_core::wire::{I1, PROTOCOL};
 
 pub(super) const CHECKS: &[Check] = &[
     check!(
@@ -137,25 +138,6 @@ async fn i2_falls_back(session: &mut Session) -> Done {
 
 async fn i2bis_falls_back(session: &mut Session) -> Done {
     let context = session.context().await?;
-    let tag = session.tag();
-    // An R1bis of the target shows how its own looks; ours is about our tag.
-    let theirs = session
-        .ask("R1bis", context.on, &payload(tag, 59, &[]), |arrival| {
-            r1bis_of(arrival, tag)
-        })
-        .await?;
-    let ours = Message::R1bis(shim6_core::wire::R1bis {
-        packet_context_tag: context.ours,
-        ..theirs
-    });
-    let answered = |arrival: &Arrival| i2bis(arrival, context.ours);
-    session.ask("I2bis", context.on, &octets_of(&ours), answered).await?;
+    lose(session, &context, context.on).await?;
     session.expect("I1 after the I2bis", FALLBACK, i1_of).await.map(drop)
-}
-
-fn i2bis(arrival: &Arrival, tag: ContextTag) -> Option<I2bis> {
-    match arrival.message()? {
-        (_, Message::I2bis(i2bis)) if i2bis.packet_context_tag == tag => Some(i2bis),
-        _ => None,
-    }
 }

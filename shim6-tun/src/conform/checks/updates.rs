@@ -159,7 +159,7 @@ pub(super) const CHECKS: &[Check] = &[
 
 async fn is_acknowledged(session: &mut Session) -> Done {
     let context = session.context().await?;
-    session.is_known(&context).await
+    session.is_known_with_tag(&context).await
 }
 
 async fn is_acknowledged_again(session: &mut Session) -> Done {
@@ -332,7 +332,7 @@ async fn count_is_not_acknowledged(session: &mut Session) -> Done {
 async fn preferences_are_taken(session: &mut Session) -> Done {
     let context = session.context().await?;
     let announcement = preferences(session.host.generation(), session.host.locators().len());
-    session.update(&context, context.on, announcement).await
+    session.update(&context, context.on, announcement).await.map(drop)
 }
 
 async fn generation_is_recorded(session: &mut Session) -> Done {
@@ -346,6 +346,7 @@ async fn generation_is_recorded(session: &mut Session) -> Done {
     session
         .update(&context, context.on, preferences(generation, locators.len()))
         .await
+        .map(drop)
 }
 
 async fn list_replaces(session: &mut Session) -> Done {
@@ -361,7 +362,10 @@ async fn list_replaces(session: &mut Session) -> Done {
 async fn second_locator_is_a_source(session: &mut Session) -> Done {
     let second = session.second()?;
     let context = session.context().await?;
-    session.update(&context, second, Announcement::default()).await
+    session
+        .update(&context, second, Announcement::default())
+        .await
+        .map(drop)
 }
 
 async fn method_is_told(session: &mut Session) -> Done {
@@ -395,7 +399,7 @@ async fn other_context_stays(session: &mut Session) -> Done {
     };
     let announcement = session.host.announcement_of(&[session.host.ulid()], 3);
     session.update(&fork, fork.on, announcement).await?;
-    session.update(&first, second, Announcement::default()).await
+    session.update(&first, second, Announcement::default()).await.map(drop)
 }
 
 async fn ack_is_ignored(session: &mut Session) -> Done {

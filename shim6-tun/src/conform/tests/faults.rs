@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shim6_core::wire::{MessageType, OptionType, PROTOCOL};
+use shim6_core::wire::{MessageType, OptionType, PROTOCOL, checksum};
 
 use crate::conform::packet::{IPV6_HEADER, control, options, reseal, seal};
 
@@ -64,14 +64,19 @@ pub(super) enum Fault {
     NoIcmpErrors,
     /// An I2 has another Responder Nonce.
     I2OtherNonce,
-    /// An R2 in which another host's locators would be is taken: what proves them is dropped with the list.
-    ListsUnchecked,
+    /// Locator Lists and what proves them are passed over.
+    ListsIgnored,
 }
 
 impl Fault {
     /// What of a packet reaches the target.
     pub(super) fn inbound(self, mut packet: Vec<u8>) -> Option<Vec<u8>> {
-        let kind = control(&packet).map(|message| MessageType(message[2]));
+        let message = control(&packet);
+        let kind = message.map(|message| MessageType(message[2]));
+        // What is wrong already stays so, but for this one.
+        if self != Self::ChecksumsUnchecked && message.is_some_and(|message| checksum(message) != 0) {
+            return Some(packet);
+        }
         match self {
             Self::ChecksumsUnchecked if kind.is_some() => edit(&mut packet, |_| {}),
             Self::SBitUnchecked if kind.is_some() => edit(&mut packet, |message| message[3] &= 0xfe),
@@ -93,8 +98,8 @@ impl Fault {
                 return None;
             }
             Self::NoIcmpErrors if packet[6] == 58 && packet[IPV6_HEADER] < 128 => return None,
-            Self::ListsUnchecked if kind == Some(MessageType::I2) => without(&mut packet, 24, &[2, 4]),
-            Self::ListsUnchecked if kind == Some(MessageType::UPDATE_REQUEST) => without(&mut packet, 16, &[2, 4]),
+            Self::ListsIgnored if kind == Some(MessageType::I2) => without(&mut packet, 24, &[2, 4]),
+            Self::ListsIgnored if kind == Some(MessageType::UPDATE_REQUEST) => without(&mut packet, 16, &[2, 4]),
             _ => {}
         }
         Some(packet)
@@ -240,5 +245,5 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::SecondLocatorDeaf, &[]),
     (Fault::NoIcmpErrors, &[]),
     (Fault::I2OtherNonce, &[]),
-    (Fault::ListsUnchecked, &[]),
+    (Fault::ListsIgnored, &[]),
 ];
