@@ -8,6 +8,7 @@ mod address;
 mod addresses;
 mod bad_input;
 mod configuration;
+mod conform;
 mod control;
 mod decode;
 mod demo;

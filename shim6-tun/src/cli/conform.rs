@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::{self, Write as _};
 use std::net::Ipv6Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -146,8 +147,11 @@ fn list(checks: &[&Check], json: bool) -> anyhow::Result<String> {
 
 async fn play(args: &ConformArgs, name: &str, checks: Vec<&'static Check>) -> anyhow::Result<ExitCode> {
     let target = resolve(name).await?;
-    // Before anything is changed on this host.
+    // Before anything is changed on this host, and not after a minute.
     check_privileges()?;
+    if let Some(path) = &args.junit {
+        fs::write(path, "").with_context(|| unwritable(path))?;
+    }
     if is_occupied() {
         anyhow::bail!(
             "something on this host speaks Shim6 already, and would answer for the tester: stop it first (systemctl stop shim6), \
@@ -167,8 +171,8 @@ async fn play(args: &ConformArgs, name: &str, checks: Vec<&'static Check>) -> an
         },
         seed,
     };
-    // Said before, so that it can be told who is at fault if it takes long.
-    eprintln!("shim6: {}", announcement(args, &plan, &ways));
+    // Nothing can be done if it cannot be said.
+    drop(writeln!(io::stderr(), "shim6: {}", announcement(args, &plan, &ways)));
     let test = Run::new(&plan).context("cannot make addresses for the tests")?;
     let (raw, wire) = RawWire::open(&ways, test.addresses()).await?;
     let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -188,6 +192,13 @@ async fn play(args: &ConformArgs, name: &str, checks: Vec<&'static Check>) -> an
     closed?;
     let failed = findings.iter().any(|finding| finding.outcome == Outcome::Fail);
     Ok(ExitCode::from(if failed { FAILED } else { 0 }))
+}
+
+fn unwritable(path: &Path) -> String {
+    format!(
+        "cannot write the outcome to {}; check the directory and its rights",
+        path.display()
+    )
 }
 
 /// What is said where the target is nothing to be checked.
@@ -324,12 +335,7 @@ struct PrintedPacket {
 
 fn report(args: &ConformArgs, plan: &Plan, findings: &[Finding]) -> anyhow::Result<()> {
     if let Some(path) = &args.junit {
-        fs::write(path, junit(&plan.target.to_string(), findings)).with_context(|| {
-            format!(
-                "cannot write the outcome to {}; check the directory and its rights",
-                path.display()
-            )
-        })?;
+        fs::write(path, junit(&plan.target.to_string(), findings)).with_context(|| unwritable(path))?;
     }
     let shown = |finding: &&Finding| match args.packets {
         Some(Packets::All) => true,

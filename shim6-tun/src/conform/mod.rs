@@ -131,8 +131,11 @@ pub enum Unfit {
     /// It answers echo requests.
     #[error("it answers echo requests and no I1: it does not speak Shim6, or a firewall on the way drops protocol 140")]
     NoShim6,
-    /// An ICMPv6 error came for an I1, of this type and code.
-    #[error("an I1 was answered with the ICMPv6 error {0}/{1}")]
+    /// Its kernel says that it does not know Shim6.
+    #[error("it does not speak Shim6: it answers an I1 with the ICMPv6 error Unrecognized Next Header")]
+    Unknown,
+    /// Another ICMPv6 error came for an I1, of this type and code.
+    #[error("an I1 does not get there: the answer is the ICMPv6 error of type {0}, code {1}")]
     Refused(u8, u8),
 }
 

@@ -204,3 +204,43 @@ pub(super) fn describe(packet: &[u8]) -> String {
         (None, _) => "no packet".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn octets_are_sealed_again() {
+        let mut octets = message_of(1, &[0; 10]);
+        octets[3] = 2;
+        assert!(Message::parse(&octets).is_err());
+        reseal(&mut octets);
+        assert!(Message::parse(&octets).is_ok());
+        add_option(&mut octets, 7, false, &[0, 0, 0, 9], 0);
+        let Ok(Message::I1(i1)) = Message::parse(&octets) else {
+            panic!("no I1");
+        };
+        assert_eq!(i1.forked_instance, Some(9));
+        let found = options(&octets, 16).expect("options");
+        assert_eq!(
+            (found.len(), found[0].at, found[0].contents),
+            (1, 16, &[0, 0, 0, 9][..])
+        );
+    }
+
+    #[test]
+    fn echo_reply_needs_the_checksum_of_its_ulids() {
+        let [ours, theirs, other]: [Ipv6Addr; 3] =
+            [1, 2, 3].map(|host| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host));
+        let on = LocatorPair::new(theirs, ours);
+        let reply = ipv6(on, ICMPV6, &echo(on, true, 7, 8));
+        let ulids = on.seen_by_peer();
+        assert_eq!(echo_reply(&reply, ulids), Some((7, 8, None)));
+        assert_eq!(echo_reply(&reply, LocatorPair::new(other, theirs)), None);
+        // Behind a payload header the addresses of the packet are others.
+        let tag = ContextTag::from_random_bits(99);
+        let elsewhere = LocatorPair::new(other, ours);
+        let moved = ipv6(elsewhere, PROTOCOL, &payload(tag, ICMPV6, &echo(on, true, 7, 8)));
+        assert_eq!(echo_reply(&moved, ulids), Some((7, 8, Some(tag))));
+    }
+}

@@ -73,6 +73,7 @@ pub(super) struct Session {
     answered: (Vec<u32>, Vec<ContextTag>),
     pacer: Arc<Pacer>,
     begun: Instant,
+    found_at: Instant,
     log: Vec<LoggedPacket>,
 }
 
@@ -96,6 +97,7 @@ impl Session {
             answered: (Vec::new(), Vec::new()),
             pacer,
             begun: Instant::now(),
+            found_at: Instant::now(),
             log: Vec::new(),
         }
     }
@@ -174,6 +176,7 @@ impl Session {
         loop {
             while let Some(arrival) = self.unread.get(looked_at) {
                 if let Some(wanted) = want(arrival) {
+                    self.found_at = arrival.at;
                     self.unread.remove(looked_at);
                     return Some(wanted);
                 }
@@ -288,6 +291,7 @@ impl Session {
             forked_instance: Some(self.random() | 1),
         };
         let octets = octets_of(&Message::I1(i1.clone()));
+        self.note_r1(i1.initiator_nonce);
         self.ask(
             "R1 to an I1 that shows that the target is still there",
             self.ulids(),
@@ -298,6 +302,11 @@ impl Session {
             },
         )
         .await
+    }
+
+    /// When the packet came that was found last.
+    pub(super) fn found_at(&self) -> Instant {
+        self.found_at
     }
 
     /// Lets time pass.

@@ -65,7 +65,8 @@ impl Session {
                 .find(ms(500), |arrival| match arrival.packet.get(6..)? {
                     [PROTOCOL, ..] => Some(Ok(())),
                     [ICMPV6, ..] => match *arrival.packet.get(IPV6_HEADER..)? {
-                        // Unreachable and Parameter Problem.
+                        [4, 1, ..] => Some(Err(Unfit::Unknown)),
+                        // Unreachable, and what is wrong with a packet.
                         [kind @ (1 | 4), code, ..] => Some(Err(Unfit::Refused(kind, code))),
                         _ => {
                             answers_echo |= echo_reply(&arrival.packet, on).is_some();

@@ -18,8 +18,14 @@ pub(super) enum Fault {
     OtherErrorCodes,
     /// Each R1 goes out twice.
     R1Twice,
-    /// An R1 has another Initiator Nonce.
-    R1OtherNonce,
+    /// An R2 goes out twice.
+    R2Twice,
+    /// An I1 is sent again after a second.
+    HastyI1,
+    /// An I2bis is sent again after a second.
+    HastyI2bis,
+    /// Each Probe is sent again after a tenth of a second.
+    HastyProbes,
     /// An R1bis is not sent.
     NoR1bis,
     /// An R1bis goes out twice.
@@ -116,7 +122,9 @@ impl Fault {
             (Self::ErrorsPointAtTheHeader, MessageType::ERROR) => edit(&mut packet, |message| message[7] = 40),
             (Self::OtherErrorCodes, MessageType::ERROR) => edit(&mut packet, |message| message[3] += 2),
             (Self::R1Twice, MessageType::R1) | (Self::R1bisTwice, MessageType::R1BIS) => copies.push(1),
-            (Self::R1OtherNonce, MessageType::R1) => edit(&mut packet, |message| message[11] ^= 1),
+            (Self::R2Twice, MessageType::R2) => copies.push(1),
+            (Self::HastyI1, MessageType::I1) | (Self::HastyI2bis, MessageType::I2BIS) => copies.push(1000),
+            (Self::HastyProbes, MessageType::PROBE) => copies.push(100),
             (Self::I2OtherNonce, MessageType::I2) => edit(&mut packet, |message| message[19] ^= 1),
             (Self::ReservedSent, kind) if kind.0 != 0 && kind != MessageType::ERROR => {
                 edit(&mut packet, |message| message[3] |= 0x80);
@@ -222,7 +230,10 @@ pub(super) const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::ErrorsPointAtTheHeader, &[]),
     (Fault::OtherErrorCodes, &[]),
     (Fault::R1Twice, &[]),
-    (Fault::R1OtherNonce, &[]),
+    (Fault::R2Twice, &[]),
+    (Fault::HastyI1, &[]),
+    (Fault::HastyI2bis, &[]),
+    (Fault::HastyProbes, &[]),
     (Fault::NoR1bis, &[]),
     (Fault::R1bisTwice, &[]),
     (Fault::ChecksumsUnchecked, &[]),
