@@ -231,8 +231,10 @@ impl Run {
             Ok(findings)
         };
         tokio::select! {
-            findings = play => findings,
+            // What has come counts before what should have come by now.
+            biased;
             never = dispatch(inbound, listeners) => match never {},
+            findings = play => findings,
         }
     }
 }

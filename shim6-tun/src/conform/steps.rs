@@ -286,7 +286,7 @@ impl Session {
             on,
             told: i2.announcement,
         };
-        self.is_known(&context).await?;
+        self.is_known_with_tag(&context).await?;
         self.forget();
         Ok(context)
     }

@@ -2,9 +2,16 @@
 
 use std::time::Duration;
 
-use shim6_core::wire::{MessageType, OptionType, PROTOCOL, checksum};
+use shim6_core::LocatorPair;
+use shim6_core::reap::{Probe as Report, ProbeRecord, ProbeState};
+use shim6_core::wire::{
+    Announcement, ContextTag, Error, ErrorCode, I2, Keepalive, Message, MessageType, OptionType, PROTOCOL, Probe, R1,
+    R1bis, R2, UpdateAcknowledgement, checksum,
+};
 
-use crate::conform::packet::{IPV6_HEADER, control, options, reseal, seal};
+use crate::conform::packet::{
+    ICMPV6, IPV6_HEADER, RawOption, add_option, control, icmp, ipv6, octets_of, options, pair, reseal, seal, shim6,
+};
 
 /// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +47,14 @@ pub(super) enum Fault {
     EverythingCritical,
     /// Messages with reserved bits are dropped.
     ReservedRefused,
+    /// Messages with something behind them are dropped.
+    TrailingRefused,
+    /// An I1 names other ULIDs.
+    I1OtherUlids,
+    /// An R1 has another Initiator Nonce.
+    R1OtherNonce,
+    /// An R1 has no validator.
+    R1WithoutValidator,
     /// Reserved bits are sent.
     ReservedSent,
     /// Updates are not acknowledged when they have preferences.
@@ -72,6 +87,14 @@ pub(super) enum Fault {
     I2OtherNonce,
     /// Locator Lists and what proves them are passed over.
     ListsIgnored,
+    /// Beside what is right, each message of this type gets that answer a moment later, whatever is wrong with it.
+    Answers(MessageType, MessageType),
+    /// Beside what is right, each message gets an R1bis.
+    R1bisForAll,
+    /// Beside what is right, each payload header is taken for payload of a context, and answered.
+    PayloadForAll,
+    /// Messages of this type are not sent.
+    Mute(MessageType),
 }
 
 impl Fault {
@@ -88,9 +111,9 @@ impl Fault {
             Self::SBitUnchecked if kind.is_some() => edit(&mut packet, |message| message[3] &= 0xfe),
             Self::CriticalIgnored if kind.is_some() => edit(&mut packet, |message| mark_unknown(message, false)),
             Self::EverythingCritical if kind.is_some() => edit(&mut packet, |message| mark_unknown(message, true)),
-            Self::ReservedRefused if control(&packet).is_some_and(|message| message[3] & 0xfe != 0) => {
-                // Errors have a code there.
-                return (kind == Some(MessageType::ERROR)).then_some(packet);
+            Self::ReservedRefused if has_reserved(&packet) => return None,
+            Self::TrailingRefused if message.is_some_and(|message| message.len() + IPV6_HEADER < packet.len()) => {
+                return None;
             }
             Self::PreferencesRefused if kind == Some(MessageType::UPDATE_REQUEST) => {
                 let found = options(control(&packet)?, 16)?;
@@ -111,6 +134,71 @@ impl Fault {
         Some(packet)
     }
 
+    /// What the target sends a moment after this packet, whatever is right.
+    pub(super) fn forge(self, packet: &[u8]) -> Option<Vec<u8>> {
+        let on = pair(packet)?;
+        let octets = shim6(packet)?;
+        let kind = MessageType(*octets.get(2)?);
+        let nonce = octets
+            .get(12..16)
+            .map_or(0, |nonce| u32::from_be_bytes([nonce[0], nonce[1], nonce[2], nonce[3]]));
+        let tag = octets
+            .get(6..12)
+            .map_or(0, |tag| tag.iter().fold(0, |tag, octet| tag << 8 | u64::from(*octet)));
+        let tag = ContextTag::from_random_bits(tag);
+        let answer = match self {
+            Self::R1bisForAll if kind.0 < 0x80 => MessageType::R1BIS,
+            Self::Answers(of, answer) if kind == of => answer,
+            Self::PayloadForAll if kind.0 >= 0x80 => {
+                let request = octets.iter().skip(8).position(|octet| *octet == 128)? + 8;
+                let reply = icmp(on, 129, 0, octets.get(request + 4..)?);
+                return Some(ipv6(on, ICMPV6, &reply));
+            }
+            _ => return None,
+        };
+        let announcement = Announcement::default();
+        let message = match answer {
+            MessageType::R1 => Message::R1(R1 {
+                initiator_nonce: nonce,
+                responder_nonce: 1,
+                validator: vec![1; 16],
+            }),
+            MessageType::R2 => Message::R2(R2 {
+                responder_context_tag: tag,
+                initiator_nonce: nonce,
+                announcement,
+            }),
+            MessageType::I2 => Message::I2(I2 {
+                initiator_context_tag: tag,
+                initiator_nonce: 1,
+                responder_nonce: nonce,
+                validator: vec![1; 16],
+                ulid_pair: None,
+                forked_instance: None,
+                announcement,
+            }),
+            MessageType::R1BIS => Message::R1bis(R1bis {
+                packet_context_tag: tag,
+                responder_nonce: 1,
+                validator: vec![1; 16],
+            }),
+            MessageType::UPDATE_ACKNOWLEDGEMENT => Message::UpdateAcknowledgement(UpdateAcknowledgement {
+                receiver_context_tag: tag,
+                request_nonce: nonce,
+            }),
+            MessageType::KEEPALIVE => Message::Keepalive(Keepalive {
+                receiver_context_tag: tag,
+            }),
+            MessageType::PROBE => Message::Probe(probe(on, tag)),
+            _ => Message::Error(Error {
+                code: ErrorCode(0),
+                pointer: 0,
+                packet_in_error: packet.to_vec(),
+            }),
+        };
+        Some(ipv6(on, PROTOCOL, &octets_of(&message)))
+    }
+
     /// What becomes of a packet of the target, and how much later.
     pub(super) fn outbound(self, mut packet: Vec<u8>) -> Vec<(Duration, Vec<u8>)> {
         let kind = control(&packet).map_or(MessageType(0), |message| MessageType(message[2]));
@@ -119,9 +207,15 @@ impl Fault {
             (Self::NoErrors, MessageType::ERROR)
             | (Self::NoR1bis, MessageType::R1BIS)
             | (Self::NoKeepalives, MessageType::KEEPALIVE) => copies.clear(),
+            (Self::Mute(mute), kind) if kind == mute => copies.clear(),
             (Self::ErrorsPointAtTheHeader, MessageType::ERROR) => edit(&mut packet, |message| message[7] = 40),
             (Self::OtherErrorCodes, MessageType::ERROR) => edit(&mut packet, |message| message[3] += 2),
             (Self::R1Twice, MessageType::R1) | (Self::R1bisTwice, MessageType::R1BIS) => copies.push(1),
+            (Self::I1OtherUlids, MessageType::I1) => edit(&mut packet, |message| {
+                add_option(message, OptionType::ULID_PAIR.0, false, &[0x20; 36], 0);
+            }),
+            (Self::R1OtherNonce, MessageType::R1) => edit(&mut packet, |message| message[11] ^= 1),
+            (Self::R1WithoutValidator, MessageType::R1) => edit(&mut packet, |message| message.truncate(16)),
             (Self::R2Twice, MessageType::R2) => copies.push(1),
             (Self::HastyI1, MessageType::I1) | (Self::HastyI2bis, MessageType::I2BIS) => copies.push(1000),
             (Self::HastyProbes, MessageType::PROBE) => copies.push(100),
@@ -165,6 +259,22 @@ impl Fault {
     }
 }
 
+fn probe(on: LocatorPair, tag: ContextTag) -> Probe {
+    Probe {
+        receiver_context_tag: tag,
+        report: Report {
+            state: ProbeState::Exploring,
+            sent: vec![ProbeRecord {
+                source: on.local,
+                destination: on.peer,
+                nonce: 1,
+                data: 0,
+            }],
+            received: Vec::new(),
+        },
+    }
+}
+
 fn is_payload(packet: &[u8]) -> bool {
     packet[6] == PROTOCOL && packet.get(IPV6_HEADER + 2).is_some_and(|octet| octet & 0x80 != 0)
 }
@@ -192,6 +302,18 @@ fn reseal_claimed(message: &mut [u8]) {
     reseal(&mut message[..end]);
 }
 
+/// Whether a message has reserved bits, in its head or its ULID Pair option. Errors have a code in their head.
+fn has_reserved(packet: &[u8]) -> bool {
+    let Some(message) = control(packet).filter(|message| message[2] != MessageType::ERROR.0) else {
+        return false;
+    };
+    let found = options(message, 16).filter(|_| message[2] == MessageType::I1.0);
+    let of_pair = |option: &RawOption<'_>| {
+        option.kind == OptionType::ULID_PAIR.0 && option.contents.get(..4).is_some_and(|reserved| reserved != [0; 4])
+    };
+    message[3] & 0xfe != 0 || found.is_some_and(|found| found.iter().any(of_pair))
+}
+
 /// Sets or clears C of the options from the range for experiments.
 fn mark_unknown(message: &mut [u8], critical: bool) {
     let at = match MessageType(message[2]) {
@@ -203,7 +325,8 @@ fn mark_unknown(message: &mut [u8], critical: bool) {
     let unknown: Vec<usize> = options(message, at)
         .into_iter()
         .flatten()
-        .filter(|option| option.kind >= 0x7000)
+        // A Keepalive Timeout has no place in an I1.
+        .filter(|option| option.kind >= 0x7000 || (option.kind == 10 && message[2] == 1))
         .map(|option| option.at)
         .collect();
     for at in unknown {
@@ -226,35 +349,496 @@ fn without(packet: &mut Vec<u8>, from: usize, kinds: &[u16]) {
 
 /// Each fault with the checks that it makes fail.
 pub(super) const FAULTS: &[(Fault, &[&str])] = &[
-    (Fault::NoErrors, &[]),
-    (Fault::ErrorsPointAtTheHeader, &[]),
-    (Fault::OtherErrorCodes, &[]),
-    (Fault::R1Twice, &[]),
-    (Fault::R2Twice, &[]),
-    (Fault::HastyI1, &[]),
-    (Fault::HastyI2bis, &[]),
-    (Fault::HastyProbes, &[]),
-    (Fault::NoR1bis, &[]),
-    (Fault::R1bisTwice, &[]),
-    (Fault::ChecksumsUnchecked, &[]),
-    (Fault::SBitUnchecked, &[]),
-    (Fault::CriticalIgnored, &[]),
-    (Fault::EverythingCritical, &[]),
-    (Fault::ReservedRefused, &[]),
-    (Fault::ReservedSent, &[]),
-    (Fault::PreferencesRefused, &[]),
-    (Fault::AcknowledgementOtherTag, &[]),
-    (Fault::NoKeepalives, &[]),
-    (Fault::LateKeepalives, &[]),
-    (Fault::NoPayloadHeaders, &[]),
-    (Fault::PayloadOtherTag, &[]),
-    (Fault::ProbesSayExploring, &[]),
-    (Fault::ProbesReportNothing, &[]),
-    (Fault::ProbesTurned, &[]),
-    (Fault::PaddingSent, &[]),
-    (Fault::OtherNextHeader, &[]),
-    (Fault::SecondLocatorDeaf, &[]),
-    (Fault::NoIcmpErrors, &[]),
-    (Fault::I2OtherNonce, &[]),
-    (Fault::ListsIgnored, &[]),
+    (
+        Fault::NoErrors,
+        &[
+            "5533-5.14-01",
+            "5533-5.14-02",
+            "5533-7.2-03",
+            "5533-10.4-07",
+            "5533-10.4-10",
+            "5533-10.4-12",
+            "5533-10.4-18",
+            "5533-12.3-03",
+            "5533-12.3-04",
+            "5533-12.3-05",
+            "5533-12.3-08",
+            "5533-12.3-09",
+            "5533-12.3-10",
+            "5533-12.3-11",
+            "5533-12.3-12",
+        ],
+    ),
+    (
+        Fault::ErrorsPointAtTheHeader,
+        &[
+            "5533-7.2-03",
+            "5533-10.4-10",
+            "5533-10.4-12",
+            "5533-10.4-18",
+            "5533-12.3-05",
+            "5533-12.3-11",
+        ],
+    ),
+    (
+        Fault::OtherErrorCodes,
+        &[
+            "5533-5.14-02",
+            "5533-7.2-03",
+            "5533-10.4-07",
+            "5533-10.4-10",
+            "5533-10.4-12",
+            "5533-10.4-18",
+            "5533-12.3-03",
+            "5533-12.3-04",
+            "5533-12.3-05",
+            "5533-12.3-08",
+            "5533-12.3-09",
+            "5533-12.3-10",
+            "5533-12.3-11",
+            "5533-12.3-12",
+        ],
+    ),
+    (Fault::R1Twice, &["5533-7.10-01"]),
+    (
+        Fault::R2Twice,
+        &[
+            "5533-5.14-04",
+            "5533-7.13-13",
+            "5533-7.14-01",
+            "5533-7.18-02",
+            "5533-7.18-03",
+            "5533-7.18-04",
+            "5533-10.4-03",
+            "5533-10.4-06",
+            "5533-10.5-01",
+            "5533-10.5-03",
+            "5534-5.1-02",
+        ],
+    ),
+    (Fault::HastyI1, &["5533-7.8-01", "5533-7.8-02", "5533-7.8-03"]),
+    (Fault::HastyI2bis, &["5533-7.19-01"]),
+    (Fault::HastyProbes, &["5534-4.3-01", "5534-5.2-03", "5534-6.8-01"]),
+    (
+        Fault::NoR1bis,
+        &[
+            "5533-5.8-01",
+            "5533-5.8-02",
+            "5533-5.9-01",
+            "5533-7.13-15",
+            "5533-7.15-01",
+            "5533-7.17-01",
+            "5533-7.17-02",
+            "5533-7.17-03",
+            "5533-7.17-04",
+            "5533-7.17-05",
+            "5533-7.17-06",
+            "5533-7.20-01",
+            "5533-7.20-02",
+            "5533-7.20-03",
+            "5533-7.20-04",
+            "5533-7.20-05",
+            "5533-7.20-06",
+            "5533-7.20-07",
+            "5533-7.20-08",
+            "5533-7.20-09",
+            "5533-10.4-04",
+            "5533-10.4-16",
+            "5533-10.5-02",
+            "5533-12.4-01",
+            "5533-12.4-02",
+        ],
+    ),
+    (Fault::R1bisTwice, &["5533-7.17-06"]),
+    (Fault::ChecksumsUnchecked, &["5533-12.3-01", "5533-12.3-06"]),
+    (Fault::SBitUnchecked, &["5533-5.3-03"]),
+    (
+        Fault::CriticalIgnored,
+        &[
+            "5533-5.15-07",
+            "5533-12.3-08",
+            "5533-12.3-09",
+            "5533-12.3-10",
+            "5533-12.3-11",
+            "5533-12.3-12",
+        ],
+    ),
+    (
+        Fault::EverythingCritical,
+        &[
+            "5533-5.1-02",
+            "5533-5.15-03",
+            "5533-5.15-04",
+            "5533-5.15-05",
+            "5533-5.15-06",
+            "5533-12.3-11",
+        ],
+    ),
+    (
+        Fault::ReservedRefused,
+        &[
+            "5533-5.4-01",
+            "5533-5.6-01",
+            "5533-5.9-01",
+            "5533-5.10-01",
+            "5533-5.15.6-01",
+            "5534-5.2-05",
+        ],
+    ),
+    (Fault::TrailingRefused, &["5533-5.3-04"]),
+    (Fault::I1OtherUlids, &["5533-7.7-01"]),
+    (
+        Fault::ReservedSent,
+        &[
+            "5533-5.5-01",
+            "5533-5.7-01",
+            "5533-5.8-01",
+            "5533-5.11-01",
+            "5534-5.1-01",
+            "5534-5.2-04",
+        ],
+    ),
+    (
+        Fault::PreferencesRefused,
+        &[
+            "5533-5.15.3-01",
+            "5533-7.2-07",
+            "5533-10.4-10",
+            "5533-10.4-12",
+            "5533-10.4-14",
+            "5533-10.4-15",
+        ],
+    ),
+    (
+        Fault::AcknowledgementOtherTag,
+        &[
+            "5533-7.4-02",
+            "5533-7.4-03",
+            "5533-7.9-05",
+            "5533-7.13-14",
+            "5533-7.13-16",
+            "5533-7.16-01",
+            "5533-7.16-02",
+            "5533-7.16-03",
+            "5533-7.16-04",
+            "5533-7.16-05",
+            "5533-7.16-07",
+            "5533-7.18-07",
+            "5533-7.20-01",
+            "5533-10.4-01",
+        ],
+    ),
+    (
+        Fault::NoKeepalives,
+        &[
+            "5534-5.1-01",
+            "5534-5.3-01",
+            "5534-5.3-02",
+            "5534-5.3-03",
+            "5534-6.1-01",
+            "5534-6.3-01",
+            "5534-7-01",
+        ],
+    ),
+    (Fault::LateKeepalives, &["5534-6.3-01"]),
+    (
+        Fault::NoPayloadHeaders,
+        &[
+            "5533-5.8-01",
+            "5533-5.8-02",
+            "5533-5.9-01",
+            "5533-7.17-01",
+            "5533-7.17-06",
+            "5533-7.20-01",
+            "5533-7.20-02",
+            "5533-7.20-03",
+            "5533-7.20-04",
+            "5533-7.20-05",
+            "5533-7.20-06",
+            "5533-7.20-07",
+            "5533-7.20-08",
+            "5533-7.20-09",
+            "5533-11.1-01",
+            "5533-11.1-02",
+            "5533-11.1-03",
+            "5533-12.2-01",
+            "5533-12.2-02",
+        ],
+    ),
+    (Fault::PayloadOtherTag, &["5533-11.1-01"]),
+    (Fault::ProbesSayExploring, &["5534-6.7-01"]),
+    (
+        Fault::ProbesReportNothing,
+        &[
+            "5533-11.1-01",
+            "5533-11.1-02",
+            "5533-11.1-03",
+            "5534-4.3-01",
+            "5534-5.2-01",
+            "5534-5.2-02",
+            "5534-5.2-03",
+            "5534-6.7-01",
+            "5534-6.8-01",
+            "5534-6.8-02",
+            "5534-8-01",
+        ],
+    ),
+    (
+        Fault::ProbesTurned,
+        &[
+            "5533-11.1-01",
+            "5533-11.1-02",
+            "5533-11.1-03",
+            "5534-5.2-01",
+            "5534-6.8-02",
+        ],
+    ),
+    (Fault::PaddingSent, &["5533-5.15-01"]),
+    (Fault::OtherNextHeader, &["5533-5.3-01"]),
+    (
+        Fault::SecondLocatorDeaf,
+        &[
+            "5533-7.9-06",
+            "5533-7.13-15",
+            "5533-7.13-16",
+            "5533-10.4-16",
+            "5533-10.4-17",
+            "5533-10.4-19",
+            "5533-11.1-01",
+            "5533-11.1-02",
+            "5533-11.1-03",
+            "5534-6.8-02",
+            "5534-8-01",
+        ],
+    ),
+    (Fault::NoIcmpErrors, &["5533-7.8-03"]),
+    (Fault::I2OtherNonce, &["5533-7.11-01"]),
+    (
+        Fault::ListsIgnored,
+        &[
+            "5533-5.15.3-01",
+            "5533-7.2-01",
+            "5533-7.2-02",
+            "5533-7.2-03",
+            "5533-7.2-04",
+            "5533-7.2-05",
+            "5533-7.2-06",
+            "5533-7.2-07",
+            "5533-7.13-10",
+            "5533-7.13-16",
+            "5533-10.4-06",
+            "5533-10.4-07",
+            "5533-10.4-08",
+            "5533-10.4-09",
+            "5533-10.4-12",
+            "5533-10.4-14",
+            "5533-10.4-15",
+            "5533-10.4-17",
+            "5533-10.4-18",
+            "5533-10.4-19",
+            "5533-11.1-01",
+            "5533-11.1-02",
+            "5533-11.1-03",
+            "5533-12.3-09",
+            "5534-6.8-02",
+            "5534-8-01",
+        ],
+    ),
+    (
+        Fault::Answers(MessageType::I1, MessageType::R1),
+        &[
+            "5533-5.3-03",
+            "5533-7.9-02",
+            "5533-7.10-01",
+            "5533-12.3-01",
+            "5533-12.3-02",
+            "5533-12.3-07",
+        ],
+    ),
+    (
+        Fault::Answers(MessageType::I1, MessageType::R2),
+        &[
+            "5533-5.14-03",
+            "5533-5.14-04",
+            "5533-7.9-02",
+            "5533-7.9-07",
+            "5533-7.13-02",
+            "5533-7.13-03",
+            "5533-7.13-04",
+            "5533-7.13-05",
+            "5533-7.13-06",
+            "5533-7.13-07",
+            "5533-7.13-08",
+            "5533-7.13-09",
+            "5533-7.13-10",
+            "5533-7.13-13",
+            "5533-7.17-07",
+            "5533-7.18-02",
+            "5533-7.18-03",
+            "5533-7.18-04",
+            "5533-7.20-03",
+            "5533-7.20-04",
+            "5533-7.20-05",
+            "5533-7.20-06",
+            "5533-7.20-07",
+            "5533-7.20-08",
+            "5533-7.20-09",
+            "5533-10.4-03",
+            "5533-10.4-06",
+            "5533-10.5-01",
+            "5533-10.5-03",
+            "5533-12.3-01",
+            "5533-12.3-02",
+            "5533-12.3-06",
+            "5533-12.3-07",
+            "5534-5.1-02",
+        ],
+    ),
+    (
+        Fault::Answers(MessageType::I2, MessageType::R2),
+        &[
+            "5533-5.14-04",
+            "5533-5.15-07",
+            "5533-5.15-08",
+            "5533-7.2-01",
+            "5533-7.2-02",
+            "5533-7.2-04",
+            "5533-7.2-05",
+            "5533-7.2-06",
+            "5533-7.13-02",
+            "5533-7.13-03",
+            "5533-7.13-04",
+            "5533-7.13-05",
+            "5533-7.13-06",
+            "5533-7.13-07",
+            "5533-7.13-08",
+            "5533-7.13-09",
+            "5533-7.13-10",
+            "5533-7.13-13",
+            "5533-7.14-01",
+            "5533-7.18-02",
+            "5533-7.18-03",
+            "5533-7.18-04",
+            "5533-10.4-03",
+            "5533-10.4-06",
+            "5533-10.5-01",
+            "5533-10.5-03",
+            "5534-5.1-02",
+        ],
+    ),
+    (
+        Fault::Answers(MessageType::I2BIS, MessageType::R2),
+        &[
+            "5533-7.20-03",
+            "5533-7.20-04",
+            "5533-7.20-05",
+            "5533-7.20-06",
+            "5533-7.20-07",
+            "5533-7.20-08",
+            "5533-7.20-09",
+        ],
+    ),
+    (
+        Fault::Answers(MessageType::R1, MessageType::I2),
+        &[
+            "5533-7.11-02",
+            "5533-7.11-03",
+            "5533-7.11-04",
+            "5533-7.11-05",
+            "5533-7.11-06",
+            "5533-7.12-01",
+            "5533-7.17-07",
+        ],
+    ),
+    (
+        Fault::Answers(MessageType::R1BIS, MessageType::I2),
+        &["5533-7.17-07", "5533-7.18-02", "5533-7.18-03", "5533-7.18-04"],
+    ),
+    (
+        Fault::Answers(MessageType::UPDATE_REQUEST, MessageType::UPDATE_ACKNOWLEDGEMENT),
+        &[
+            "5533-5.15.3-02",
+            "5533-7.16-06",
+            "5533-10.4-03",
+            "5533-10.4-05",
+            "5533-10.4-06",
+            "5533-10.4-08",
+            "5533-10.4-09",
+            "5533-10.4-11",
+            "5533-10.4-13",
+            "5533-10.4-15",
+        ],
+    ),
+    (
+        Fault::Answers(MessageType::UPDATE_ACKNOWLEDGEMENT, MessageType::UPDATE_ACKNOWLEDGEMENT),
+        &["5533-10.5-01", "5533-10.5-03"],
+    ),
+    (
+        Fault::Answers(MessageType::ERROR, MessageType::ERROR),
+        &["5533-5.14-03", "5533-5.14-04"],
+    ),
+    (
+        Fault::Answers(MessageType::KEEPALIVE, MessageType::KEEPALIVE),
+        &["5534-5.1-02"],
+    ),
+    (
+        Fault::Answers(MessageType::PROBE, MessageType::PROBE),
+        &[
+            "5534-4.3-01",
+            "5534-5.2-06",
+            "5534-5.2-07",
+            "5534-6.8-01",
+            "5534-6.9-01",
+        ],
+    ),
+    (
+        Fault::R1bisForAll,
+        &[
+            "5533-5.14-03",
+            "5533-5.14-04",
+            "5533-7.9-02",
+            "5533-7.13-02",
+            "5533-7.13-03",
+            "5533-7.13-04",
+            "5533-7.13-05",
+            "5533-7.13-06",
+            "5533-7.13-07",
+            "5533-7.13-08",
+            "5533-7.13-09",
+            "5533-7.13-10",
+            "5533-7.13-13",
+            "5533-7.17-07",
+            "5533-7.18-02",
+            "5533-7.18-03",
+            "5533-7.18-04",
+            "5533-7.20-03",
+            "5533-7.20-04",
+            "5533-7.20-05",
+            "5533-7.20-06",
+            "5533-7.20-07",
+            "5533-7.20-08",
+            "5533-7.20-09",
+            "5533-10.4-03",
+            "5533-10.4-06",
+            "5533-10.5-01",
+            "5533-10.5-03",
+            "5533-12.3-01",
+            "5533-12.3-02",
+            "5533-12.3-06",
+            "5533-12.3-07",
+            "5534-5.1-02",
+        ],
+    ),
+    (Fault::PayloadForAll, &["5533-5.2-01", "5533-12.2-03"]),
+];
+
+/// Faults with which nothing goes: they show that what depends on those messages fails. Which checks do is not told one by one.
+pub(super) const COARSE: &[Fault] = &[
+    Fault::R1OtherNonce,
+    Fault::R1WithoutValidator,
+    Fault::Mute(MessageType::R2),
+    Fault::Mute(MessageType::I2),
+    Fault::Mute(MessageType::I2BIS),
+    Fault::Mute(MessageType::UPDATE_ACKNOWLEDGEMENT),
+    Fault::Mute(MessageType::PROBE),
 ];

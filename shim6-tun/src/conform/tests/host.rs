@@ -20,6 +20,8 @@ const PREFIXES: [Ipv6Addr; 2] = [
     Ipv6Addr::new(0x2001, 0xdb8, 0xb1, 0, 0, 0, 0, 0),
     Ipv6Addr::new(0x2001, 0xdb8, 0xb2, 0, 0, 0, 0, 0),
 ];
+/// How much later forged answers come than right ones.
+const MOMENT: std::time::Duration = std::time::Duration::from_millis(40);
 /// Echo requests of one host after which there is to be a context.
 const PACKETS: u32 = 20;
 
@@ -74,8 +76,17 @@ impl Target {
                 };
                 let mut out = Vec::new();
                 tokio::select! {
+                    // Else chance would decide what comes first, and nothing could be seen again.
+                    biased;
                     packet = from_tester.recv() => {
                         let Some(packet) = packet else { return };
+                        if let Some(forged) = self.fault.forge(&packet) {
+                            let to_tester = to_tester.clone();
+                            tokio::spawn(async move {
+                                tokio::time::sleep(MOMENT).await;
+                                drop(to_tester.try_send(forged));
+                            });
+                        }
                         if let Some(mut packet) = self.fault.inbound(packet) {
                             self.receive(now(tokio::time::Instant::now()), &mut packet, &mut out);
                         }
