@@ -228,7 +228,7 @@ impl Client {
     }
 
     fn document<T: DeserializeOwned>(&self, reply: Reply) -> Result<T, ControlError> {
-        serde_json::from_value(reply.parameters).map_err(|error| self.not_understood(error))
+        serde_json::from_str(reply.parameters.get()).map_err(|error| self.not_understood(error))
     }
 
     fn not_understood(&self, what: impl std::fmt::Display) -> ControlError {

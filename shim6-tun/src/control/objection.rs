@@ -1,6 +1,7 @@
 //! Why the daemon does not do what it was asked for.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::status::PairStatus;
@@ -50,7 +51,8 @@ impl Objection {
     }
 
     /// The objection that an error of our interface is, if it is one.
-    pub(super) fn read(name: &str, parameters: &Value) -> Option<Self> {
+    pub(super) fn read(name: &str, parameters: &RawValue) -> Option<Self> {
+        let parameters: Value = serde_json::from_str(parameters.get()).ok()?;
         serde_json::from_value(json!({ "error": name, "parameters": parameters })).ok()
     }
 }
@@ -58,6 +60,11 @@ impl Objection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(name: &str, parameters: &Value) -> Option<Objection> {
+        let parameters = serde_json::value::to_raw_value(parameters).unwrap();
+        Objection::read(name, &parameters)
+    }
 
     #[test]
     fn refusals_survive_the_wire() {
@@ -82,9 +89,9 @@ mod tests {
         for (objection, expected) in objections.into_iter().zip(names) {
             let (name, parameters) = objection.describe();
             assert_eq!((name.as_str(), &parameters["context"]), (expected, &json!(7)));
-            assert_eq!(Objection::read(&name, &parameters), Some(objection));
+            assert_eq!(read(&name, &parameters), Some(objection));
         }
-        assert_eq!(Objection::read("NoSuchContext", &json!({ "context": "seven" })), None);
-        assert_eq!(Objection::read("Unavailable", &json!({})), None);
+        assert_eq!(read("NoSuchContext", &json!({ "context": "seven" })), None);
+        assert_eq!(read("Unavailable", &json!({})), None);
     }
 }

@@ -1,5 +1,6 @@
 //! The daemon's end of the control socket.
 
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixListener as StdListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -230,12 +231,12 @@ impl Connection {
             Method::Status => self.ask(Request::Status).await.map(Reply::last),
             Method::Contexts { peer } => {
                 let contexts = self.ask(|answer| Request::Contexts(peer, answer)).await;
-                contexts.map(|contexts| Reply::last(json!({ "contexts": contexts })))
+                contexts.map(|contexts| Reply::last(BTreeMap::from([("contexts", contexts)])))
             }
             Method::GetContext { context } => self.ask(|answer| Request::Context(context, answer)).await.map(reply),
             Method::Paths { context } => {
                 let paths = self.ask(|answer| Request::Paths(context, answer)).await;
-                paths.map(|paths| reply(paths.map(|paths| json!({ "paths": paths }))))
+                paths.map(|paths| reply(paths.map(|paths| BTreeMap::from([("paths", paths)]))))
             }
             Method::Probe { context, pair } => {
                 let probed = self.ask_again(|answer| Request::Probe(context, pair, answer)).await;

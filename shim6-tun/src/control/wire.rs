@@ -3,7 +3,8 @@
 use std::io;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 
 use crate::status::Event;
@@ -32,8 +33,9 @@ pub(super) struct Call {
 pub(super) struct Reply {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
-    #[serde(default)]
-    pub(super) parameters: Value,
+    /// As text: a status of thousands of contexts would be several times larger as a tree of values.
+    #[serde(default = "null")]
+    pub(super) parameters: Box<RawValue>,
     #[serde(default, skip_serializing_if = "is_false")]
     pub(super) continues: bool,
 }
@@ -73,7 +75,8 @@ impl Reply {
     }
 
     fn new(error: Option<String>, parameters: impl Serialize, continues: bool) -> Self {
-        let parameters = serde_json::to_value(parameters).unwrap_or_else(|_| json!({}));
+        // Our documents have string keys and no failing serializers: this cannot fail.
+        let parameters = to_raw_value(&parameters).unwrap_or_else(|_| null());
         Self {
             error,
             parameters,
@@ -108,6 +111,10 @@ pub(super) async fn read_frame(
         Some(_) if message.len() >= limit => Err(FrameError::TooLarge),
         Some(_) => Err(FrameError::Truncated),
     }
+}
+
+fn null() -> Box<RawValue> {
+    RawValue::NULL.to_owned()
 }
 
 fn is_false(value: &bool) -> bool {

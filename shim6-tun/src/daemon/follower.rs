@@ -308,8 +308,8 @@ impl Follower {
 
     /// What is wrong, for people.
     pub(super) fn problems(&self) -> impl Iterator<Item = String> {
-        let unkept = self.host.as_ref().and_then(HostAddresses::unkept);
-        let others = [unkept, self.unmade.as_deref()].into_iter().flatten();
+        let of_host = self.host.iter().flat_map(HostAddresses::problems);
+        let others = of_host.chain(self.unmade.as_deref());
         self.problems.iter().cloned().chain(others.map(str::to_owned))
     }
 

@@ -11,7 +11,8 @@
 //!                         none                             a new set, for this run only
 //! ```
 //!
-//! What a person has made is never replaced: names in DNS may depend on it.
+//! What a person has made is never replaced: names in DNS may depend on it. A file that holds no identity, as after a bad disk, is set
+//! aside under another name, and taken for none; the person is told. Where only the key is lost, the set is used without.
 //!
 //! That is at the start. A prefix that comes later gets a signed address: the set stays, since sessions under way are bound to it.
 //! Only when no prefix of the set is left there is a new one, with the same key, so that new sessions can be protected. The
@@ -28,7 +29,7 @@ use shim6_core::Identity;
 
 use super::generation;
 use crate::config::AddressConfig;
-use crate::identity::{Store, StoredIdentity};
+use crate::identity::{IdentityError, PublicIdentity, Store, StoredIdentity};
 
 /// Most former sets that are remembered, for a host that goes from network to network.
 const MAX_FORMER: usize = 8;
@@ -46,6 +47,8 @@ pub(super) struct HostAddresses {
     taken: BTreeSet<Ipv6Addr>,
     /// None for this run only.
     store: Option<Store>,
+    /// What was wrong with the identity on disk, for people.
+    damage: Option<String>,
     /// Why the addresses are not kept, for people.
     unkept: Option<String>,
 }
@@ -69,7 +72,16 @@ impl HostAddresses {
             return Ok(Self::of(generate(config, prefixes, None).await?, None));
         };
         let store = Store::new(directory);
-        let Some(identity) = store.load()? else {
+        let mut damage = None;
+        let identity = match store.load() {
+            Err(error) if error.is_damage() => return Self::replace_damaged(config, prefixes, store, &error).await,
+            Err(error) if error.is_lost_key() => {
+                damage = Some(without_key(&error));
+                store.load_public()?.map(PublicIdentity::without_key)
+            }
+            identity => identity?,
+        };
+        let Some(identity) = identity else {
             return Self::make(config, prefixes, store).await;
         };
         let covers = |prefix: &&Ipv6Addr| identity.set.prefixes().contains(&SubnetPrefix::from(**prefix));
@@ -102,7 +114,10 @@ impl HostAddresses {
                  `shim6 address generate --force` makes an identity for all of them, with other addresses"
             );
         }
-        Ok(Self::of(identity, Some(store)))
+        Ok(Self {
+            damage,
+            ..Self::of(identity, Some(store))
+        })
     }
 
     /// Looks whether the identity on disk, if there is one, can be used at all.
@@ -112,7 +127,10 @@ impl HostAddresses {
     /// It cannot.
     pub(super) fn check(config: &AddressConfig) -> anyhow::Result<()> {
         if let Some(directory) = &config.identity {
-            Store::new(directory).load()?;
+            match Store::new(directory).load() {
+                Err(error) if error.is_damage() || error.is_lost_key() => {}
+                read => drop(read?),
+            }
         }
         Ok(())
     }
@@ -244,9 +262,9 @@ impl HostAddresses {
         }
     }
 
-    /// Why the next start will make other addresses, if that is so.
-    pub(super) fn unkept(&self) -> Option<&str> {
-        self.unkept.as_deref()
+    /// What is wrong with what is on disk: why the addresses are others than before, or will be with the next start.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &str> {
+        [&self.damage, &self.unkept].into_iter().flatten().map(String::as_str)
     }
 
     /// Makes a set over other prefixes, with the key of the present one where it has one: then sessions that are bound to this one
@@ -300,6 +318,34 @@ impl HostAddresses {
         Ok(made)
     }
 
+    /// Starts with other addresses, rather than not at all: sessions without protection are better than none. What cannot be set
+    /// aside stays, and the addresses are for this run only.
+    async fn replace_damaged(
+        config: &AddressConfig,
+        prefixes: &[Ipv6Addr],
+        store: Store,
+        error: &IdentityError,
+    ) -> anyhow::Result<Self> {
+        let (mut made, done) = match store.lock().and_then(|writer| writer.set_aside()) {
+            Ok(aside) => {
+                let done = format!(
+                    "it is {} now, and the host has other addresses; to have the former ones again, put the right file back and \
+                     restart the daemon",
+                    aside.display()
+                );
+                (Self::make(config, prefixes, store).await?, done)
+            }
+            Err(refused) => {
+                let done = format!("the host has other addresses for this run ({refused})");
+                (Self::of(generate(config, prefixes, None).await?, None), done)
+            }
+        };
+        let damage = format!("the stored identity is damaged: {error}; {done}");
+        tracing::error!("{damage}");
+        made.damage = Some(damage);
+        Ok(made)
+    }
+
     fn of(identity: StoredIdentity, store: Option<Store>) -> Self {
         Self {
             identity,
@@ -307,6 +353,7 @@ impl HostAddresses {
             former: Vec::new(),
             taken: BTreeSet::new(),
             store,
+            damage: None,
             unkept: None,
         }
     }
@@ -357,6 +404,16 @@ impl HostAddresses {
     }
 }
 
+/// What is said of a set whose key is lost.
+fn without_key(error: &IdentityError) -> String {
+    let damage = format!(
+        "the key of the stored identity is lost: {error}; its addresses stay, but nothing can be signed with it: sessions cannot \
+         move to prefixes that come later; put the right file back, or make another identity: shim6 address rotate --new-key"
+    );
+    tracing::error!("{damage}");
+    damage
+}
+
 /// A new identity over these prefixes.
 async fn generate(
     config: &AddressConfig,
@@ -380,6 +437,8 @@ fn list(prefixes: &[&Ipv6Addr]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use shim6_cga::KeySizes;
 
     use super::*;
@@ -465,6 +524,65 @@ mod tests {
         assert!(host.revive(&[THREE, ONE]));
         assert_eq!(host.under(ONE).unwrap(), Some(former));
         assert!(host.is_ulid(former));
+    }
+
+    fn stored() -> (tempfile::TempDir, Store, AddressConfig) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::new(directory.path());
+        let config = AddressConfig {
+            identity: Some(directory.path().to_owned()),
+            ..AddressConfig::default()
+        };
+        store.save(&host().identity).unwrap();
+        (directory, store, config)
+    }
+
+    #[tokio::test]
+    async fn damaged_identity_is_set_aside_and_another_one_made() {
+        let (directory, store, config) = stored();
+        let former = store.load().unwrap().unwrap().set;
+        fs::write(store.identity_path(), "version = 1\nsec = ").unwrap();
+        HostAddresses::check(&config).unwrap();
+        let mut host = HostAddresses::obtain(&config, &[ONE]).await.unwrap();
+        let address = host.under(ONE).unwrap().unwrap();
+        assert!(!former.addresses().contains(&address));
+        assert_eq!(store.load().unwrap().unwrap().set.addresses(), [address]);
+        let aside = fs::read_dir(&directory).unwrap().flatten().map(|entry| entry.path());
+        let aside: Vec<_> = aside
+            .filter(|path| path.to_string_lossy().contains("/damaged-"))
+            .collect();
+        assert_eq!(fs::read(&aside[0]).unwrap(), b"version = 1\nsec = ");
+        let told: Vec<_> = host.problems().collect();
+        assert!(told[0].contains(&*aside[0].to_string_lossy()), "{told:?}");
+
+        // The next start has nothing to tell.
+        let host = HostAddresses::obtain(&config, &[ONE]).await.unwrap();
+        assert_eq!(host.problems().count(), 0);
+        assert!(host.is_ulid(address));
+    }
+
+    #[tokio::test]
+    async fn identity_without_its_key_keeps_its_addresses() {
+        let (_directory, store, config) = stored();
+        let former = store.load().unwrap().unwrap().set;
+        let key = store.load_public().unwrap().unwrap().key.unwrap();
+        fs::write(&key, "no key").unwrap();
+        HostAddresses::check(&config).unwrap();
+        let mut host = HostAddresses::obtain(&config, &[ONE]).await.unwrap();
+        assert_eq!(host.under(ONE).unwrap(), Some(former.addresses()[0]));
+        assert_eq!(host.under(TWO).unwrap(), None, "nothing can be signed");
+        let told: Vec<_> = host.problems().collect();
+        assert!(told[0].contains(&*key.to_string_lossy()), "{told:?}");
+        assert_eq!(fs::read(&key).unwrap(), b"no key", "it is left as it is");
+    }
+
+    #[tokio::test]
+    async fn identity_of_a_newer_version_is_left_alone() {
+        let (_directory, store, config) = stored();
+        fs::write(store.identity_path(), "version = 2\n").unwrap();
+        HostAddresses::check(&config).unwrap_err();
+        HostAddresses::obtain(&config, &[ONE]).await.unwrap_err();
+        assert_eq!(fs::read(store.identity_path()).unwrap(), b"version = 2\n");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::{AccessFlags, access, geteuid};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::error::IdentityError;
@@ -31,6 +32,20 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, IdentityE
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(IdentityError::io("read", path)(error)),
     }
+}
+
+/// The SHA-256 of a file of any size.
+pub(super) fn digest(path: &Path) -> Result<[u8; 32], IdentityError> {
+    let digest = || {
+        let (mut file, mut digest, mut octets) = (open(path)?, Sha256::new(), vec![0; 1 << 16]);
+        loop {
+            match file.read(&mut octets)? {
+                0 => return Ok(digest.finalize().into()),
+                read => digest.update(&octets[..read]),
+            }
+        }
+    };
+    digest().map_err(IdentityError::io("read", path))
 }
 
 /// The same for a file that has to be there and that nobody but its owner may have access to.
@@ -95,6 +110,12 @@ pub(super) fn replace(path: &Path, octets: &[u8], mode: u32) -> Result<(), Ident
         drop(fs::remove_file(&unfinished));
         return Err(error);
     }
+    path.parent().map_or(Ok(()), sync)
+}
+
+/// Gives a file another name in its directory.
+pub(super) fn rename(path: &Path, to: &Path) -> Result<(), IdentityError> {
+    fs::rename(path, to).map_err(IdentityError::io("rename", path))?;
     path.parent().map_or(Ok(()), sync)
 }
 

@@ -7,6 +7,9 @@ use shim6_cga::KeyError;
 
 use crate::config::Problem;
 
+/// The file that says what everybody may know.
+pub(super) const IDENTITY: &str = "identity.toml";
+
 /// Why an identity is not read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -52,6 +55,8 @@ pub enum IdentityError {
         problem: Problem,
         /// What to do about it.
         advice: &'static str,
+        /// Whether it says to be of a version that is not known.
+        is_other_version: bool,
     },
     /// A key file holds no key that can be used.
     #[error("the key file {} cannot be used; expected an RSA key in PKCS#8 PEM", path.display())]
@@ -84,6 +89,28 @@ pub enum IdentityError {
 }
 
 impl IdentityError {
+    /// Whether `identity.toml` is there and holds no identity. One of another version is none of these: whoever wrote it can
+    /// read it.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Invalid { is_other_version, .. } => !is_other_version,
+            Self::TooLarge { path, .. } => path.ends_with(IDENTITY),
+            _ => false,
+        }
+    }
+
+    /// Whether the identity is there, but its private key is lost or is no key.
+    #[must_use]
+    pub fn is_lost_key(&self) -> bool {
+        match self {
+            Self::Io { path, source, .. } => source.kind() == io::ErrorKind::NotFound && !path.ends_with(IDENTITY),
+            Self::TooLarge { path, .. } => !path.ends_with(IDENTITY),
+            Self::Key { .. } | Self::OtherKey { .. } => true,
+            _ => false,
+        }
+    }
+
     /// For [`Result::map_err`]: the error of `doing` something to `path`.
     pub(super) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

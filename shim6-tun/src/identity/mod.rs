@@ -53,6 +53,19 @@ pub struct PublicIdentity {
     pub key: Option<PathBuf>,
 }
 
+impl PublicIdentity {
+    /// The identity of one who has lost the key: its addresses, but nothing can be signed with it.
+    #[must_use]
+    pub fn without_key(self) -> StoredIdentity {
+        StoredIdentity {
+            set: self.set,
+            key: None,
+            created: self.created,
+            automatic: self.automatic,
+        }
+    }
+}
+
 /// A search for a set's modifier that was interrupted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredSearch {

@@ -123,6 +123,13 @@ pub(super) fn parse_search(text: &str, origin: &Path) -> Result<StoredSearch, Pr
     })
 }
 
+/// Whether a file says to be of another version than that which is read.
+pub(super) fn is_of_other_version(text: &str) -> bool {
+    let fields = Fields::parse(text, Path::new(""));
+    let version = fields.and_then(|fields| fields.integer("version", i64::MAX.unsigned_abs()));
+    version.is_ok_and(|version| version != VERSION)
+}
+
 fn check_version(fields: &Fields<'_>) -> Result<(), Problem> {
     match fields.integer("version", i64::MAX.unsigned_abs())? {
         VERSION => Ok(()),

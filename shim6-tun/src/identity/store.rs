@@ -7,7 +7,7 @@ use nix::fcntl::Flock;
 use sha2::{Digest as _, Sha256};
 use shim6_cga::{PrivateKey, PublicKey};
 
-use super::error::IdentityError;
+use super::error::{IDENTITY, IdentityError};
 use super::{PublicIdentity, StoredIdentity, StoredSearch, disk, hex, key, record};
 use crate::config::Problem;
 
@@ -58,7 +58,7 @@ impl Store {
     /// The file that says what everybody may know.
     #[must_use]
     pub fn identity_path(&self) -> PathBuf {
-        self.directory.join("identity.toml")
+        self.directory.join(IDENTITY)
     }
 
     /// The file of an interrupted search.
@@ -210,6 +210,18 @@ impl Writer<'_> {
         disk::remove(&self.store.search_path())
     }
 
+    /// Moves `identity.toml`, which holds no identity, to a file that is named after its contents; gives that path.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read or renamed.
+    pub fn set_aside(&self) -> Result<PathBuf, IdentityError> {
+        let path = self.store.identity_path();
+        let aside = self.store.directory.join(named("damaged", &disk::digest(&path)?));
+        disk::rename(&path, &aside)?;
+        Ok(aside)
+    }
+
     /// Copies the former file, whatever it says, to one that is named after its contents.
     fn keep_former(&self, path: &Path, new: &[u8], automatic: bool) -> Result<Option<PathBuf>, IdentityError> {
         let Some(former) = disk::read(path, MAX_FILE)?.filter(|former| former != new) else {
@@ -224,17 +236,21 @@ impl Writer<'_> {
         {
             return Ok(None);
         }
-        let name = format!("former-{}.toml", hex::encode(&Sha256::digest(&former)[..8]));
-        let kept = self.store.directory.join(name);
+        let kept = self.store.directory.join(named("former", &Sha256::digest(&former)));
         disk::replace(&kept, &former, disk::PUBLIC)?;
         Ok(Some(kept))
     }
 }
 
+/// The name of a file whose contents have this digest.
+fn named(kind: &str, digest: &[u8]) -> String {
+    format!("{kind}-{}.toml", hex::encode(&digest[..8]))
+}
+
 /// Whether files of this name in the directory are made here.
 pub(crate) fn is_own_file(name: &str) -> bool {
     let name = name.strip_prefix('.').unwrap_or(name);
-    let starts = ["identity.toml", "search.toml", "key-", "former-", "lock"];
+    let starts = [IDENTITY, "search.toml", "key-", "former-", "damaged-", "lock"];
     starts.iter().any(|start| name.starts_with(start))
 }
 
@@ -271,6 +287,10 @@ fn parsed<T>(
             expected: "expected a TOML file in UTF-8".to_owned(),
         }),
     };
-    let parsed = parsed.map_err(|problem| IdentityError::Invalid { problem, advice })?;
+    let parsed = parsed.map_err(|problem| IdentityError::Invalid {
+        problem,
+        advice,
+        is_other_version: std::str::from_utf8(&octets).is_ok_and(record::is_of_other_version),
+    })?;
     Ok(Some(parsed))
 }

@@ -109,7 +109,7 @@ async fn run(
             let (clocks, dataplane) = (Clocks::read(&shared), shared.dataplane.load());
             let mut memory = None;
             tap.read(&mut |packet| {
-                let now = clocks.time_of(&packet);
+                let now = clocks.time_of(packet.seen_at);
                 observe(&packet, now, &dataplane, &mut trigger, &shared);
                 remember(&packet, now, &dataplane, &shared, &mut memory);
             })
@@ -146,8 +146,8 @@ impl Clocks {
 
     /// When the kernel saw a packet. The taps' clock may be set meanwhile: what seems older than a packet in the ring can be
     /// is taken for new.
-    fn time_of(&self, packet: &TapPacket<'_>) -> Instant {
-        let age = self.taps.saturating_sub(packet.seen_at);
+    fn time_of(&self, seen_at: Duration) -> Instant {
+        let age = self.taps.saturating_sub(seen_at);
         if age < OLDEST { self.ours - age } else { self.ours }
     }
 }
@@ -200,5 +200,24 @@ fn remember<'a>(
         memory
             .get_or_insert_with(|| shared.hold.lock())
             .remember(flow, whole, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_as_old_as_they_say_unless_the_clock_was_set_since() {
+        let (now, hour) = (Instant::from_micros(10_000_000), Duration::from_secs(3_600));
+        let clocks = Clocks {
+            ours: now,
+            taps: 1_000 * hour,
+        };
+        let seen = |age| clocks.time_of(clocks.taps - age);
+        assert_eq!(seen(Duration::ZERO), now);
+        assert_eq!(seen(Duration::from_millis(5)), Instant::from_micros(9_995_000));
+        assert_eq!(seen(hour), now, "the clock went forwards");
+        assert_eq!(clocks.time_of(clocks.taps + hour), now, "the clock went back");
     }
 }

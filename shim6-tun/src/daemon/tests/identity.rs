@@ -119,6 +119,32 @@ fn addresses_are_the_same_after_a_restart_and_new_ones_with_another_uplink() {
 }
 
 #[test]
+fn damaged_identity_is_kept_aside_and_brings_the_addresses_back_when_it_is_mended() {
+    let name =
+        "daemon::tests::identity::damaged_identity_is_kept_aside_and_brings_the_addresses_back_when_it_is_mended";
+    isolated(name, || async {
+        let host = Host::new(&[1]).await;
+        let (first, good) = (host.addresses().await, host.stored());
+        // As after a crash of the host at the wrong moment.
+        std::fs::write(host.file(), "").unwrap();
+        let socket = host.config().control_socket;
+        let daemon = tokio::spawn(daemon::run(host.config()));
+        status(&socket, |status| status.uplinks.iter().any(|uplink| uplink.up)).await;
+        let said = Client::connect(&socket).await.unwrap().status().await.unwrap();
+        raise(Signal::SIGTERM).unwrap();
+        ends(daemon).await;
+        let problem = said.problems.iter().find(|problem| problem.contains("is damaged"));
+        assert!(problem.unwrap().contains("/identity/damaged-"), "{said:?}");
+        let second = host.addresses().await;
+        assert_eq!(second, [said.uplinks[0].address]);
+        assert_ne!(second, first);
+
+        std::fs::write(host.file(), good).unwrap();
+        assert_eq!(host.addresses().await, first);
+    });
+}
+
+#[test]
 fn without_an_identity_addresses_are_new_at_each_start() {
     let name = "daemon::tests::identity::without_an_identity_addresses_are_new_at_each_start";
     isolated(name, || async {
