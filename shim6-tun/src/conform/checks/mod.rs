@@ -3,6 +3,7 @@
 mod exchange;
 mod formats;
 mod initiator;
+mod keepalive;
 mod payload;
 mod reap;
 mod receiving;
@@ -35,7 +36,7 @@ macro_rules! check {
 }
 use check;
 
-const GROUPS: [&[Check]; 10] = [
+const GROUPS: [&[Check]; 11] = [
     formats::CHECKS,
     verification::CHECKS,
     initiator::CHECKS,
@@ -45,6 +46,7 @@ const GROUPS: [&[Check]; 10] = [
     payload::CHECKS,
     receiving::CHECKS,
     timing::CHECKS,
+    keepalive::CHECKS,
     reap::CHECKS,
 ];
 

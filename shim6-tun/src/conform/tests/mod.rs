@@ -1,12 +1,14 @@
 //! The checks against a host of this stack, in virtual time, as it is and with faults.
 
+mod expected;
 mod faults;
 mod host;
 
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
-use self::faults::{COARSE, FAULTS, Fault};
+use self::expected::{COARSE, FAULTS};
+use self::faults::Fault;
 use self::host::Target;
 use super::{Finding, Outcome, Plan, Run, Trigger, all};
 
