@@ -6,12 +6,14 @@
 
 mod address;
 mod addresses;
+mod applications;
 mod bad_input;
 mod configuration;
 mod conform;
 mod control;
 mod decode;
 mod demo;
+mod dissection;
 mod doctor;
 mod downloads;
 mod failover;

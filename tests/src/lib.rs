@@ -11,6 +11,7 @@ pub mod failover;
 pub mod scale;
 pub mod sim;
 pub mod throughput;
+pub mod tools;
 
 /// Runs the body of a test in namespaces of its own, see [`shim6_tun::lab::isolated`], with the
 /// `shim6` program built before: inside, Cargo would have no network.
