@@ -9,6 +9,7 @@ mod addresses;
 mod applications;
 mod bad_input;
 mod configuration;
+mod conform;
 mod control;
 mod decode;
 mod demo;

@@ -2,6 +2,7 @@
 
 pub mod binary;
 pub mod compare;
+pub mod conform;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! - [`bpf`]: counts of the same packets, kept in the kernel where that is permitted, and a way through it for steered ones.
 //! - [`tun`]: the TUN device through which steered packets reach and leave the daemon.
 //! - [`router_socket`]: what routers advertise.
+//! - [`packet_socket`]: whole IPv6 packets that come in, for the conformance tester.
 //! - [`netns`]: user and network namespaces for the lab.
 //! - [`ethtool`]: offloads of interfaces, for the lab and the daemon's own virtual link.
 //! - [`frame_socket`]: whole Ethernet frames, for the links of the lab.
@@ -25,6 +26,7 @@ pub mod bpf;
 pub mod ethtool;
 pub mod frame_socket;
 pub mod netns;
+pub mod packet_socket;
 pub mod router_socket;
 pub mod tap;
 pub mod timekeeping;
