@@ -8,6 +8,7 @@ mod conformance;
 mod explore;
 pub mod failover;
 pub mod scale;
+pub mod scenario;
 pub mod sim;
 pub mod throughput;
 
