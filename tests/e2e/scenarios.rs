@@ -39,4 +39,11 @@ macro_rules! scenarios {
 
 scenarios! {
     failover_storm = "failover-storm"
+    flapping = "flapping"
+    asymmetric_routing = "asymmetric-routing"
+    both_lose_uplinks = "both-lose-uplinks"
+    all_uplinks_down = "all-uplinks-down"
+    peer_reboots = "peer-reboots"
+    renumbering = "renumbering"
+    peer_without_shim6 = "peer-without-shim6"
 }

@@ -7,6 +7,7 @@ mod conformance;
 #[cfg(test)]
 mod explore;
 pub mod failover;
+pub mod renumber;
 pub mod scale;
 pub mod scenario;
 pub mod sim;

@@ -7,7 +7,7 @@ use anyhow::{bail, ensure};
 use shim6_tun::demo::live::Live;
 use shim6_tun::demo::stage::{Locators, Stage};
 use shim6_tun::lab::Topology;
-use shim6_tun::status::Status;
+use shim6_tun::status::{ContextStatus, Status};
 use tokio::time::{Instant, sleep};
 
 use super::traffic::Traffic;
@@ -89,6 +89,22 @@ impl Ground {
             sleep(POLL).await;
         }
         Ok(())
+    }
+
+    /// Waits until the context of the first session is so on both hosts.
+    pub(super) async fn until_context(
+        &self,
+        what: &str,
+        is_so: impl Fn(&ContextStatus, &ContextStatus) -> bool,
+    ) -> anyhow::Result<()> {
+        self.until(what, async || {
+            let both = (
+                self.stage.context_a(self.ulids).await,
+                self.stage.context_b(self.ulids).await,
+            );
+            matches!(both, (Ok(Some(a)), Ok(Some(b))) if is_so(&a, &b))
+        })
+        .await
     }
 
     /// Waits until all sessions have gone on for a while.

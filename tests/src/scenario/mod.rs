@@ -7,6 +7,7 @@
 
 mod findings;
 mod ground;
+mod hosts;
 mod outages;
 mod traffic;
 
@@ -83,7 +84,16 @@ impl Scenario {
 /// All scenarios, in the order of `docs/scenarios.md`.
 #[must_use]
 pub fn all() -> &'static [Scenario] {
-    &[outages::FAILOVER_STORM]
+    &[
+        outages::FAILOVER_STORM,
+        outages::FLAPPING,
+        outages::ASYMMETRIC_ROUTING,
+        outages::BOTH_LOSE_UPLINKS,
+        outages::ALL_UPLINKS_DOWN,
+        hosts::PEER_REBOOTS,
+        hosts::RENUMBERING,
+        hosts::PEER_WITHOUT_SHIM6,
+    ]
 }
 
 /// The scenario of this name.
