@@ -46,4 +46,9 @@ scenarios! {
     peer_reboots = "peer-reboots"
     renumbering = "renumbering"
     peer_without_shim6 = "peer-without-shim6"
+    i1_flood = "i1-flood"
+    replayed_i2 = "replayed-i2"
+    forged_updates = "forged-updates"
+    r1bis_storm = "r1bis-storm"
+    hijack = "hijack"
 }

@@ -45,11 +45,15 @@ impl Ground {
     /// As [`protected`](Self::protected), on this topology.
     pub(super) async fn protected_on(topology: Topology, settings: &Settings) -> anyhow::Result<Self> {
         let mut ground = Self::bare(topology, settings).await?;
-        let ulids = ground.ulids;
-        ground.connect(ulids).await?;
-        ground.stage.wait_established(ulids, Instant::now() + LIMIT).await?;
-        ground.go_on().await?;
+        ground.protect().await?;
         Ok(ground)
+    }
+
+    /// Begins a session, and waits for its context.
+    pub(super) async fn protect(&mut self) -> anyhow::Result<()> {
+        self.connect(self.ulids).await?;
+        self.stage.wait_established(self.ulids, Instant::now() + LIMIT).await?;
+        self.go_on().await
     }
 
     /// Daemons, and no session yet.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use shim6_tun::demo::daemon::Daemon;
 use shim6_tun::demo::live::Live;
-use shim6_tun::demo::stage::Locators;
 use shim6_tun::lab::{Failure, Topology};
 use shim6_tun::status::UplinkStatus;
 use tokio::time::{Instant, sleep};
@@ -189,6 +188,13 @@ async fn peer_without_shim6(findings: &mut Findings, settings: &Settings) -> any
     let with = Traffic::start(hosts, [own, plain_b], settings.seed).await?;
     let without = Traffic::start(hosts, [topology.a.uplinks[0].address, plain_b], settings.seed).await?;
     let deadline = Instant::now() + LIMIT;
+    while [&with, &without]
+        .iter()
+        .any(|session| session.arrived()[0].min(session.arrived()[1]) < 20)
+    {
+        anyhow::ensure!(Instant::now() < deadline, "the sessions did not begin");
+        sleep(Duration::from_millis(5)).await;
+    }
     let left_alone = loop {
         let status = daemon.status().await?;
         let is_left = status.failures.iter().any(|failure| failure.peer == plain_b);
@@ -266,9 +272,4 @@ pub(super) async fn compare(
         format!("{with:?} with it, {without:?} without it")
     });
     Ok(())
-}
-
-/// The plain addresses on the first uplinks, between which nobody cares for packets.
-pub(super) fn plain(topology: &Topology) -> Locators {
-    [&topology.a, &topology.b].map(|host| host.uplinks[0].address)
 }

@@ -5,7 +5,10 @@
 //! its [`Findings`]: each statement that must hold, whether it did, and what was measured. `cargo test -p shim6-tests --test e2e scenarios`
 //! plays each for a few seconds; with [`Length::Long`] there are more rounds of the same, from the same seed.
 
+mod attacker;
 mod findings;
+mod floods;
+mod forgeries;
 mod ground;
 mod hosts;
 mod outages;
@@ -93,6 +96,11 @@ pub fn all() -> &'static [Scenario] {
         hosts::PEER_REBOOTS,
         hosts::RENUMBERING,
         hosts::PEER_WITHOUT_SHIM6,
+        floods::I1_FLOOD,
+        floods::REPLAYED_I2,
+        forgeries::FORGED_UPDATES,
+        forgeries::R1BIS_STORM,
+        forgeries::HIJACK,
     ]
 }
 

@@ -131,9 +131,11 @@ async fn asymmetric_routing(findings: &mut Findings, settings: &Settings) -> any
     let topology = ground.stage.topology();
     let [first, second] = [topology.link(&topology.a, 0)?, topology.link(&topology.a, 1)?];
     let lost = Impairment::default().losing_one_of(1);
+    // Of what the customer sends, and of what it receives.
+    let [from_host, to_host] = Direction::ALL;
     let mark = ground.sessions[0].mark();
-    first.impair(Direction::FromCore, lost);
-    second.impair(Direction::ToCore, lost);
+    first.impair(to_host, lost);
+    second.impair(from_host, lost);
     let is_under = |address: Ipv6Addr, uplink: usize| uplink_of(&topology.a, address) == uplink;
     let each = ground
         .until_context("each host uses what works in its direction", |a, b| {
@@ -149,8 +151,8 @@ async fn asymmetric_routing(findings: &mut Findings, settings: &Settings) -> any
     for _ in 0..settings.length.rounds(1) {
         findings.check_ok(GOES_ON_ASYMMETRICALLY, ground.go_on().await);
     }
-    first.impair(Direction::FromCore, Impairment::default());
-    second.impair(Direction::ToCore, Impairment::default());
+    first.impair(to_host, Impairment::default());
+    second.impair(from_host, Impairment::default());
     let back = ground
         .until_context("both hosts are back", |a, b| is_home(a) && is_home(b))
         .await;

@@ -122,11 +122,14 @@ impl Traffic {
 
 /// The longest time between two of the `arrivals`, from the last before `from` on, or since the last one.
 fn longest_gap(arrivals: &[Duration], from: Duration, now: Duration) -> Duration {
-    let first = arrivals.partition_point(|&at| at <= from).saturating_sub(1);
-    let since = &arrivals[first..];
-    let between = since.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max();
-    let last = since.last().copied().unwrap_or(from);
-    between.unwrap_or_default().max(now.saturating_sub(last))
+    let (before, after) = arrivals.split_at(arrivals.partition_point(|&at| at <= from));
+    let mut last = before.last().copied().unwrap_or(from);
+    let mut longest = Duration::ZERO;
+    for &at in after.iter().chain([&now]) {
+        longest = longest.max(at.saturating_sub(last));
+        last = at;
+    }
+    longest
 }
 
 /// Numbered datagrams, one each 5 ms, that nobody sends again. Dropping it ends it.
@@ -277,6 +280,7 @@ mod tests {
         assert_eq!(longest_gap(&arrivals, 11 * MS, 12 * MS), MS);
         assert_eq!(longest_gap(&arrivals, 11 * MS, 31 * MS), 20 * MS);
         assert_eq!(longest_gap(&[], 5 * MS, 9 * MS), 4 * MS);
+        assert_eq!(longest_gap(&arrivals[3..], 5 * MS, 12 * MS), 5 * MS);
     }
 
     #[test]
