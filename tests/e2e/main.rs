@@ -25,6 +25,7 @@ mod restart;
 mod scale;
 mod scenarios;
 mod service;
+mod set_up;
 mod shortcut;
 mod shutdown;
 mod signed;
