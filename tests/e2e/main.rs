@@ -6,11 +6,13 @@
 
 mod address;
 mod addresses;
+mod applications;
 mod bad_input;
 mod configuration;
 mod control;
 mod decode;
 mod demo;
+mod dissection;
 mod doctor;
 mod downloads;
 mod failover;

@@ -12,6 +12,7 @@ pub mod scale;
 pub mod scenario;
 pub mod sim;
 pub mod throughput;
+pub mod tools;
 
 /// Runs the body of a test in namespaces of its own, see [`shim6_tun::lab::isolated`], with the
 /// `shim6` program built before: inside, Cargo would have no network.
