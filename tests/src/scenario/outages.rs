@@ -73,7 +73,7 @@ pub(super) const FLAPPING: Scenario = Scenario {
 };
 
 const CALMS_DOWN: &str =
-    "the sessions leave it once: while it flaps no host moves back to it, nor more than three times in all";
+    "the sessions leave it once: while it flaps no host moves back to it, nor more than twice in all";
 const COMES_BACK: &str = "when it has been stable for a while, both hosts are back on it";
 const FLAP: Duration = Duration::from_millis(300);
 
@@ -96,7 +96,7 @@ async fn flapping(findings: &mut Findings, settings: &Settings) -> anyhow::Resul
     ];
     for context in contexts.iter().flatten() {
         findings.measure("moves of a host", context.failovers as f64, "");
-        findings.check(CALMS_DOWN, context.failovers <= 3 && context.steered, || {
+        findings.check(CALMS_DOWN, context.failovers <= 2 && context.steered, || {
             format!("{context:#?}")
         });
     }
