@@ -17,6 +17,7 @@ mod doctor;
 mod downloads;
 mod failover;
 mod hold;
+mod lab;
 mod packets;
 mod path_mtu;
 mod plans;
