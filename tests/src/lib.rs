@@ -9,6 +9,7 @@ mod explore;
 pub mod failover;
 pub mod scale;
 pub mod sim;
+pub mod soak;
 pub mod throughput;
 
 /// Runs the body of a test in namespaces of its own, see [`shim6_tun::lab::isolated`], with the
