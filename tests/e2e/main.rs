@@ -27,6 +27,7 @@ mod service;
 mod shortcut;
 mod shutdown;
 mod signed;
+mod soak;
 mod steering;
 mod throughput;
 mod top;

@@ -33,6 +33,9 @@ pub struct SoakArgs {
     /// Write a page about it
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Keep the daemons' logs in this directory, which is made
+    #[arg(long, value_name = "DIR")]
+    logs: Option<PathBuf>,
     /// Do something that must make the run fail, to see that it does
     #[arg(long, value_enum, hide = true)]
     sabotage: Option<Sabotage>,
@@ -42,10 +45,13 @@ impl SoakArgs {
     /// Says at once what would else be said after an hour.
     ///
     /// # Errors
-    /// The page cannot be written.
+    /// The page or the logs cannot be written.
     pub fn check(&self) -> anyhow::Result<()> {
         if let Some(path) = &self.report {
             std::fs::write(path, "").with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        if let Some(path) = &self.logs {
+            std::fs::create_dir_all(path).with_context(|| format!("cannot make {}", path.display()))?;
         }
         Ok(())
     }
@@ -62,6 +68,7 @@ impl SoakArgs {
             sessions: usize::try_from(self.sessions)?,
             patience: self.patience,
             sabotage: self.sabotage,
+            logs: self.logs.as_deref(),
         };
         let outcome = run(&plan).await?;
         if let Some(path) = &self.report {

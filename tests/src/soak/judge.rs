@@ -11,9 +11,9 @@ use super::trend::{self, Series};
 /// Growth of a daemon's anonymous memory that is taken for none, in kilobytes of 1024 octets an hour.
 pub const MEMORY_KB_PER_HOUR: f64 = 1024.0;
 /// How long a daemon runs before its memory is looked at: caches fill, and buffers get the size that they need.
-pub const WARM_UP: Duration = Duration::from_secs(60);
+pub const WARM_UP: Duration = Duration::from_secs(120);
 /// The shortest time over which growth is judged.
-pub const SHORTEST: Duration = Duration::from_secs(300);
+pub const SHORTEST: Duration = Duration::from_secs(600);
 /// How many descriptors and threads a daemon may have more in the end than in the beginning: sockets that are kept for
 /// paths that were used.
 pub const MORE_DESCRIPTORS: u64 = 8;

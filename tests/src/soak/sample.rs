@@ -186,6 +186,12 @@ fn process(pid: u32) -> Option<ProcessSample> {
     })
 }
 
+/// Whether it runs: not one that has ended and waits to be noticed.
+#[must_use]
+pub fn is_alive(pid: u32) -> bool {
+    process(pid).is_some()
+}
+
 /// What the descriptors of a process lead to.
 fn descriptors(pid: u32) -> Vec<String> {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {

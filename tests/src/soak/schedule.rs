@@ -81,6 +81,12 @@ impl FaultKind {
         }
     }
 
+    /// Whether a daemon is killed.
+    #[must_use]
+    pub fn kills(self) -> bool {
+        matches!(self, Self::DaemonKilled | Self::KilledWhileMoved)
+    }
+
     /// What it means, in a line.
     #[must_use]
     pub fn explained(self) -> &'static str {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::escape;
 
 const WIDTH: f64 = 960.0;
-const LEFT: f64 = 62.0;
+const LEFT: f64 = 76.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 26.0;
 const BOTTOM: f64 = 26.0;
@@ -278,7 +278,7 @@ mod tests {
             bands: &[(9.0, 90.0)],
         };
         let svg = chart.svg();
-        assert!(svg.contains("points=\"62,74.0 946,26.0\""), "{svg}");
+        assert!(svg.contains("points=\"76,74.0 946,26.0\""), "{svg}");
         assert!(svg.contains("H946.0V74"), "{svg}");
     }
 }

@@ -134,7 +134,10 @@ fn tiles(outcome: &Outcome) -> String {
         tile(false, format!("{:.1} s", longest(outcome)), "longest stall"),
         tile(
             false,
-            format!("{:.1} GB", octets as f64 / 1e9),
+            match octets >= 1_000_000_000 {
+                true => format!("{:.2} GB", octets as f64 / 1e9),
+                false => format!("{:.0} MB", octets as f64 / 1e6),
+            },
             "arrived and were right",
         ),
     ];
@@ -209,8 +212,8 @@ fn rates(samples: &[Sample], value: impl Fn(&Sample) -> Option<f64>) -> Vec<(f64
         let [before, after] = pair else { return None };
         let time = after.at_s - before.at_s;
         let more = value(after)? - value(before)?;
-        // A daemon that was started again counts from 0.
-        (time > 0.0 && more >= 0.0).then(|| (after.at_s, more / time))
+        // A daemon that was started again counts from 0. After a late look the next one may be soon.
+        (time > 0.5 && more >= 0.0).then(|| (after.at_s, more / time))
     };
     samples.windows(2).filter_map(pair).collect()
 }
