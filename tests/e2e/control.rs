@@ -6,19 +6,17 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use shim6_tests::{binary, isolated};
 use shim6_tun::control::Server;
-use shim6_tun::demo::live::Live;
 use shim6_tun::demo::stage::{Locators, Stage};
 use shim6_tun::lab::{Failure, skip};
-use tokio::time::Instant;
 
-use crate::plans::assert_clean;
+use crate::reload::{drop_in, reloaded};
 use crate::restart::{Requests, until};
+use crate::set_up::{protected, stopped};
 
 /// Longer than anything takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -32,15 +30,7 @@ struct Lab {
 
 impl Lab {
     async fn start(tables: &str) -> Self {
-        let mut stage = Stage::build(binary::shim6(), Arc::new(Live::default()))
-            .await
-            .expect("a lab");
-        stage.configure(tables);
-        stage.start().await.unwrap_or_else(|error| panic!("{error:#}"));
-        let ulids = stage.ulids().await.expect("addresses");
-        let requests = Requests::start(&stage, ulids);
-        let established = stage.wait_established(ulids, Instant::now() + LIMIT).await;
-        established.unwrap_or_else(|error| panic!("{error:#}"));
+        let (stage, ulids, requests) = protected(tables).await;
         requests.go_on(&stage).await;
         Self { stage, ulids, requests }
     }
@@ -99,9 +89,9 @@ impl Lab {
         self.stage.topology().a.namespace.run(exchange).expect("a namespace")
     }
 
-    async fn stop(mut self) {
+    async fn stop(self) {
         drop(self.requests);
-        assert_clean(&self.stage.stop().await.unwrap_or_else(|error| panic!("{error:#}")));
+        stopped(self.stage).await;
     }
 }
 
@@ -358,6 +348,36 @@ fn a_failover_is_in_the_events_and_the_figures_with_its_cause_and_how_long_it_to
         }
         lab.stop().await;
     });
+}
+
+#[test]
+fn a_reload_takes_the_paths_out_of_the_figures_and_back() {
+    isolated(
+        "control::a_reload_takes_the_paths_out_of_the_figures_and_back",
+        || async {
+            let lab = Lab::start("[metrics]\nlisten = \"[::1]:9573\"\n").await;
+            let get = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            let peer = lab.ulids[1].to_string();
+            assert!(lab.scrape(get).contains(&peer), "a path has series of its own");
+            assert_eq!(sample(&lab.scrape(get), "shim6_paths_omitted "), 0.0);
+
+            let daemon = lab.stage.daemon_a().expect("it runs");
+            for (most, is_told) in [(0, false), (1, true)] {
+                drop_in(daemon, "paths.toml", &format!("[metrics]\npaths = {most}\n"));
+                let said = reloaded(daemon);
+                assert!(said.contains("metrics.paths: "), "{said}");
+                // A snapshot is a second old at most.
+                until("the figures follow", &lab.stage, async || {
+                    let text = lab.scrape(get);
+                    let series = text.lines().filter(|line| line.starts_with("shim6_path_contexts{"));
+                    series.count() == most && sample(&text, "shim6_paths_omitted ") >= 1.0
+                })
+                .await;
+                assert_eq!(lab.scrape(get).contains(&peer), is_told, "{}", lab.scrape(get));
+            }
+            lab.stop().await;
+        },
+    );
 }
 
 #[test]

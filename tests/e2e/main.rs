@@ -24,6 +24,7 @@ mod requests;
 mod restart;
 mod scale;
 mod service;
+mod set_up;
 mod shortcut;
 mod shutdown;
 mod signed;

@@ -1,25 +1,15 @@
 //! Which traffic gets contexts is decided by the rules.
 
-use std::sync::Arc;
+use shim6_tests::isolated;
 
-use shim6_tests::{binary, isolated};
-use shim6_tun::demo::live::Live;
-use shim6_tun::demo::stage::Stage;
-use tokio::time::Instant;
-
-use crate::plans::assert_clean;
 use crate::reload::{drop_in, reloaded};
-use crate::restart::{LIMIT, Requests, until};
+use crate::restart::{Requests, until};
+use crate::set_up::{established, running, stopped};
 
 #[test]
 fn only_traffic_that_a_rule_names_makes_a_context() {
     isolated("policy::only_traffic_that_a_rule_names_makes_a_context", || async {
-        let mut stage = Stage::build(binary::shim6(), Arc::new(Live::default()))
-            .await
-            .expect("a lab");
-        stage.configure("\n[[policy]]\nprotect = false\nanswer = true\n");
-        stage.start().await.unwrap_or_else(|error| panic!("{error:#}"));
-        let ulids = stage.ulids().await.expect("addresses");
+        let (stage, ulids) = running("\n[[policy]]\nprotect = false\nanswer = true\n").await;
         let (named, other) = (Requests::start(&stage, ulids), Requests::start(&stage, ulids));
         let daemon = stage.daemon_a().expect("it runs");
         for flow in [&named, &other] {
@@ -51,21 +41,16 @@ fn only_traffic_that_a_rule_names_makes_a_context() {
         let both = format!("ports = [{port}, {}]", other.port);
         std::fs::write(&main, text.replace(&format!("ports = {port}"), &both)).expect("the main file");
         reloaded(daemon);
-        let established = stage.wait_established(ulids, Instant::now() + LIMIT).await;
-        established.unwrap_or_else(|error| panic!("{error:#}"));
+        established(&stage, ulids).await;
         drop(other);
-        assert_clean(&stage.stop().await.unwrap_or_else(|error| panic!("{error:#}")));
+        stopped(stage).await;
     });
 }
 
 #[test]
 fn a_peer_that_is_not_to_be_answered_gets_no_context() {
     isolated("policy::a_peer_that_is_not_to_be_answered_gets_no_context", || async {
-        let mut stage = Stage::build(binary::shim6(), Arc::new(Live::default()))
-            .await
-            .expect("a lab");
-        stage.start().await.unwrap_or_else(|error| panic!("{error:#}"));
-        let ulids = stage.ulids().await.expect("addresses");
+        let (stage, ulids) = running("").await;
         let daemon = stage.daemon_b().expect("it runs");
         drop_in(
             daemon,
@@ -84,6 +69,6 @@ fn a_peer_that_is_not_to_be_answered_gets_no_context() {
         assert_eq!(status.contexts, []);
         assert_eq!(status.counters.sent.get("R1"), None, "{:?}", status.counters);
         drop(requests);
-        assert_clean(&stage.stop().await.unwrap_or_else(|error| panic!("{error:#}")));
+        stopped(stage).await;
     });
 }

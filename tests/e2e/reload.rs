@@ -1,20 +1,16 @@
 //! A daemon that runs takes another configuration whole, or not at all.
 
 use std::process::{Command, Output};
-use std::sync::Arc;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use shim6_tests::{binary, isolated};
 use shim6_tun::control::Client;
 use shim6_tun::demo::daemon::Daemon;
-use shim6_tun::demo::live::Live;
-use shim6_tun::demo::stage::Stage;
 use shim6_tun::lab::Failure;
-use tokio::time::Instant;
 
-use crate::plans::assert_clean;
 use crate::restart::{LIMIT, Requests, moved, until};
+use crate::set_up::{established, protected, running, stopped};
 
 /// Writes a drop-in file for a daemon.
 pub(crate) fn drop_in(daemon: &Daemon, name: &str, text: &str) {
@@ -49,14 +45,7 @@ fn refused(daemon: &Daemon) -> String {
 #[test]
 fn a_good_file_is_taken_and_sessions_go_on() {
     isolated("reload::a_good_file_is_taken_and_sessions_go_on", || async {
-        let mut stage = Stage::build(binary::shim6(), Arc::new(Live::default()))
-            .await
-            .expect("a lab");
-        stage.start().await.unwrap_or_else(|error| panic!("{error:#}"));
-        let ulids = stage.ulids().await.expect("addresses");
-        let requests = Requests::start(&stage, ulids);
-        let established = stage.wait_established(ulids, Instant::now() + LIMIT).await;
-        established.unwrap_or_else(|error| panic!("{error:#}"));
+        let (stage, ulids, requests) = protected("").await;
         let before = stage.context_a(ulids).await.expect("a status").expect("a context");
 
         let daemon = stage.daemon_a().expect("it runs");
@@ -100,7 +89,7 @@ fn a_good_file_is_taken_and_sessions_go_on() {
         moved(&stage, ulids).await;
         requests.go_on(&stage).await;
         drop(requests);
-        assert_clean(&stage.stop().await.unwrap_or_else(|error| panic!("{error:#}")));
+        stopped(stage).await;
     });
 }
 
@@ -108,12 +97,7 @@ fn a_good_file_is_taken_and_sessions_go_on() {
 fn a_bad_or_unreadable_file_or_a_key_that_needs_a_restart_changes_nothing() {
     let name = "reload::a_bad_or_unreadable_file_or_a_key_that_needs_a_restart_changes_nothing";
     isolated(name, || async {
-        let mut stage = Stage::build(binary::shim6(), Arc::new(Live::default()))
-            .await
-            .expect("a lab");
-        stage.configure("\n[[policy]]\nprotect = false\nanswer = true\n");
-        stage.start().await.unwrap_or_else(|error| panic!("{error:#}"));
-        let ulids = stage.ulids().await.expect("addresses");
+        let (stage, ulids) = running("\n[[policy]]\nprotect = false\nanswer = true\n").await;
         let requests = Requests::start(&stage, ulids);
         let daemon = stage.daemon_a().expect("it runs");
         let main = daemon.socket().with_file_name("shim6.toml");
@@ -151,24 +135,16 @@ fn a_bad_or_unreadable_file_or_a_key_that_needs_a_restart_changes_nothing() {
         drop_in(daemon, "bad.toml", "");
         let said = reloaded(daemon);
         assert!(said.contains("policy[0].protect: false -> unset\n"), "{said}");
-        let established = stage.wait_established(ulids, Instant::now() + LIMIT).await;
-        established.unwrap_or_else(|error| panic!("{error:#}"));
+        established(&stage, ulids).await;
         drop(requests);
-        assert_clean(&stage.stop().await.unwrap_or_else(|error| panic!("{error:#}")));
+        stopped(stage).await;
     });
 }
 
 #[test]
 fn a_preference_that_is_reloaded_is_told_to_the_peer() {
     isolated("reload::a_preference_that_is_reloaded_is_told_to_the_peer", || async {
-        let mut stage = Stage::build(binary::shim6(), Arc::new(Live::default()))
-            .await
-            .expect("a lab");
-        stage.start().await.unwrap_or_else(|error| panic!("{error:#}"));
-        let ulids = stage.ulids().await.expect("addresses");
-        let requests = Requests::start(&stage, ulids);
-        let established = stage.wait_established(ulids, Instant::now() + LIMIT).await;
-        established.unwrap_or_else(|error| panic!("{error:#}"));
+        let (stage, ulids, requests) = protected("").await;
         let daemon = stage.daemon_a().expect("it runs");
         let uplinks = daemon.status().await.expect("a status").uplinks;
         let used = uplinks
@@ -196,6 +172,6 @@ fn a_preference_that_is_reloaded_is_told_to_the_peer() {
         .await;
         requests.go_on(&stage).await;
         drop(requests);
-        assert_clean(&stage.stop().await.unwrap_or_else(|error| panic!("{error:#}")));
+        stopped(stage).await;
     });
 }

@@ -8,14 +8,12 @@ use std::time::Duration;
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 use shim6_tests::{binary, isolated};
-use shim6_tun::demo::live::Live;
-use shim6_tun::demo::stage::{self, Locators, Stage};
-use shim6_tun::demo::traffic::{Dialogue, converse, echo};
 use shim6_tun::lab::Failure;
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::plans::assert_clean;
+use crate::restart::Requests;
+use crate::set_up::{protected, running, stopped};
 
 /// Longer than anything takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -39,7 +37,11 @@ struct Top {
 
 impl Top {
     fn start(socket: &Path) -> Self {
-        let pair = native_pty_system().openpty(SIZE).expect("a pseudo-terminal");
+        Self::sized(socket, SIZE)
+    }
+
+    fn sized(socket: &Path, size: PtySize) -> Self {
+        let pair = native_pty_system().openpty(size).expect("a pseudo-terminal");
         let before = settings(&*pair.master);
         let mut command = CommandBuilder::new(binary::shim6());
         command.args(["top", "--interval", "0.2", "--socket"]);
@@ -48,7 +50,7 @@ impl Top {
         let child = pair.slave.spawn_command(command).expect("it starts");
         let mut output = pair.master.try_clone_reader().expect("a reader");
         let keys = pair.master.take_writer().expect("a writer");
-        let [rows, columns] = [SIZE.rows, SIZE.cols].map(|size| NonZero::new(size).expect("some"));
+        let [rows, columns] = [size.rows, size.cols].map(|size| NonZero::new(size).expect("some"));
         let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 0)));
         let shown = Arc::clone(&screen);
         // Ends with the program, which has the other end of the terminal.
@@ -127,32 +129,6 @@ fn settings(terminal: &dyn MasterPty) -> String {
     format!("{:?}", terminal.get_termios().expect("a terminal has modes"))
 }
 
-/// A request each 5 ms from host a to host b, until this is dropped.
-struct Requests([AbortHandle; 2]);
-
-impl Requests {
-    fn start(stage: &Stage, ulids: Locators) -> Self {
-        let (server, bound) = stage::udp(&stage.topology().b, ulids[1]).expect("a server");
-        let (client, _) = stage::udp(&stage.topology().a, ulids[0]).expect("a client");
-        let dialogue = Dialogue {
-            seed: 1,
-            requests: u64::MAX,
-            interval: Duration::from_millis(5),
-        };
-        let asking = converse(client, bound, dialogue, Instant::now() + 10 * LIMIT, |_| {});
-        Self([
-            tokio::spawn(echo(server)).abort_handle(),
-            tokio::spawn(asking).abort_handle(),
-        ])
-    }
-}
-
-impl Drop for Requests {
-    fn drop(&mut self) {
-        self.0.iter().for_each(AbortHandle::abort);
-    }
-}
-
 /// The row of the only context.
 fn row(text: &str) -> Option<&str> {
     text.lines()
@@ -162,11 +138,7 @@ fn row(text: &str) -> Option<&str> {
 #[test]
 fn a_failover_is_seen_as_it_happens() {
     isolated("top::a_failover_is_seen_as_it_happens", || async {
-        let mut stage = Stage::build(binary::shim6(), Arc::new(Live::default()))
-            .await
-            .expect("a lab");
-        stage.start().await.expect("daemons");
-        let ulids = stage.ulids().await.expect("addresses");
+        let (stage, ulids) = running("").await;
         let mut top = Top::start(stage.daemon_a().expect("it runs").socket());
         top.shows("that there is no context", |text| text.contains("No contexts yet"))
             .await;
@@ -210,8 +182,55 @@ fn a_failover_is_seen_as_it_happens() {
         top.press("?q");
         assert_eq!(top.ended().await, 0);
         drop(requests);
-        assert_clean(&stage.stop().await.expect("they stop"));
+        stopped(stage).await;
     });
+}
+
+/// Whether the details have a pair of this state by this uplink.
+fn has_pair(text: &str, state: &str, uplink: &str, in_use: bool) -> bool {
+    let pairs = text.split_once(" its paths ").map_or("", |(_, pairs)| pairs);
+    let is_it = |line: &str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        words.starts_with(&[state, &format!("{uplink},"), "RTT"]) && line.contains(", in use") == in_use
+    };
+    pairs.lines().any(is_it)
+}
+
+#[test]
+fn pairs_of_a_context_are_seen_with_what_is_known_of_them() {
+    isolated(
+        "top::pairs_of_a_context_are_seen_with_what_is_known_of_them",
+        || async {
+            let (stage, ulids, requests) = protected("").await;
+            // Room for all of it.
+            let large = PtySize {
+                rows: 60,
+                cols: 120,
+                ..SIZE
+            };
+            let mut top = Top::sized(stage.daemon_a().expect("it runs").socket(), large);
+            top.shows("the context", |text| row(text).is_some()).await;
+            top.press("\r");
+            top.shows("its pairs", |text| {
+                has_pair(text, "working", "eth0", true)
+                    && has_pair(text, "unknown", "eth1", false)
+                    && text.contains(&format!("{} -> {}", ulids[0], ulids[1]))
+            })
+            .await;
+            stage.cut(Failure::Blackhole).await.expect("a cut");
+            top.shows("which has failed and which is used now", |text| {
+                has_pair(text, "failed", "eth0", false) && has_pair(text, "working", "eth1", true)
+            })
+            .await;
+            top.press("\x1b");
+            top.shows("the table", |text| !text.contains(" its paths ") && row(text).is_some())
+                .await;
+            top.press("q");
+            assert_eq!(top.ended().await, 0);
+            drop(requests);
+            stopped(stage).await;
+        },
+    );
 }
 
 #[test]
@@ -219,10 +238,7 @@ fn it_waits_for_a_daemon_that_has_gone_and_gives_the_terminal_back_when_it_is_to
     isolated(
         "top::it_waits_for_a_daemon_that_has_gone_and_gives_the_terminal_back_when_it_is_told_to_end",
         || async {
-            let mut stage = Stage::build(binary::shim6(), Arc::new(Live::default()))
-                .await
-                .expect("a lab");
-            stage.start().await.expect("daemons");
+            let (mut stage, _) = running("").await;
             let top = Top::start(stage.daemon_a().expect("it runs").socket());
             top.shows("the daemon", |text| text.contains("0 contexts")).await;
             assert_clean(&stage.stop().await.expect("they stop"));
@@ -247,7 +263,7 @@ fn it_waits_for_a_daemon_that_has_gone_and_gives_the_terminal_back_when_it_is_to
             let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
             nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it runs");
             assert_eq!(top.ended().await, 130);
-            assert_clean(&stage.stop().await.expect("they stop"));
+            stopped(stage).await;
         },
     );
 }

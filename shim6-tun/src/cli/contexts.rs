@@ -88,9 +88,12 @@ fn list(args: ListArgs) -> anyhow::Result<ExitCode> {
         let mut client = Client::connect(&path).await?;
         repeat(args.watch, async || {
             let contexts = client.contexts(args.peer).await?;
-            Ok(match args.json {
-                true => json(&contexts, args.watch)?,
-                false => redraw(args.watch, style) + &table(&contexts, style, usize::MAX, ""),
+            Ok(match (args.json, args.peer) {
+                (true, _) => json(&contexts, args.watch)?,
+                (false, Some(peer)) if contexts.is_empty() => {
+                    redraw(args.watch, style) + &format!("No context with {peer}; all of them: shim6 contexts\n")
+                }
+                (false, _) => redraw(args.watch, style) + &table(&contexts, style, usize::MAX, ""),
             })
         })
         .await

@@ -101,10 +101,14 @@ pub(crate) fn path(info: &PathInfo, uplink: Option<&str>, now: Instant) -> statu
 
 /// Why a pair was not probed or taken, with what to do.
 pub(crate) fn path_refused(context: u64, error: PathError, now: Instant) -> Objection {
+    let pairs;
     let advice = match error {
         PathError::NoContext => return Objection::NoSuchContext { context },
         PathError::NotEstablished => "try again when its state is established",
-        PathError::NotAPair(_) => "choose one of those that it has",
+        PathError::NotAPair(_) => {
+            pairs = format!("choose one of those that it has: shim6 paths {context}");
+            pairs.as_str()
+        }
         PathError::Unusable(_) => "choose a pair with another address of this host",
         PathError::Searching => "try again when it is operational",
         PathError::TooSoon { .. } => "tests without a pause would hide a failure of the path in use",

@@ -120,8 +120,7 @@ pub enum UplinkError {
 ///
 /// One uplink is enough to run but not to fail over: logged as a [`warning`].
 pub async fn discover(netlink: &Netlink, hints: &[UplinkHint]) -> Result<Vec<Uplink>, UplinkError> {
-    let known = Advertised::default();
-    let Survey { uplinks, problems, .. } = survey(netlink, hints, &known, |_| false, |_| false).await?;
+    let (uplinks, problems) = examine(netlink, hints).await?;
     if let Some(problem) = problems.into_iter().next() {
         return Err(problem);
     }
@@ -129,6 +128,16 @@ pub async fn discover(netlink: &Netlink, hints: &[UplinkHint]) -> Result<Vec<Upl
         tracing::warn!("{warning}");
     }
     Ok(uplinks)
+}
+
+/// Those that [`discover`] would find, and why there are no others.
+pub(crate) async fn examine(
+    netlink: &Netlink,
+    hints: &[UplinkHint],
+) -> Result<(Vec<Uplink>, Vec<UplinkError>), UplinkError> {
+    let known = Advertised::default();
+    let Survey { uplinks, problems, .. } = survey(netlink, hints, &known, |_| false, |_| false).await?;
+    Ok((uplinks, problems))
 }
 
 /// What there is of uplinks at one time.

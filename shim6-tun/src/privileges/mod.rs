@@ -151,6 +151,15 @@ pub(crate) fn drop_surplus(config: &Config) -> Result<Privileges, PrivilegeError
     })
 }
 
+/// Whether this process could become the user that the configuration asks for, as [`drop_surplus`] does.
+///
+/// # Errors
+///
+/// Why not.
+pub(crate) fn check_user(config: &Config) -> Result<(), PrivilegeError> {
+    user(&config.user)?.map_or(Ok(()), |user| tun_node(&user))
+}
+
 /// Gives up what the calling thread has only for loading programs. Each thread but the one that loads them calls this when it
 /// starts, that one when it has. Does nothing in a process that has not called [`drop_surplus`].
 pub(crate) fn settle() {
@@ -211,14 +220,20 @@ fn contains(map: &str, id: u32) -> bool {
     })
 }
 
-/// All that takes root: directories that the user can write to.
-fn prepare(config: &Config, user: &User) -> Result<(), PrivilegeError> {
+/// Whether a user can open the device node.
+fn tun_node(user: &User) -> Result<(), PrivilegeError> {
     let mode = fs::metadata(TUN_NODE).map_or(0o666, |node| node.mode() & 0o7777);
     // A node of a group that the user is in would do as well; nobody makes those.
-    if mode & 0o006 != 0o006 {
-        let name = user.name.clone();
-        return Err(PrivilegeError::TunNode { name, mode });
+    if mode & 0o006 == 0o006 {
+        return Ok(());
     }
+    let name = user.name.clone();
+    Err(PrivilegeError::TunNode { name, mode })
+}
+
+/// All that takes root: directories that the user can write to.
+fn prepare(config: &Config, user: &User) -> Result<(), PrivilegeError> {
+    tun_node(user)?;
     let owner = Owner {
         user: user.uid,
         group: user.gid,

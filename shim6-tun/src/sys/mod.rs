@@ -9,6 +9,7 @@
 //! - [`router_socket`]: what routers advertise.
 //! - [`netns`]: user and network namespaces for the lab.
 //! - [`ethtool`]: offloads of interfaces, for the lab and the daemon's own virtual link.
+//! - [`timekeeping`]: whether a time service keeps the clock right.
 //! - [`ancillary`]: any socket option and all that comes beside a datagram, for the lab's tests.
 //!
 //! The first four hide how packets are moved, so that the means can be replaced without a change in their callers. None of
@@ -24,6 +25,7 @@ pub mod ethtool;
 pub mod netns;
 pub mod router_socket;
 pub mod tap;
+pub mod timekeeping;
 pub mod tun;
 pub mod wire_socket;
 

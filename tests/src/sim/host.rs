@@ -249,6 +249,19 @@ impl Host {
         self.owner.identity(|index| self.present[index], seed)
     }
 
+    /// Gives it another configuration, which it keeps when it is started again. Its limits and the time without payload are what
+    /// they were: the invariants count on them.
+    pub fn set_config(&mut self, now: Instant, config: EndpointConfig) -> Outputs {
+        let former = &self.plan.config;
+        self.plan.config = EndpointConfig {
+            limits: former.limits.clone(),
+            quiescence: former.quiescence,
+            ..config
+        };
+        let config = self.effective_config();
+        self.command(now, |endpoint, _| endpoint.set_config(now, config))
+    }
+
     /// Switches it off: all is forgotten.
     pub fn crash(&mut self) {
         self.stack = None;

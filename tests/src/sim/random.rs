@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shim6_core::wire::{Preference, PreferenceFlags};
 use shim6_core::{
-    EndpointConfig, EstablishmentConfig, FailbackConfig, LAST_RESORT, LimitsConfig, Profile, Rate, ReapConfig,
+    EndpointConfig, EstablishmentConfig, FailbackConfig, Hint, LAST_RESORT, LimitsConfig, Profile, Rate, ReapConfig,
     UpdateConfig,
 };
 
@@ -52,6 +52,19 @@ impl Scenario {
             report_age: None,
             keep_trace: false,
         }
+    }
+}
+
+/// What a host may be told to use instead. Timers that RFC 5534 gives stay.
+fn another(dice: &mut Dice, former: &EndpointConfig) -> EndpointConfig {
+    let other = config(dice);
+    match former.profile {
+        Profile::Fast => other,
+        Profile::Rfc => EndpointConfig {
+            profile: Profile::Rfc,
+            reap: former.reap,
+            ..other
+        },
     }
 }
 
@@ -263,7 +276,19 @@ fn script(
                     match other {
                         85..92 => Action::Close { session, reverse },
                         92..94 => Action::Establish { session, reverse },
-                        94..97 => preferences(dice, hosts),
+                        94..96 => preferences(dice, hosts),
+                        96 => Action::Hint {
+                            session,
+                            reverse,
+                            hint: *dice.pick(&[Hint::Progress, Hint::Stalled]),
+                        },
+                        97 => {
+                            let host = dice.below(hosts.len());
+                            Action::SetConfig {
+                                host,
+                                config: Box::new(another(dice, &hosts[host].config)),
+                            }
+                        }
                         _ => Action::SetSession {
                             session,
                             running: dice.chance(300),

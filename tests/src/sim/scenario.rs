@@ -3,9 +3,9 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use shim6_core::EndpointConfig;
 use shim6_core::dataplane::HoldConfig;
 use shim6_core::wire::Preference;
+use shim6_core::{EndpointConfig, Hint};
 
 use super::link::Link;
 use super::pool::Locator;
@@ -139,7 +139,7 @@ pub enum Protect {
 }
 
 /// Something that happens to the world.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Action {
     /// Packets sent from now on from one locator to another meet this path.
     SetLink {
@@ -197,6 +197,22 @@ pub enum Action {
         host: usize,
         /// By index.
         preferences: Vec<Preference>,
+    },
+    /// A host gets another configuration while it runs. Limits and the time without payload stay.
+    SetConfig {
+        /// The host.
+        host: usize,
+        /// What holds from now on.
+        config: Box<EndpointConfig>,
+    },
+    /// An upper layer has an opinion of a session's path.
+    Hint {
+        /// Index of the session.
+        session: usize,
+        /// Whether it is the session's second host.
+        reverse: bool,
+        /// The opinion, right or wrong.
+        hint: Hint,
     },
     /// The applications of a session pause or go on.
     SetSession {

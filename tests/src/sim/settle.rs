@@ -207,8 +207,13 @@ impl World {
     /// How long anything may take that the hosts' timers allow: a whole exchange without an answer, the hold-down after it,
     /// another exchange, and an exploration from the end of its backoff.
     pub fn settling_bound(&self) -> Duration {
-        let bounds = self.scenario.hosts.iter().map(|plan| {
-            let (establishment, reap) = (&plan.config.establishment, &plan.config.reap);
+        let later = self.scenario.script.iter().filter_map(|(_, action)| match action {
+            Action::SetConfig { config, .. } => Some(&**config),
+            _ => None,
+        });
+        let configs = self.scenario.hosts.iter().map(|plan| &plan.config).chain(later);
+        let bounds = configs.map(|config| {
+            let (establishment, reap) = (&config.establishment, &config.reap);
             let exchange = establishment.i1_timeout * (2 << establishment.i1_retries_max)
                 + establishment.i2_timeout * (2 << establishment.i2_retries_max)
                 + establishment.i2bis_timeout * (2 << establishment.i2bis_retries_max);

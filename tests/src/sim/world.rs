@@ -364,6 +364,12 @@ impl World {
                 });
                 Some((host, outputs))
             }
+            Action::SetConfig { host, config } => Some((host, self.hosts[host].set_config(self.now, *config))),
+            Action::Hint { session, reverse, hint } => self.context(session, reverse).map(|context| {
+                let (host, now) = (self.end_of(session, reverse), self.now);
+                let outputs = self.hosts[host].command(now, |endpoint, _| endpoint.handle_hint(now, context.id, hint));
+                (host, outputs)
+            }),
             other => {
                 let outputs = self.change_paths(other);
                 self.look_at_paths();

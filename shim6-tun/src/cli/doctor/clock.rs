@@ -1,43 +1,51 @@
 //! The clock. The protocol does not use it; what people compare does.
 
-use std::path::Path;
+use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Host;
 use super::finding::Finding;
 use crate::identity::Store;
+use crate::sys::timekeeping;
 
 const CHECK: &str = "clock";
 /// The first day of 2025: no clock that is right shows less.
 const EARLIEST: Duration = Duration::from_secs(1_735_689_600);
-const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
 
 pub(super) fn check(host: &Host) -> Vec<Finding> {
     let directory = host.config.addresses.identity.as_deref();
     let identity = directory.and_then(|directory| Store::new(directory).load_public().ok().flatten());
-    // Where another program looks after the clock, this one cannot tell.
-    let is_unknown = !Path::new(SYNCHRONISED).parent().is_some_and(Path::exists);
-    let is_synchronised = is_unknown || Path::new(SYNCHRONISED).exists();
     vec![judge(
         SystemTime::now(),
         identity.map(|identity| identity.created),
-        is_synchronised,
+        timekeeping::maximum_error(),
     )]
 }
 
-fn judge(now: SystemTime, made: Option<SystemTime>, is_synchronised: bool) -> Finding {
-    let means = "Sessions are not concerned, as timers do not use it. Times in logs and of the identity are wrong.";
-    let mend = "timedatectl set-ntp true";
+/// What it shows cannot be held against anything but what it has shown before, and what keeps it right against what the kernel
+/// is told by whoever does.
+fn judge(now: SystemTime, made: Option<SystemTime>, maximum_error: io::Result<Option<Duration>>) -> Finding {
+    let means = "Sessions are not concerned, as timers do not use it. Times in logs and of the identity may be wrong.";
+    let mend = "timedatectl set-ntp true   # or start another time service: chronyd, ntpd";
     if now < UNIX_EPOCH + EARLIEST {
         return Finding::doubtful(CHECK, "it is years late", means).mend(mend);
     }
     if made.is_some_and(|made| made > now + Duration::from_secs(60)) {
         return Finding::doubtful(CHECK, "it is late: the identity was made in the future", means).mend(mend);
     }
-    if is_synchronised {
-        return Finding::good(CHECK, "it may be right");
+    match maximum_error {
+        Ok(Some(error)) => {
+            let error = humantime::format_duration(Duration::from_millis(error.as_millis() as u64 + 1));
+            Finding::good(CHECK, format!("a time service keeps it right to within {error}"))
+        }
+        Ok(None) => Finding::doubtful(
+            CHECK,
+            "no time service keeps it right, as far as the kernel knows",
+            means,
+        )
+        .mend(mend),
+        Err(error) => Finding::unchecked(CHECK, format!("it is not known whether it is kept right: {error}")),
     }
-    Finding::doubtful(CHECK, "it is not synchronised with any other", means).mend(mend)
 }
 
 #[cfg(test)]
@@ -49,10 +57,16 @@ mod tests {
     fn a_clock_behind_the_identity_or_the_century_is_told() {
         let now = UNIX_EPOCH + EARLIEST + Duration::from_secs(1_000_000);
         let later = now + Duration::from_secs(3600);
-        assert_eq!(judge(now, None, true).level, Level::Good);
-        assert_eq!(judge(now, Some(now), true).level, Level::Good);
-        assert_eq!(judge(now, Some(later), true).level, Level::Doubtful);
-        assert_eq!(judge(UNIX_EPOCH, None, true).level, Level::Doubtful);
-        assert_eq!(judge(now, None, false).level, Level::Doubtful);
+        let kept = || Ok(Some(Duration::from_micros(2500)));
+        assert_eq!(judge(now, None, kept()).level, Level::Good);
+        assert_eq!(
+            judge(now, Some(now), kept()).found,
+            "a time service keeps it right to within 3ms"
+        );
+        assert_eq!(judge(now, Some(later), kept()).level, Level::Doubtful);
+        assert_eq!(judge(UNIX_EPOCH, None, kept()).level, Level::Doubtful);
+        assert_eq!(judge(now, None, Ok(None)).level, Level::Doubtful);
+        let refused = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert_eq!(judge(now, None, Err(refused)).level, Level::Unchecked);
     }
 }

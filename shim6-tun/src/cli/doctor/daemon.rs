@@ -26,7 +26,13 @@ fn of(status: &Status) -> Vec<Finding> {
     let mut findings: Vec<_> = status
         .problems
         .iter()
-        .map(|problem| Finding::wrong(CHECK, problem, "The daemon cannot do its work until this has gone."))
+        .map(|problem| {
+            Finding::wrong(
+                CHECK,
+                problem,
+                "The daemon cannot do a part of its work until this has gone.",
+            )
+        })
         .collect();
     for uplink in status.uplinks.iter().filter(|uplink| !uplink.up) {
         let interface = &uplink.interface;

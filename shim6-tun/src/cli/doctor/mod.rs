@@ -25,7 +25,7 @@ use super::output::{Style, print};
 use super::{EXIT_CODES, FAILURE, SocketArgs, UsageError, block_on};
 use crate::config::{Config, Source};
 use crate::control::Client;
-use crate::daemon::uplink::{Uplink, discover};
+use crate::daemon::uplink::{self, Uplink, UplinkError};
 use crate::netlink::Netlink;
 use crate::status::Status;
 
@@ -82,7 +82,8 @@ struct Host {
     /// Why there is none.
     no_status: Option<String>,
     uplinks: Vec<Uplink>,
-    no_uplinks: Option<String>,
+    /// Why there are no others.
+    no_uplinks: Vec<UplinkError>,
     /// One for each uplink: the daemon's, else any global one.
     locals: Vec<Local>,
 }
@@ -137,10 +138,8 @@ impl Host {
             Err(error) => (None, Some(error.to_string())),
         };
         let netlink = Netlink::connect()?;
-        let (uplinks, no_uplinks) = match discover(&netlink, &crate::daemon::hints(&config)).await {
-            Ok(uplinks) => (uplinks, None),
-            Err(error) => (Vec::new(), Some(error.to_string())),
-        };
+        let examined = uplink::examine(&netlink, &crate::daemon::hints(&config)).await;
+        let (uplinks, no_uplinks) = examined.unwrap_or_else(|error| (Vec::new(), vec![error]));
         let mut locals: Vec<_> = status
             .iter()
             .flat_map(|status| &status.uplinks)

@@ -20,8 +20,9 @@ pub(super) fn check(host: &Host) -> Vec<Finding> {
         let found = format!("this process has no {missing}: some checks are left out; run it as root");
         findings.push(Finding::unchecked(CHECK, found));
     }
-    if let Some(status) = &host.status {
-        findings.push(of_daemon(status.pid));
+    match &host.status {
+        Some(status) => findings.push(of_daemon(status.pid)),
+        None => findings.extend(to_become(host)),
     }
     if let Some(directory) = &host.config.addresses.identity {
         findings.extend(identity(directory, owner_of_daemon(host)));
@@ -45,6 +46,21 @@ fn effective(path: &str) -> Option<u64> {
     let status = fs::read_to_string(path).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
+}
+
+/// Whether a daemon that root starts could become the user it is to be.
+fn to_become(host: &Host) -> Option<Finding> {
+    let why = crate::privileges::check_user(&host.config).err()?;
+    let level = match geteuid().is_root() {
+        true => Finding::wrong(
+            CHECK,
+            why.to_string(),
+            "`shim6 run` does not start until that is mended.",
+        ),
+        // As another user it may be started by the service manager.
+        false => Finding::unchecked(CHECK, why.to_string()),
+    };
+    Some(level)
 }
 
 fn of_daemon(pid: u32) -> Finding {

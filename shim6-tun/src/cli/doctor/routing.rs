@@ -5,8 +5,9 @@ use std::net::Ipv6Addr;
 
 use super::finding::Finding;
 use super::{Host, Local};
-use crate::daemon::uplink::{Uplink, prefix_of, warning};
+use crate::daemon::uplink::{Uplink, UplinkError, prefix_of, warning};
 use crate::netlink::{Link, Netlink, NetlinkError};
+use crate::status::UplinkStatus;
 
 const LINKS: &str = "uplinks";
 const ROUTES: &str = "routes";
@@ -14,14 +15,16 @@ const ROUTES: &str = "routes";
 const ANYWHERE: Ipv6Addr = Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 1);
 /// What IPv6 needs, and the payload header beside it.
 const LEAST_MTU: u32 = 1280 + 8;
+const SEE_ALL: &str = "ip -6 address; ip -6 route show default";
 
 pub(super) async fn check(host: &Host, netlink: &Netlink) -> Vec<Finding> {
-    let mut findings = links(host);
+    let mut findings = Vec::new();
     let routes = async {
-        let mut findings = Vec::new();
         let links = netlink.links().await?;
+        let mut findings = uplinks(host, &links);
         findings.extend(links.iter().filter_map(|link| advertisements(link, host)));
-        for local in &host.locals {
+        // What the daemon says is down is told as such.
+        for local in host.locals.iter().filter(|local| !is_down(local, host)) {
             findings.push(own_way(local, host, netlink, &links).await?);
         }
         findings.extend(source(host, netlink, &links).await?);
@@ -37,43 +40,109 @@ pub(super) async fn check(host: &Host, netlink: &Netlink) -> Vec<Finding> {
     findings
 }
 
-fn links(host: &Host) -> Vec<Finding> {
+fn is_down(local: &Local, host: &Host) -> bool {
+    let status = host.status.iter().flat_map(|status| &status.uplinks);
+    status
+        .into_iter()
+        .any(|uplink| uplink.address == local.address && !uplink.up)
+}
+
+fn uplinks(host: &Host, links: &[Link]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if let Some(why) = &host.no_uplinks {
-        findings.push(
-            Finding::wrong(LINKS, why, "The daemon waits for one, and is of no use without two.")
-                .mend("ip -6 address; ip -6 route show default"),
-        );
-    }
-    if let Some(warning) = warning(&host.uplinks) {
+    let is_any = host.uplinks.iter().any(|uplink| uplink.up);
+    findings.extend(host.no_uplinks.iter().map(|problem| unusable(problem, is_any, links)));
+    let forgotten = forgotten(host);
+    let told = host.status.iter().flat_map(|status| &status.uplinks).count();
+    if let Some(warning) = warning(&host.uplinks).filter(|_| told < 2) {
         let means = "When it fails, there is nothing to move to. A peer with several uplinks still profits.";
-        findings.push(Finding::doubtful(LINKS, warning, means).mend("ip -6 address; ip -6 route show default"));
+        findings.push(Finding::doubtful(LINKS, warning, means).mend(SEE_ALL));
     }
-    for uplink in &host.uplinks {
-        let (interface, mtu) = (&uplink.interface, uplink.mtu);
-        if !uplink.up {
-            let means = "Nothing can be sent by it.";
-            findings.push(
-                Finding::wrong(LINKS, format!("{interface} is down or has no carrier"), means)
-                    .mend(format!("ip link set {interface} up   # and look at the cable")),
-            );
-        } else if mtu < LEAST_MTU {
-            let found = format!("{interface} has an MTU of {mtu} octets");
-            let means = "A packet of a session that has moved is 8 octets longer than before, and IPv6 promises 1280 to \
-                         applications: large packets do not pass.";
-            findings.push(
-                Finding::wrong(LINKS, found, means)
-                    .mend(format!("ip link set {interface} mtu {LEAST_MTU}   # or more")),
-            );
-        } else {
-            let gateway = uplink
-                .gateway
-                .map_or("no gateway".to_owned(), |gateway| format!("gateway {gateway}"));
-            let found = format!("{interface} is up: {}/64, {gateway}, MTU {mtu}", uplink.prefix);
-            findings.push(Finding::good(LINKS, found));
-        }
-    }
+    findings.extend(forgotten);
+    findings.extend(host.uplinks.iter().map(state));
     findings
+}
+
+/// Why one that is configured, or any, cannot be used. One that may come later is no fault as long as there is another one.
+fn unusable(problem: &UplinkError, is_any: bool, links: &[Link]) -> Finding {
+    let means = match is_any {
+        true => "The daemon uses it as soon as it can. Until then no session can move to it.",
+        false => "The daemon waits for it, and can do nothing until there is one.",
+    };
+    let (found, mend) = match problem {
+        UplinkError::NoInterface { interface, interfaces } => (
+            format!("uplink {interface}: there is no such interface (there are {interfaces})"),
+            "ip link   # if the name is wrong, correct it in the configuration: shim6 config show".to_owned(),
+        ),
+        UplinkError::NoPrefix { interface } | UplinkError::NoGateway { interface } if !is_running(interface, links) => {
+            (
+                format!("uplink {interface}: it is down or has no carrier, and has no address or default route"),
+                format!("ip link set {interface} up   # and look at the cable, or let it connect"),
+            )
+        }
+        problem => {
+            let means = match problem {
+                UplinkError::None { .. } => "The daemon waits for one, and is of no use without two.",
+                _ => "The daemon uses it as soon as that has been mended.",
+            };
+            return Finding::wrong(LINKS, problem.to_string(), means).mend(SEE_ALL);
+        }
+    };
+    if is_any {
+        return Finding::doubtful(LINKS, found, means).mend(mend);
+    }
+    Finding::wrong(LINKS, found, means).mend(mend)
+}
+
+fn is_running(interface: &str, links: &[Link]) -> bool {
+    links
+        .iter()
+        .any(|link| link.name == interface && link.up && link.running)
+}
+
+/// Those that the daemon still uses although the host has lost what they were found by, as when a link was down and nothing
+/// has put its address back.
+fn forgotten(host: &Host) -> Vec<Finding> {
+    let used = host
+        .status
+        .iter()
+        .flat_map(|status| &status.uplinks)
+        .filter(|used| used.up);
+    let is_found = |used: &UplinkStatus| {
+        let mut found = host.uplinks.iter();
+        found.any(|found| found.interface == used.interface && format!("{}/64", found.prefix) == used.prefix)
+    };
+    let lost = used.filter(|used| !is_found(used));
+    lost.map(|UplinkStatus { interface, prefix, .. }| {
+        let found = format!("{interface} is used, but has no address of the host itself in {prefix}, or no default route");
+        let means = "The daemon goes on with what it knows. When it is started again, it does not find this uplink: restore what the host had there.";
+        Finding::doubtful(LINKS, found, means).mend(format!(
+            "ip -6 address show dev {interface}; ip -6 route show default dev {interface}"
+        ))
+    })
+    .collect()
+}
+
+fn state(uplink: &Uplink) -> Finding {
+    let (interface, mtu) = (&uplink.interface, uplink.mtu);
+    if !uplink.up {
+        let means = "Nothing can be sent by it.";
+        return Finding::wrong(LINKS, format!("{interface} is down or has no carrier"), means)
+            .mend(format!("ip link set {interface} up   # and look at the cable"));
+    }
+    if mtu < LEAST_MTU {
+        let found = format!("{interface} has an MTU of {mtu} octets");
+        let means = "A packet of a session that has moved is 8 octets longer than before, and IPv6 promises 1280 to \
+                     applications: large packets do not pass.";
+        return Finding::wrong(LINKS, found, means)
+            .mend(format!("ip link set {interface} mtu {LEAST_MTU}   # or more"));
+    }
+    let gateway = uplink
+        .gateway
+        .map_or("no gateway".to_owned(), |gateway| format!("gateway {gateway}"));
+    Finding::good(
+        LINKS,
+        format!("{interface} is up: {}/64, {gateway}, MTU {mtu}", uplink.prefix),
+    )
 }
 
 /// A host that forwards takes no router advertisements unless told to.
@@ -97,16 +166,28 @@ async fn own_way(local: &Local, host: &Host, netlink: &Netlink, links: &[Link]) 
     let Local { interface, address } = local;
     let way = netlink.output_for(*address, ANYWHERE, 0).await?;
     let left_by = way.and_then(|(index, _)| links.iter().find(|link| link.index == index));
-    let means =
+    let strict =
         "A provider drops packets whose source is another provider's (BCP 38): connections from this address fail.";
+    let found_wrong = |found: String| match &host.status {
+        Some(_) => Finding::wrong(ROUTES, found, strict),
+        // It would have added the routes.
+        None => Finding::doubtful(
+            ROUTES,
+            found,
+            &format!("{strict} The daemon adds such routes while it runs."),
+        ),
+    };
     let uplink = host.uplinks.iter().find(|uplink| uplink.interface == *interface);
     let mend = |finding: Finding| match uplink.and_then(|uplink| Some((uplink, uplink.gateway?))) {
-        Some((Uplink { prefix, .. }, gateway)) => finding
-            .mend(format!("ip -6 rule add from {prefix}/64 table 7{}", links.len()))
-            .mend(format!(
-                "ip -6 route add default via {gateway} dev {interface} table 7{}",
-                links.len()
-            )),
+        Some((Uplink { prefix, index, .. }, gateway)) => {
+            // A table of its own for each.
+            let table = 7000_u32.saturating_add(*index);
+            finding
+                .mend(format!("ip -6 rule add from {prefix}/64 table {table}"))
+                .mend(format!(
+                    "ip -6 route add default via {gateway} dev {interface} table {table}"
+                ))
+        }
         None => finding.mend("ip -6 route show default"),
     };
     Ok(match left_by {
@@ -115,13 +196,9 @@ async fn own_way(local: &Local, host: &Host, netlink: &Netlink, links: &[Link]) 
         }
         Some(link) => {
             let found = format!("packets from {address} leave by {}, and not by {interface}", link.name);
-            mend(Finding::wrong(ROUTES, found, means))
+            mend(found_wrong(found))
         }
-        None => mend(Finding::wrong(
-            ROUTES,
-            format!("packets from {address} have no way out"),
-            means,
-        )),
+        None => mend(found_wrong(format!("packets from {address} have no way out"))),
     })
 }
 

@@ -2,13 +2,19 @@ use std::path::PathBuf;
 
 use super::finding::Level;
 use super::*;
-use crate::config::AddressConfig;
+use crate::config::{AddressConfig, UplinkConfig};
 use crate::daemon::testing::Provider;
 use crate::lab::isolated;
 
 /// What is found on the host of this namespace, without a daemon.
 async fn found() -> Vec<Finding> {
+    found_with(Vec::new()).await
+}
+
+/// The same where the configuration names the uplinks.
+async fn found_with(uplinks: Vec<UplinkConfig>) -> Vec<Finding> {
     let config = Config {
+        uplinks,
         addresses: AddressConfig {
             identity: None,
             ..AddressConfig::default()
@@ -41,14 +47,14 @@ fn a_host_with_two_uplinks_lacks_nothing_but_the_daemon() {
         );
         // Both uplinks have a plain default route, and the kernel knows nothing of sources.
         assert!(
-            has(&findings, "routes", Level::Wrong, "leave by eth1, and not by eth2"),
+            has(&findings, "routes", Level::Doubtful, "leave by eth1, and not by eth2"),
             "{findings:#?}"
         );
         let wrong: Vec<_> = findings
             .iter()
             .filter(|finding| finding.level == Level::Wrong)
             .collect();
-        assert_eq!(wrong.len(), 2, "{wrong:#?}");
+        assert_eq!(wrong.len(), 1, "{wrong:#?}");
         assert!(
             wrong
                 .iter()
@@ -97,6 +103,81 @@ fn what_is_broken_on_the_host_is_found() {
 }
 
 #[test]
+fn uplink_that_may_come_later_is_no_fault_as_long_as_there_is_another() {
+    let name = "cli::doctor::tests::uplink_that_may_come_later_is_no_fault_as_long_as_there_is_another";
+    isolated(name, || async {
+        let netlink = Netlink::connect().unwrap();
+        let provider = Provider::new();
+        provider.connect(&netlink, 1).await;
+        let findings = found_with(named(&["eth1", "wwan0"])).await;
+        assert!(
+            has(
+                &findings,
+                "uplinks",
+                Level::Doubtful,
+                "wwan0: there is no such interface (there are eth1)"
+            ),
+            "{findings:#?}"
+        );
+        assert!(has(&findings, "uplinks", Level::Good, "eth1 is up"), "{findings:#?}");
+        assert!(!has(&findings, "uplinks", Level::Wrong, ""), "{findings:#?}");
+
+        netlink.add_veth("wwan0", "far", None).await.unwrap();
+        let findings = found_with(named(&["eth1", "wwan0"])).await;
+        assert!(
+            has(&findings, "uplinks", Level::Doubtful, "wwan0: it is down"),
+            "{findings:#?}"
+        );
+        for link in ["wwan0", "far"] {
+            let index = netlink.link(link).await.unwrap().index;
+            netlink.set_up(index).await.unwrap();
+        }
+        let findings = found_with(named(&["eth1", "wwan0"])).await;
+        assert!(
+            has(
+                &findings,
+                "uplinks",
+                Level::Wrong,
+                "wwan0: it has no global IPv6 address"
+            ),
+            "{findings:#?}"
+        );
+        let findings = found_with(named(&["wlan0"])).await;
+        assert!(
+            has(&findings, "uplinks", Level::Wrong, "wlan0: there is no such interface"),
+            "{findings:#?}"
+        );
+    });
+}
+
+#[test]
+fn uplink_that_the_daemon_goes_on_with_is_told_apart_from_one_that_is_down() {
+    let name = "cli::doctor::tests::uplink_that_the_daemon_goes_on_with_is_told_apart_from_one_that_is_down";
+    isolated(name, || async {
+        let netlink = Netlink::connect().unwrap();
+        let address = Ipv6Addr::new(0x2001, 0xdb8, 0xa1, 0, 0, 0, 0, 7);
+        let mut status = status(address);
+        let findings = routing::check(&host(status.clone()), &netlink).await;
+        assert!(
+            has(
+                &findings,
+                "uplinks",
+                Level::Doubtful,
+                "no address of the host itself in 2001:db8:a1::/64"
+            ),
+            "{findings:#?}"
+        );
+        assert!(
+            has(&findings, "routes", Level::Wrong, "have no way out"),
+            "{findings:#?}"
+        );
+        status.uplinks[0].up = false;
+        let findings = routing::check(&host(status), &netlink).await;
+        assert_eq!(findings, [], "the daemon's own finding says it all");
+    });
+}
+
+#[test]
 fn a_host_that_forwards_is_told_why_it_gets_no_route() {
     let name = "cli::doctor::tests::a_host_that_forwards_is_told_why_it_gets_no_route";
     isolated(name, || async {
@@ -115,6 +196,19 @@ fn a_host_that_forwards_is_told_why_it_gets_no_route() {
         std::fs::write("/proc/sys/net/ipv6/conf/lan0/accept_ra", "2").unwrap();
         assert!(!is_told(&found().await));
     });
+}
+
+/// These uplinks, with nothing but their names.
+fn named(names: &[&str]) -> Vec<UplinkConfig> {
+    let named = |name: &&str| UplinkConfig {
+        interface: (*name).to_owned(),
+        prefix: None,
+        gateway: None,
+        priority: 0,
+        weight: 0,
+        metered: false,
+    };
+    names.iter().map(named).collect()
 }
 
 /// The status of a daemon that has one uplink, `eth1`, with this address.
@@ -148,7 +242,7 @@ fn host(status: Status) -> Host {
         status: Some(status),
         no_status: None,
         uplinks: Vec::new(),
-        no_uplinks: None,
+        no_uplinks: Vec::new(),
     }
 }
 
@@ -173,7 +267,7 @@ fn new_connections_from_an_address_that_is_not_protected_are_told() {
         );
         let told = findings
             .iter()
-            .find(|finding| finding.level == Level::Doubtful)
+            .find(|finding| finding.check == "routes" && finding.level == Level::Doubtful)
             .unwrap();
         assert!(
             told.mend.last().unwrap().ends_with("dev eth1 preferred_lft 0"),

@@ -50,12 +50,11 @@ impl Engine<'_> {
     /// are besides comes second.
     fn main_paths(&self) -> (Vec<crate::status::PathStatus>, usize) {
         let most = self.reload.config().metrics.paths;
-        if most == 0 {
-            return (Vec::new(), 0);
-        }
         let mut paths = self.endpoint.paths();
-        paths.sort_by_key(|path| Reverse((path.users, path.probes_sent)));
         let omitted = paths.len().saturating_sub(most);
+        if most > 0 {
+            paths.sort_by_key(|path| Reverse((path.users, path.probes_sent)));
+        }
         paths.truncate(most);
         (self.tell_paths(&paths), omitted)
     }

@@ -4,8 +4,8 @@ use std::fs;
 use std::net::UdpSocket;
 
 use super::*;
-use crate::lab::isolated;
-use crate::sys::testing::{A, B, Header, Joined};
+use crate::lab::{Namespace, isolated};
+use crate::sys::testing::{A, B, Header, Joined, wait_until_delivered};
 
 const PAIR: LocatorPair = LocatorPair { local: A, peer: B };
 
@@ -135,6 +135,10 @@ fn a_packet_that_the_link_takes_no_more_is_too_big_for_it() {
         "daemon::wire::tests::a_packet_that_the_link_takes_no_more_is_too_big_for_it",
         || async {
             let joined = Joined::new().await;
+            // Until the link is ready, it has a queueing discipline that drops all.
+            let bind =
+                |namespace: &Namespace, address| namespace.run(|| UdpSocket::bind((address, 0))).unwrap().unwrap();
+            wait_until_delivered(&bind(&joined.a, A), &bind(&joined.b, B));
             let mut frames = Frames::default();
             let takes = |sender: &Arc<Mutex<XdpSender>>| {
                 let packet = Header::A_TO_B.packet(&[0; 1_400]);

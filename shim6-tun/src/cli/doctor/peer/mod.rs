@@ -39,11 +39,16 @@ pub(super) async fn check(host: &Host, peer: &str) -> anyhow::Result<Vec<Finding
     if let Some(address) = asked.iter().find(odd) {
         return Err(unusable(
             peer,
-            format!("{address} is no global address of another host"),
+            if address.to_string() == peer {
+                "it is no global address of another host".to_owned()
+            } else {
+                format!("{address} is no global address of another host")
+            },
         ));
     }
     if host.locals.is_empty() {
-        let why = host.no_uplinks.as_deref().unwrap_or("this host has no global address");
+        let why = host.no_uplinks.first();
+        let why = why.map_or_else(|| "this host has no global address".to_owned(), ToString::to_string);
         return Ok(vec![
             Finding::wrong(CHECK, why, "There is nothing to test from.").mend("shim6 doctor"),
         ]);
