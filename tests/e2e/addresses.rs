@@ -1,18 +1,18 @@
 //! Sessions while prefixes and interfaces come, change and go: with router advertisements that the test itself sends.
 
-use std::net::{Ipv6Addr, SocketAddrV6};
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use shim6_tests::renumber::{advertise, delegate, is_under};
 use shim6_tests::{binary, isolated};
 use shim6_tun::daemon::ledger::LABEL;
 use shim6_tun::demo::live::Live;
 use shim6_tun::demo::stage::{self, Locators, Stage};
 use shim6_tun::lab::{Failure, Host, Namespace};
-use shim6_tun::netlink::{Address, AddressSpec, MAIN_TABLE, Netlink, RouteKind, RouteSpec};
+use shim6_tun::netlink::{Address, AddressSpec, MAIN_TABLE, Netlink};
 use shim6_tun::status::{ContextStatus, UplinkStatus};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
@@ -26,7 +26,6 @@ const LIMIT: Duration = Duration::from_secs(30);
 const GOES_ON: u64 = 50;
 /// A prefix that comes later.
 const LATER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xa3, 0, 0, 0, 0, 0);
-const GATEWAY: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
 /// A TCP session between host a and host b, over which a question and its answer go each 5 ms.
 struct Session {
@@ -125,56 +124,6 @@ fn netlink(namespace: &Namespace) -> Netlink {
     namespace.netlink().expect("a connection")
 }
 
-/// An ISP of host a gets another prefix for its customer, and carries its packets.
-async fn delegate(stage: &Stage, uplink: usize, prefix: Ipv6Addr) {
-    let topology = stage.topology();
-    let isp = topology.isp(&topology.a, uplink).expect("an ISP");
-    let route = |output, gateway| RouteSpec {
-        destination: (prefix, 64),
-        source: None,
-        gateway,
-        output: Some(output),
-        table: MAIN_TABLE,
-        metric: Some(1024),
-        kind: RouteKind::Unicast,
-    };
-    let at_isp = netlink(isp);
-    let access = at_isp.link("access").await.expect("an interface").index;
-    at_isp.add_route(&route(access, None)).await.expect("a route");
-    let core = netlink(topology.core());
-    let to_isp = core.link(isp.name()).await.expect("an interface").index;
-    core.add_route(&route(to_isp, Some(GATEWAY))).await.expect("a route");
-}
-
-/// Sends a router advertisement (RFC 4861 section 4.2) to host a, of a router that is no default router, with a prefix for
-/// autoconfiguration that is preferred for so many seconds.
-fn advertise(stage: &Stage, uplink: usize, prefix: Ipv6Addr, preferred: u32) {
-    let topology = stage.topology();
-    let isp = topology.isp(&topology.a, uplink).expect("an ISP");
-    let mut message = vec![134, 0, 0, 0, 64, 0, 0, 0];
-    message.extend([0; 8]);
-    // Prefix Information: on the link, and for autoconfiguration.
-    message.extend([3, 4, 64, 0xc0]);
-    message.extend(7200_u32.to_be_bytes());
-    message.extend(preferred.to_be_bytes());
-    message.extend([0; 4]);
-    message.extend(prefix.octets());
-    let sent = isp.run(|| {
-        let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?;
-        let access = nix::net::if_::if_nametoindex("access")?;
-        socket.set_multicast_if_v6(access)?;
-        socket.set_multicast_hops_v6(255)?;
-        socket.bind(&SocketAddrV6::new(GATEWAY, 0, 0, access).into())?;
-        let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-        socket.send_to(&message, &SockAddr::from(SocketAddrV6::new(all_nodes, 0, 0, access)))
-    });
-    assert_eq!(sent.expect("a namespace").expect("it is sent"), message.len());
-}
-
-fn is_under(address: Ipv6Addr, prefix: Ipv6Addr) -> bool {
-    address.segments()[..4] == prefix.segments()[..4]
-}
-
 async fn addresses(host: &Host, prefix: Ipv6Addr) -> Vec<Address> {
     let mut all = netlink(&host.namespace).addresses().await.expect("addresses");
     all.retain(|address| is_under(address.address, prefix));
@@ -209,8 +158,8 @@ fn session_moves_to_a_prefix_that_its_router_advertises_and_away_when_that_is_wi
             session.goes_on(&stage).await;
 
             // The router has another prefix, and the peer is told of the locator.
-            delegate(&stage, 0, LATER).await;
-            advertise(&stage, 0, LATER, 3600);
+            delegate(stage.topology(), 0, LATER).await.expect("a prefix");
+            advertise(stage.topology(), 0, LATER, 3600).expect("it is sent");
             let is_later = |uplink: &UplinkStatus| uplink.up && is_under(uplink.address, LATER);
             let shown = uplinks("there is a third locator", &stage, |uplinks| {
                 uplinks.len() == 3 && uplinks.iter().any(is_later)
@@ -235,7 +184,7 @@ fn session_moves_to_a_prefix_that_its_router_advertises_and_away_when_that_is_wi
             session.goes_on(&stage).await;
 
             // Deprecated, it serves the session on, and no new one.
-            advertise(&stage, 0, LATER, 0);
+            advertise(stage.topology(), 0, LATER, 0).expect("it is sent");
             let host = stage.topology().a.clone();
             until("both addresses are deprecated", &stage, async || {
                 let here = addresses(&host, LATER).await;
@@ -280,8 +229,8 @@ fn session_survives_that_its_host_gets_all_its_prefixes_anew() {
         || async {
             let (mut stage, ulids) = started().await;
             let session = protected(&stage, ulids).await;
-            delegate(&stage, 0, LATER).await;
-            advertise(&stage, 0, LATER, 3600);
+            delegate(stage.topology(), 0, LATER).await.expect("a prefix");
+            advertise(stage.topology(), 0, LATER, 3600).expect("it is sent");
             uplinks("there is a third locator", &stage, |uplinks| {
                 uplinks.len() == 3 && uplinks.iter().all(|uplink| uplink.up)
             })

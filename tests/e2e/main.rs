@@ -23,6 +23,7 @@ mod reload;
 mod requests;
 mod restart;
 mod scale;
+mod scenarios;
 mod service;
 mod set_up;
 mod shortcut;

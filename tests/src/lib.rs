@@ -7,7 +7,9 @@ mod conformance;
 #[cfg(test)]
 mod explore;
 pub mod failover;
+pub mod renumber;
 pub mod scale;
+pub mod scenario;
 pub mod sim;
 pub mod soak;
 pub mod throughput;

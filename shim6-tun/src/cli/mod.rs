@@ -9,6 +9,7 @@ pub mod demo;
 pub mod doctor;
 pub mod events;
 pub mod generate_docs;
+pub mod lab;
 pub mod move_;
 mod output;
 pub mod paths;
@@ -85,6 +86,9 @@ pub enum Command {
     /// Cut the uplink of a download in a network made for the purpose, with and without Shim6
     #[command(after_help = EXIT_CODES)]
     Demo(demo::DemoArgs),
+    /// Build networks of hosts, ISPs and bad links out of namespaces, without root, and run programs in them
+    #[command(after_help = lab::after_help(), subcommand)]
+    Lab(lab::LabCommand),
     /// Print every field of a Shim6 message, or of those in a capture, and what a receiver does with it
     #[command(after_help = decode::after_help())]
     Decode(decode::DecodeArgs),
@@ -143,6 +147,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Close(args) => close::run(args),
         Command::Events(args) => events::run(args),
         Command::Top(args) => top::run(args),
+        Command::Lab(command) => lab::run(command),
         Command::Decode(args) => decode::run(&args),
         Command::Reload(args) => reload::run(args),
         Command::Config(command) => config::run(command),

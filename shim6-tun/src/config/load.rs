@@ -9,8 +9,6 @@ use super::error::{ConfigError, Problem};
 use super::read::{self, Document};
 use super::{Config, DEFAULT_PATH, sections, warn};
 
-/// Largest configuration file read, in octets.
-const MAX_FILE: u64 = 1 << 20;
 /// Most files read from a directory.
 const MAX_FILES: usize = 256;
 
@@ -79,14 +77,14 @@ impl Source {
     /// When a file cannot be read, or says something that is not understood.
     pub fn load(&self) -> Result<Loaded, ConfigError> {
         let mut texts: Vec<(PathBuf, String)> = Vec::new();
-        match text(&self.path) {
+        match read::text(&self.path) {
             Ok(text) => texts.push((self.path.clone(), text)),
             Err(ConfigError::Read { source, .. }) if !self.required && source.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
         let (drop_ins, ignored) = drop_ins(&self.drop_in_directory())?;
         for path in drop_ins {
-            let text = text(&path)?;
+            let text = read::text(&path)?;
             texts.push((path, text));
         }
         let (config, origins) = parse(texts.iter().map(|(path, text)| (path.as_path(), text.as_str())))?;
@@ -129,14 +127,6 @@ pub(super) fn parse<'a>(
     let document = Document::parse(texts);
     let config = sections::root(&document.root());
     document.into_result(config)
-}
-
-fn text(path: &Path) -> Result<String, ConfigError> {
-    let octets = read::file(path, MAX_FILE)?;
-    String::from_utf8(octets).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        ConfigError::not_utf8(path, &error.as_bytes()[..valid])
-    })
 }
 
 /// The drop-in files, in their order, and what else is in the directory.

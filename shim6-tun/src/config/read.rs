@@ -18,8 +18,11 @@ use super::error::{ConfigError, Problem};
 use super::load::Origin;
 use super::{keys, nearest};
 
+/// Largest configuration file read, in octets.
+const MAX_FILE: u64 = 1 << 20;
+
 /// The parsed files, each over those before it, and what was found in them so far.
-pub(super) struct Document<'a> {
+pub(crate) struct Document<'a> {
     sources: Vec<Source<'a>>,
     problems: RefCell<Vec<(Place, Problem)>>,
     /// Where the value in force of each key that is set was found.
@@ -42,7 +45,7 @@ struct Place {
 }
 
 /// One table of the document, of one file or of several; or a table that is not there (every key then reads as absent).
-pub(super) struct Section<'a> {
+pub(crate) struct Section<'a> {
     document: &'a Document<'a>,
     /// The table's name; empty for the top level.
     path: &'static str,
@@ -66,7 +69,7 @@ type Found<'a> = (&'a DeValue<'a>, Place);
 
 impl<'a> Document<'a> {
     /// Parses the TOML of each file; a later one counts for more.
-    pub(super) fn parse(files: impl IntoIterator<Item = (&'a Path, &'a str)>) -> Self {
+    pub(crate) fn parse(files: impl IntoIterator<Item = (&'a Path, &'a str)>) -> Self {
         let mut document = Self {
             sources: Vec::new(),
             problems: RefCell::default(),
@@ -88,7 +91,7 @@ impl<'a> Document<'a> {
     }
 
     /// The top level.
-    pub(super) fn root(&'a self) -> Section<'a> {
+    pub(crate) fn root(&'a self) -> Section<'a> {
         let layers = self.sources.iter().enumerate().filter_map(|(file, source)| {
             let table = source.table.as_ref()?.get_ref();
             let at = Place { file, offset: 0 };
@@ -98,7 +101,7 @@ impl<'a> Document<'a> {
     }
 
     /// The configuration and where each key is set, if nothing was wrong.
-    pub(super) fn into_result<T>(self, config: T) -> Result<(T, BTreeMap<String, Origin>), ConfigError> {
+    pub(crate) fn into_result<T>(self, config: T) -> Result<(T, BTreeMap<String, Origin>), ConfigError> {
         let origins = self.origins.take().into_iter();
         let origins = origins.map(|(key, place)| (key, self.origin(place))).collect();
         let mut problems = self.problems.into_inner();
@@ -109,6 +112,11 @@ impl<'a> Document<'a> {
         Err(ConfigError::Invalid(
             problems.into_iter().map(|(_, problem)| problem).collect(),
         ))
+    }
+
+    /// Whether anything was wrong so far.
+    pub(crate) fn has_problems(&self) -> bool {
+        !self.problems.borrow().is_empty()
     }
 
     fn table(&'a self, path: &'static str, name: String, layers: Vec<Layer<'a>>, around: Place) -> Section<'a> {
@@ -145,7 +153,7 @@ impl<'a> Document<'a> {
 
 impl<'a> Section<'a> {
     /// The table called `key`.
-    pub(super) fn section(&self, key: &'static str) -> Section<'a> {
+    pub(crate) fn section(&self, key: &'static str) -> Section<'a> {
         let expected = format!("expected a table, [{key}]");
         let mut layers = Vec::new();
         for (value, at) in self.values(key) {
@@ -161,7 +169,7 @@ impl<'a> Section<'a> {
 
     /// The tables of the array called `key`, those of a later file behind those of the files before. With an `identity`, one
     /// that has the same value of that key as one of an earlier file is a layer over that.
-    pub(super) fn sections(&self, key: &'static str, identity: Option<&str>) -> Vec<Section<'a>> {
+    pub(crate) fn sections(&self, key: &'static str, identity: Option<&str>) -> Vec<Section<'a>> {
         let expected = format!("expected an array of tables, each starting with [[{key}]]");
         let mut found: Vec<Vec<Layer<'a>>> = Vec::new();
         for (value, at) in self.values(key) {
@@ -198,7 +206,11 @@ impl<'a> Section<'a> {
 
     /// An integer in the range of its description.
     pub(super) fn integer<T: TryFrom<u64>>(&self, key: &'static str) -> Option<T> {
-        let (least, most) = keys::find(self.path, key).integer_range();
+        self.count(key, keys::find(self.path, key).integer_range())
+    }
+
+    /// An integer in this range.
+    pub(crate) fn count<T: TryFrom<u64>>(&self, key: &'static str, (least, most): (u64, u64)) -> Option<T> {
         let expected = if most == i64::MAX.unsigned_abs() {
             format!("expected an integer, {least} or more")
         } else {
@@ -218,7 +230,7 @@ impl<'a> Section<'a> {
     }
 
     /// A boolean.
-    pub(super) fn boolean(&self, key: &'static str) -> Option<bool> {
+    pub(crate) fn boolean(&self, key: &'static str) -> Option<bool> {
         self.read(key, "expected true or false", |value| {
             value.as_bool().ok_or_else(|| format!("is {}", kind(value)))
         })
@@ -244,7 +256,7 @@ impl<'a> Section<'a> {
     }
 
     /// A string that `parse` understands, else says what is wrong with; `expected` says what it should have been.
-    pub(super) fn parsed<T>(
+    pub(crate) fn parsed<T>(
         &self,
         key: &'static str,
         expected: &str,
@@ -257,7 +269,7 @@ impl<'a> Section<'a> {
     }
 
     /// One or several strings or integers, at most `most`, each of which `parse` understands.
-    pub(super) fn list<T>(
+    pub(crate) fn list<T>(
         &self,
         key: &'static str,
         (expected, most): (&str, usize),
@@ -281,7 +293,7 @@ impl<'a> Section<'a> {
     }
 
     /// Reports `key` if it is absent.
-    pub(super) fn required(&self, key: &'static str, expected: &str) {
+    pub(crate) fn required(&self, key: &'static str, expected: &str) {
         if self.values(key).is_empty() {
             self.problem_at(key, "is missing", expected);
         }
@@ -293,7 +305,7 @@ impl<'a> Section<'a> {
     }
 
     /// Whether any file sets `key`.
-    pub(super) fn has(&self, key: &'static str) -> bool {
+    pub(crate) fn has(&self, key: &'static str) -> bool {
         !self.values(key).is_empty()
     }
 
@@ -320,12 +332,12 @@ impl<'a> Section<'a> {
     }
 
     /// Reports a problem with the value of `key`, at its line (or the table's, if only the default is in force).
-    pub(super) fn problem_at(&self, key: &'static str, wrong: &str, expected: &str) {
+    pub(crate) fn problem_at(&self, key: &'static str, wrong: &str, expected: &str) {
         self.document.report(self.place(key), self.full(key), wrong, expected);
     }
 
     /// Reports every key that nothing asked for. To be called when all keys have been read.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         let known = self.known.borrow();
         for layer in &self.layers {
             for key in layer.table.keys() {
@@ -422,6 +434,15 @@ pub(super) fn file(path: &Path, limit: u64) -> Result<Vec<u8>, ConfigError> {
         });
     }
     Ok(bytes)
+}
+
+/// The text of a file.
+pub(crate) fn text(path: &Path) -> Result<String, ConfigError> {
+    let octets = file(path, MAX_FILE)?;
+    String::from_utf8(octets).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        ConfigError::not_utf8(path, &error.as_bytes()[..valid])
+    })
 }
 
 /// A duration as one writes it in the file.

@@ -71,6 +71,30 @@ pub enum LabError {
     /// The topology has no emulated links.
     #[error("the links of this topology are plain: build it with `Topology::emulated`")]
     NotEmulated,
+    /// The topology makes no sense.
+    #[error("{0}")]
+    Description(String),
+    /// There is no node or link of this name.
+    #[error("there is no {what} {name:?} in this lab; {instead}")]
+    NoSuch {
+        /// `node`, `host` or `link`.
+        what: &'static str,
+        /// The name asked for.
+        name: String,
+        /// What there is.
+        instead: String,
+    },
+    /// The link has no emulator.
+    #[error(
+        "the link {link:?} is plain: nothing can be done to it but take the carrier from a host; leave `plain` out of its description"
+    )]
+    Plain {
+        /// The link.
+        link: String,
+    },
+    /// A lab of the command line could not be reached, kept or left.
+    #[error("{0}")]
+    Keeper(String),
     /// A program could not be started or waited for.
     #[error("cannot run {program}: {source}")]
     Run {
@@ -88,6 +112,11 @@ impl LabError {
             action: action.into(),
             source: source.into(),
         }
+    }
+
+    /// Something with a lab of the command line.
+    pub(super) fn keeper(action: impl std::fmt::Display, source: impl std::fmt::Display) -> Self {
+        Self::Keeper(format!("{action}: {source}"))
     }
 
     pub(super) fn netlink(name: &str, source: NetlinkError) -> Self {

@@ -7,21 +7,36 @@
 //! links that take time. Tests use [`isolated`]. With the
 //! last process and file descriptor, everything is gone.
 
+mod advertise;
+mod description;
 mod error;
 mod failure;
+pub mod graph;
 mod isolation;
+pub mod keeper;
 mod link;
+pub mod measure;
 mod namespace;
+mod network;
 mod node;
+mod prefix;
+mod status;
 mod testing;
 #[cfg(test)]
 mod tests;
 mod topology;
 
+pub use description::{Description, LinkSpec, MAX_LINKS, MAX_NODES, NodeKind, NodeSpec};
 pub use error::LabError;
 pub use failure::{Failure, UnknownFailure};
 pub use isolation::{enter_network_namespace, enter_user_namespace, reexec, support};
-pub use link::{Direction, Impairment, Link, LinkCounters};
+pub use link::{
+    Capture, CaptureWriter, CapturedFrame, DEFAULT_QUEUE, Direction, Element, Impairment, Link, LinkCounters, Rate,
+    Setting, Share,
+};
 pub use namespace::Namespace;
+pub use network::{Break, Lab, LabLink, LabNode};
+pub use prefix::Prefix;
+pub use status::{DirectionStatus, LabStatus, LinkState, LinkStatus, NodeStatus};
 pub use testing::{is_privileged, isolated, skip};
 pub use topology::{Host, Topology, Uplink};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::{LabError, Namespace};
-use crate::netlink::{AddressSpec, MAIN_TABLE, Netlink, NetlinkError, RouteKind, RouteSpec};
+use crate::netlink::{Address, AddressSpec, MAIN_TABLE, Monitor, Netlink, NetlinkError, RouteKind, RouteSpec};
 
 /// A link that has no carrier after this long never gets one.
 const READY_LIMIT: Duration = Duration::from_secs(10);
@@ -77,6 +77,12 @@ impl Node {
         }
     }
 
+    /// Sets the most octets that packets of an interface have.
+    pub(super) async fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), LabError> {
+        let answer = self.netlink.set_mtu(index, mtu).await;
+        answer.map_err(|error| self.error(error))
+    }
+
     /// Undoes [`Node::add_blackhole`].
     pub(super) async fn delete_blackhole(&self, destination: (Ipv6Addr, u8), metric: u32) -> Result<(), LabError> {
         let route = blackhole(destination, metric);
@@ -98,7 +104,7 @@ impl Node {
         answer.map_err(|error| self.error(error))
     }
 
-    fn error(&self, error: NetlinkError) -> LabError {
+    pub(super) fn error(&self, error: NetlinkError) -> LabError {
         LabError::netlink(self.namespace.name(), error)
     }
 }
@@ -121,7 +127,10 @@ pub(super) async fn connect(
 
 /// Adds a veth pair whose ends have different indexes: to the kernel, an end whose peer has the
 /// same index is no veth but hardware, and news of its carrier may then wait for a second.
-async fn add_pair((near, near_name): (&Node, &str), (far, far_name): (&Node, &str)) -> Result<(u32, u32), LabError> {
+pub(super) async fn add_pair(
+    (near, near_name): (&Node, &str),
+    (far, far_name): (&Node, &str),
+) -> Result<(u32, u32), LabError> {
     loop {
         let netns = Some(std::os::fd::AsFd::as_fd(&far.namespace));
         let added = near.netlink.add_veth(near_name, far_name, netns).await;
@@ -147,26 +156,36 @@ async fn add_pair((near, near_name): (&Node, &str), (far, far_name): (&Node, &st
 
 /// Sets an interface up and waits until it can send and receive: the kernel then gives it a
 /// link-local address.
-async fn ready(node: &Node, name: &str, index: u32) -> Result<(), LabError> {
-    let mut monitor = node.namespace.monitor()?;
+pub(super) async fn ready(node: &Node, name: &str, index: u32) -> Result<(), LabError> {
+    let monitor = node.namespace.monitor()?;
     node.set_up(index).await?;
+    wait_for_address(node, (name, index), monitor, |_| true).await.map(drop)
+}
+
+/// Waits until an interface has a usable address of the kind that is wanted.
+pub(super) async fn wait_for_address(
+    node: &Node,
+    (name, index): (&str, u32),
+    mut monitor: Monitor,
+    is_wanted: impl Fn(&Address) -> bool,
+) -> Result<Ipv6Addr, LabError> {
     let usable = async {
         loop {
             let addresses = node.netlink.addresses().await;
             let addresses = addresses.map_err(|error| node.error(error))?;
-            let mut addresses = addresses.iter().filter(|address| address.index == index);
-            if addresses.any(|address| !address.tentative) {
-                return Ok(true);
+            let is_usable = |address: &&Address| address.index == index && !address.tentative && is_wanted(address);
+            if let Some(found) = addresses.iter().find(is_usable) {
+                return Ok(Some(found.address));
             }
             if monitor.next().await.is_none() {
-                return Ok(false);
+                return Ok(None);
             }
         }
     };
     match timeout(READY_LIMIT, usable).await {
-        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(Some(address))) => Ok(address),
         Ok(Err(error)) => Err(error),
-        Ok(Ok(false)) | Err(_) => Err(LabError::NotReady {
+        Ok(Ok(None)) | Err(_) => Err(LabError::NotReady {
             namespace: node.namespace.name().to_owned(),
             interface: name.to_owned(),
             waited: READY_LIMIT,

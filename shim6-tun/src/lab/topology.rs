@@ -5,22 +5,16 @@ use std::time::Duration;
 
 use nix::net::if_::if_nameindex;
 
-use super::failure::{Access, GATEWAY};
+use super::failure::Access;
 use super::link::{Direction, Impairment, Link};
-use super::node::{Node, connect};
-use super::{Failure, LabError, Namespace};
+use super::network::LabNode;
+use super::{Description, Failure, Lab, LabError, LinkSpec, Namespace, NodeKind, Prefix};
 use crate::sys::ethtool::disable_offloads;
 
-/// Metric of the first uplink's default route, which is what router advertisements give; each
-/// further uplink has this much more.
-const DEFAULT_ROUTE_METRIC: u32 = 1024;
-/// Metric of an ISP's last resort for a customer's prefix: higher than that of any other route.
-const AGGREGATE_METRIC: u32 = 4096;
-/// The core router's end of its links.
-const CORE_GATEWAY: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xc);
+const HOSTS: [&str; 2] = ["a", "b"];
+const CORE: &str = "core";
 /// The core router's own address, from which it would send ICMP errors.
 const CORE_ADDRESS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 1);
-const EVERYWHERE: (Ipv6Addr, u8) = (Ipv6Addr::UNSPECIFIED, 0);
 /// How often a round trip from host to host crosses a link between an ISP and the core router.
 const CROSSINGS: u32 = 4;
 
@@ -65,15 +59,13 @@ pub struct Topology {
     pub a: Host,
     /// The second host; its uplinks have 2001:db8:b1::/64 and 2001:db8:b2::/64.
     pub b: Host,
-    core: Node,
+    lab: Lab,
     /// Per host, one per uplink.
     accesses: [Vec<Access>; 2],
-    /// As `accesses`, between the ISP and the core router; empty where those are plain.
-    links: [Vec<Link>; 2],
 }
 
 /// What connects the ISPs with the core router.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Backbone {
     Plain,
     Emulated,
@@ -107,26 +99,32 @@ impl Topology {
     pub async fn with_rtt(rtt: Duration) -> Result<Self, LabError> {
         let topology = Self::emulated().await?;
         let impairment = Impairment::delay(rtt / CROSSINGS);
-        for link in topology.links.iter().flatten() {
-            for direction in Direction::ALL {
-                link.impair(direction, impairment);
+        for link in topology.lab.links() {
+            if let Ok(link) = link.emulator() {
+                Direction::ALL
+                    .iter()
+                    .for_each(|&direction| link.impair(direction, impairment));
             }
         }
         Ok(topology)
     }
 
     async fn build(backbone: Backbone) -> Result<Self, LabError> {
-        let core = Node::router("core")?;
-        let lo = 1;
-        core.add_address(lo, CORE_ADDRESS, 128).await?;
-        let (a, a_accesses, a_links) = add_host(&core, "a", &[prefix(0xa1), prefix(0xa2)], backbone).await?;
-        let (b, b_accesses, b_links) = add_host(&core, "b", &[prefix(0xb1), prefix(0xb2)], backbone).await?;
+        let lab = Lab::up(&description(backbone)).await?;
+        let mut accesses = [Vec::new(), Vec::new()];
+        for (accesses, host) in accesses.iter_mut().zip(HOSTS) {
+            for (number, uplink) in lab.host(host)?.uplinks.iter().enumerate() {
+                let isp = isp_name(host, number);
+                let link = lab.link(&format!("{host}-{isp}"))?;
+                let node = lab.node(&isp)?.node().clone();
+                accesses.push(Access::new(node, link.index(1), uplink.prefix).await?);
+            }
+        }
         Ok(Self {
-            a,
-            b,
-            core,
-            accesses: [a_accesses, b_accesses],
-            links: [a_links, b_links],
+            a: lab.host(HOSTS[0])?.clone(),
+            b: lab.host(HOSTS[1])?.clone(),
+            lab,
+            accesses,
         })
     }
 
@@ -164,8 +162,9 @@ impl Topology {
     /// # Errors
     /// [`LabError::NoSuchUplink`]; [`LabError::NotEmulated`] in a plain [`Topology::two_by_two`].
     pub fn link(&self, host: &Host, uplink: usize) -> Result<&Link, LabError> {
-        let side = self.side(host, uplink)?;
-        self.links[side].get(uplink).ok_or(LabError::NotEmulated)
+        self.side(host, uplink)?;
+        let link = self.lab.link(&format!("{}-core", isp_name(&host.name, uplink)))?;
+        link.emulator().map_err(|_| LabError::NotEmulated)
     }
 
     /// Makes the kernels of all nodes carry packet by packet: no interface sends or receives a packet larger than its MTU
@@ -174,9 +173,7 @@ impl Topology {
     /// # Errors
     /// The kernel refused.
     pub fn disable_offloads(&self) -> Result<(), LabError> {
-        let isps = self.accesses.iter().flatten().map(|access| &access.isp.namespace);
-        let hosts = [&self.a.namespace, &self.b.namespace, self.core()];
-        for namespace in isps.chain(hosts) {
+        for namespace in self.lab.nodes().iter().map(LabNode::namespace) {
             let switch_off = || {
                 for interface in &if_nameindex()? {
                     let name = interface.name().to_string_lossy();
@@ -195,7 +192,8 @@ impl Topology {
     /// The router in which all ISPs meet.
     #[must_use]
     pub fn core(&self) -> &Namespace {
-        &self.core.namespace
+        let core = self.lab.nodes().iter().find(|node| node.name() == CORE);
+        core.expect("the description has it").namespace()
     }
 
     fn access(&self, host: &Host, uplink: usize) -> Result<&Access, LabError> {
@@ -216,71 +214,33 @@ impl Topology {
     }
 }
 
-/// Adds a host with an ISP for each of `prefixes`, all connected to `core`.
-async fn add_host(
-    core: &Node,
-    name: &str,
-    prefixes: &[Ipv6Addr],
-    backbone: Backbone,
-) -> Result<(Host, Vec<Access>, Vec<Link>), LabError> {
-    let host = Node::host(name)?;
-    let mut uplinks = Vec::new();
-    let mut accesses = Vec::new();
-    let mut links = Vec::new();
-    for (number, &prefix) in (0_u32..).zip(prefixes) {
-        let (isp, link) = add_isp(core, &format!("isp-{name}{}", number + 1), prefix, backbone).await?;
-        links.extend(link);
-        let interface = format!("eth{number}");
-        let (at_host, at_isp) = connect((&host, &interface), (&isp, "access")).await?;
-        accesses.push(Access::new(isp, at_isp, prefix).await?);
-
-        let address = Ipv6Addr::from_bits(prefix.to_bits() | 1);
-        host.add_address(at_host, address, 64).await?;
-        let metric = DEFAULT_ROUTE_METRIC * (number + 1);
-        host.add_route(EVERYWHERE, GATEWAY, at_host, metric).await?;
-        uplinks.push(Uplink {
-            interface,
-            prefix,
-            address,
-            gateway: GATEWAY,
-        });
+/// Two hosts, a core router, and two ISPs for each host.
+fn description(backbone: Backbone) -> Description {
+    let mut description = Description::new().node(CORE, NodeKind::Router, Some(CORE_ADDRESS));
+    for (host, prefixes) in HOSTS
+        .iter()
+        .zip([[prefix(0xa1), prefix(0xa2)], [prefix(0xb1), prefix(0xb2)]])
+    {
+        description = description.host(host);
+        for (number, prefix) in prefixes.into_iter().enumerate() {
+            let isp = isp_name(host, number);
+            let access = LinkSpec::between(host, &isp).interfaces(&format!("eth{number}"), "access");
+            let trunk = LinkSpec::between(&isp, CORE).interfaces(CORE, &isp);
+            let trunk = if backbone == Backbone::Plain {
+                trunk.plain()
+            } else {
+                trunk
+            };
+            description = description.isp(&isp).link(trunk);
+            description = description.link(access.prefix(Prefix::of(prefix, 64)).plain());
+        }
     }
-    let host = Host {
-        name: name.to_owned(),
-        namespace: host.namespace,
-        uplinks,
-    };
-    Ok((host, accesses, links))
+    description
 }
 
-/// Adds a router behind `core` that serves a customer's prefix.
-async fn add_isp(
-    core: &Node,
-    name: &str,
-    prefix: Ipv6Addr,
-    backbone: Backbone,
-) -> Result<(Node, Option<Link>), LabError> {
-    let isp = Node::router(name)?;
-    let (link, at_isp, at_core) = match backbone {
-        Backbone::Plain => {
-            let (at_isp, at_core) = connect((&isp, "core"), (core, name)).await?;
-            (None, at_isp, at_core)
-        }
-        Backbone::Emulated => {
-            let (link, at_isp, at_core) = Link::between((&isp, "core"), (core, name))?;
-            (Some(link), at_isp, at_core)
-        }
-    };
-    isp.add_address(at_isp, GATEWAY, 64).await?;
-    core.add_address(at_core, CORE_GATEWAY, 64).await?;
-    core.add_route((prefix, 64), GATEWAY, at_core, DEFAULT_ROUTE_METRIC)
-        .await?;
-    isp.add_route(EVERYWHERE, CORE_GATEWAY, at_isp, DEFAULT_ROUTE_METRIC)
-        .await?;
-    // While the access link is down, packets to the customer would else follow the default route
-    // back to the core, and circle until their hop limit ends.
-    isp.add_blackhole((prefix, 64), AGGREGATE_METRIC).await?;
-    Ok((isp, link))
+/// The ISP of a host's uplink, counted from 0.
+fn isp_name(host: &str, uplink: usize) -> String {
+    format!("isp-{host}{}", uplink + 1)
 }
 
 /// 2001:db8:`third`::

@@ -10,6 +10,7 @@
 //! - [`netns`]: user and network namespaces for the lab.
 //! - [`ethtool`]: offloads of interfaces, for the lab and the daemon's own virtual link.
 //! - [`timekeeping`]: whether a time service keeps the clock right.
+//! - [`frame_socket`]: whole Ethernet frames, for the links of the lab.
 //! - [`ancillary`]: any socket option and all that comes beside a datagram, for the lab's tests.
 //!
 //! The first four hide how packets are moved, so that the means can be replaced without a change in their callers. None of
@@ -22,6 +23,7 @@
 pub mod ancillary;
 pub mod bpf;
 pub mod ethtool;
+pub mod frame_socket;
 pub mod netns;
 pub mod router_socket;
 pub mod tap;

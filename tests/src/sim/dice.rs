@@ -81,6 +81,11 @@ impl Dice {
         self.0.fill_bytes(octets);
     }
 
+    /// A generator of its own, for who draws by itself.
+    pub fn generator(&mut self) -> ChaCha8Rng {
+        ChaCha8Rng::from_seed(self.seed())
+    }
+
     /// The seed of an endpoint.
     pub fn seed(&mut self) -> [u8; 32] {
         let mut seed = [0; 32];

@@ -4,6 +4,7 @@
 mod failure;
 mod isolation;
 mod link;
+mod network;
 mod segmentation;
 mod topology;
 mod traffic;
