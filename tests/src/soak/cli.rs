@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{Plan, Sabotage, report, run};
+use super::{Plan, Sabotage, report, run, scenarios};
 
 /// What `netbench soak` is told.
 #[derive(Debug, Clone, Args)]
@@ -33,6 +33,11 @@ pub struct SoakArgs {
     /// Write a page about it
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Play the scenario library instead, again and again with other seeds, each scenario at least once
+    ///
+    /// From ten minutes on in its long form. docs/scenarios.md says what is in it.
+    #[arg(long, conflicts_with_all = ["sessions", "patience", "report", "logs", "sabotage"])]
+    scenarios: bool,
     /// Keep the daemons' logs in this directory, which is made
     #[arg(long, value_name = "DIR")]
     logs: Option<PathBuf>,
@@ -61,9 +66,13 @@ impl SoakArgs {
     /// # Errors
     /// It could not be run, or shown.
     pub async fn run(&self, shim6: &Path) -> anyhow::Result<ExitCode> {
+        let length = self.hours.unwrap_or(self.minutes);
+        if self.scenarios {
+            return self.play(shim6, length).await;
+        }
         let plan = Plan {
             shim6,
-            length: self.hours.unwrap_or(self.minutes),
+            length,
             seed: self.seed,
             sessions: usize::try_from(self.sessions)?,
             patience: self.patience,
@@ -78,10 +87,23 @@ impl SoakArgs {
             true => println!("{}", serde_json::to_string(&outcome)?),
             false => print!("{}", report::table(&outcome)),
         }
-        Ok(match outcome.is_passed() {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::FAILURE,
-        })
+        Ok(exit_code(outcome.is_passed()))
+    }
+
+    async fn play(&self, shim6: &Path, length: Duration) -> anyhow::Result<ExitCode> {
+        let played = scenarios::run(shim6, length, self.seed).await;
+        match self.json {
+            true => println!("{}", serde_json::to_string(&played)?),
+            false => print!("{}", scenarios::table(&played)),
+        }
+        Ok(exit_code(scenarios::is_passed(&played)))
+    }
+}
+
+fn exit_code(passed: bool) -> ExitCode {
+    match passed {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
 }
 

@@ -54,7 +54,7 @@ impl Ground<'_> {
             }
             FaultKind::OneWayOut => {
                 let lost = usual().losing_one_of(1);
-                self.impair(fault, &[Direction::ToCore], lost).await
+                self.impair(fault, &[Direction::Up], lost).await
             }
             FaultKind::Loss => {
                 let lossy = usual().losing_one_of(fault.measure);

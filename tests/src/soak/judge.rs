@@ -10,10 +10,13 @@ use super::trend::{self, Series};
 
 /// Growth of a daemon's anonymous memory that is taken for none, in kilobytes of 1024 octets an hour.
 pub const MEMORY_KB_PER_HOUR: f64 = 1024.0;
-/// How long a daemon runs before its memory is looked at: caches fill, and buffers get the size that they need.
-pub const WARM_UP: Duration = Duration::from_secs(120);
-/// The shortest time over which growth is judged.
-pub const SHORTEST: Duration = Duration::from_secs(600);
+/// How long a daemon runs before its memory is looked at: each kind of failure has to have been there some times before all that is kept
+/// for the next one has the size that it needs. A daemon that was left alone took nine minutes.
+pub const WARM_UP: Duration = Duration::from_secs(600);
+/// The shortest run in which growth is judged.
+pub const SHORTEST: Duration = Duration::from_secs(1800);
+/// For how long memory has to have been looked at.
+const SPAN: Duration = Duration::from_secs(300);
 /// How many descriptors and threads a daemon may have more in the end than in the beginning: sockets that are kept for
 /// paths that were used.
 pub const MORE_DESCRIPTORS: u64 = 8;
@@ -215,7 +218,7 @@ fn memory(outcome: &Outcome, side: usize) -> Verdict {
     let growth = trend::slope(&lives).map(|per_second| per_second * 3600.0);
     let last = ends(&outcome.samples, |sample| sample.hosts[side].process).map_or(0, |[_, last]| last.anonymous_kb);
     match growth {
-        Some(growth) if outcome.seconds >= SHORTEST.as_secs_f64() && span >= WARM_UP.as_secs_f64() => {
+        Some(growth) if outcome.seconds >= SHORTEST.as_secs_f64() && span >= SPAN.as_secs_f64() => {
             let found = format!("{growth:+.0} kB/h, {:.1} MB at the end", last as f64 / 1024.0);
             Verdict::new(what, growth < MEMORY_KB_PER_HOUR, found, bound)
         }

@@ -299,7 +299,7 @@ async fn established(watched: &Watched, pairs: usize) -> anyhow::Result<()> {
     done.with_context(|| format!("not {pairs} contexts on both hosts after {PATIENCE:?}"))
 }
 
-/// Inflicts one fault after another. Daemons are killed in the first half of a long run only, so that in the second half both are old
+/// Inflicts one fault after another. Daemons are killed in the first quarter of a long run only, so that in the second half both are old
 /// enough to tell whether they grow.
 async fn disturb(
     ground: &mut Ground<'_>,
@@ -324,7 +324,7 @@ async fn disturb(
         if Instant::now() + fault.pause + fault.lasts > until {
             break;
         }
-        if fault.kind.kills() && plan.length >= judge::SHORTEST && Instant::now() + plan.length / 2 > until {
+        if fault.kind.kills() && plan.length >= judge::SHORTEST && Instant::now() + plan.length * 3 / 4 > until {
             continue;
         }
         sleep(fault.pause).await;

@@ -4,7 +4,7 @@ use super::super::schedule::FaultKind;
 use super::super::session::Kind;
 use super::*;
 
-/// A run of twenty minutes in which all is well.
+/// A run of forty minutes in which all is well.
 pub(in crate::soak) fn made_up() -> Outcome {
     let fault = |from_s: f64, kind| FaultRecord {
         kind,
@@ -30,13 +30,13 @@ pub(in crate::soak) fn made_up() -> Outcome {
         kernel: "6.18".to_owned(),
         cores: 2,
         seed: 1,
-        seconds: 1200.0,
+        seconds: 2400.0,
         patience_s: 20.0,
         pairs: 4,
         broken_off: None,
         faults: vec![fault(10.0, FaultKind::Blackhole), fault(30.0, FaultKind::DaemonKilled)],
         sessions: (0..8).map(session).collect(),
-        samples: (0..1200).map(|second| sample(f64::from(second))).collect(),
+        samples: (0..2400).map(|second| sample(f64::from(second))).collect(),
         remains: Remains {
             home_after_s: Some(2.5),
             contexts: [4; 2],
@@ -167,7 +167,7 @@ fn route_that_stays_fails_its_host() {
 fn descriptor_that_is_lost_each_minute_is_noticed() {
     let leak = |o: &mut Outcome| process(o, 0, |at_s, process| process.descriptors += at_s as u64 / 60);
     assert_eq!(failed(leak), ["descriptors and threads of a"]);
-    let kept = |o: &mut Outcome| process(o, 0, |at_s, process| process.descriptors += (at_s as u64 / 60).min(6));
+    let kept = |o: &mut Outcome| process(o, 0, |at_s, process| process.descriptors += (at_s as u64 / 120).min(6));
     assert_eq!(failed(kept), [""; 0]);
 }
 
@@ -188,9 +188,9 @@ fn restart_hides_no_growth_and_is_none() {
     let lives = |growth: u64| {
         move |o: &mut Outcome| {
             process(o, 1, |at_s, process| {
-                let life = at_s as u64 / 300;
+                let life = at_s as u64 / 800;
                 process.pid += life as u32;
-                process.anonymous_kb += (at_s as u64 - life * 300) * growth + life * 700;
+                process.anonymous_kb += (at_s as u64 - life * 800) * growth + life * 700;
             });
         }
     };

@@ -112,7 +112,7 @@ mod tests {
         let bulk = &by_class(&outcome)[0];
         assert_eq!((bulk.sessions, bulk.lost, bulk.octets, bulk.stalls), (2, 1, 2000, 2));
         assert!((bulk.delivered - 0.9).abs() < 1e-9 && bulk.longest == 6.0, "{bulk:?}");
-        assert!((bulk.available - (1.0 - 6.3 / 2400.0)).abs() < 1e-9, "{bulk:?}");
+        assert!((bulk.available - (1.0 - 6.3 / 4800.0)).abs() < 1e-9, "{bulk:?}");
         let kinds = by_kind(&outcome);
         assert_eq!(kinds[1].kind, FaultKind::DaemonKilled);
         assert_eq!((kinds[1].times, kinds[1].median), (1, 3.0));
