@@ -41,11 +41,11 @@ impl<W: Write> Writer<W> {
     /// The output's.
     pub fn new(output: W) -> io::Result<Self> {
         let mut writer = Self { output, interfaces: 0 };
-        let mut body = BYTE_ORDER_MAGIC.to_ne_bytes().to_vec();
+        let mut body = BYTE_ORDER_MAGIC.to_le_bytes().to_vec();
         VERSION
             .iter()
-            .for_each(|part| body.extend_from_slice(&part.to_ne_bytes()));
-        body.extend_from_slice(&LENGTH_UNKNOWN.to_ne_bytes());
+            .for_each(|part| body.extend_from_slice(&part.to_le_bytes()));
+        body.extend_from_slice(&LENGTH_UNKNOWN.to_le_bytes());
         writer.block(SECTION_HEADER, &body)?;
         Ok(writer)
     }
@@ -58,12 +58,12 @@ impl<W: Write> Writer<W> {
     pub fn add_interface(&mut self, name: &str) -> io::Result<Interface> {
         let length = u16::try_from(name.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut body = Vec::new();
-        body.extend_from_slice(&LINKTYPE_IPV6.to_ne_bytes());
+        body.extend_from_slice(&LINKTYPE_IPV6.to_le_bytes());
         body.extend_from_slice(&[0; 2]);
         // Snap length: none.
-        body.extend_from_slice(&0u32.to_ne_bytes());
-        body.extend_from_slice(&IF_NAME.to_ne_bytes());
-        body.extend_from_slice(&length.to_ne_bytes());
+        body.extend_from_slice(&0u32.to_le_bytes());
+        body.extend_from_slice(&IF_NAME.to_le_bytes());
+        body.extend_from_slice(&length.to_le_bytes());
         body.extend_from_slice(name.as_bytes());
         pad(&mut body);
         // The end of the options.
@@ -84,7 +84,7 @@ impl<W: Write> Writer<W> {
         let micros = at.as_micros();
         let mut body = Vec::with_capacity(24 + packet.len());
         for word in [interface.0, (micros >> 32) as u32, micros as u32, length, length] {
-            body.extend_from_slice(&word.to_ne_bytes());
+            body.extend_from_slice(&word.to_le_bytes());
         }
         body.extend_from_slice(packet);
         pad(&mut body);
@@ -104,10 +104,10 @@ impl<W: Write> Writer<W> {
     /// `body` is a multiple of 4 octets.
     fn block(&mut self, block_type: u32, body: &[u8]) -> io::Result<()> {
         let length = u32::try_from(12 + body.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        self.output.write_all(&block_type.to_ne_bytes())?;
-        self.output.write_all(&length.to_ne_bytes())?;
+        self.output.write_all(&block_type.to_le_bytes())?;
+        self.output.write_all(&length.to_le_bytes())?;
         self.output.write_all(body)?;
-        self.output.write_all(&length.to_ne_bytes())
+        self.output.write_all(&length.to_le_bytes())
     }
 }
 

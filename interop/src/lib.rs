@@ -5,6 +5,7 @@
 //!
 //! - [`packet`] builds real IPv6 packets and checks them, over etherparse.
 //! - [`reader`] reads Shim6 headers without `shim6-core`, over libpnet.
+//! - [`writer`] writes them, with all that receivers have to ignore.
 //! - [`capture`] writes packets to pcapng files, and reads them with another library.
 #![forbid(unsafe_code)]
 // libpnet's packet macro asks for a feature of its own, and the lint looks at that before any attribute of a module.
@@ -13,3 +14,4 @@
 pub mod capture;
 pub mod packet;
 pub mod reader;
+pub mod writer;

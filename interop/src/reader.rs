@@ -4,7 +4,7 @@
 //! shares no code with `shim6-core`, and judges little: it says which octets are which field, and what the checksum
 //! should be. Whether a value makes sense is not its business.
 
-mod figure;
+pub(crate) mod figure;
 mod options;
 
 use std::net::Ipv6Addr;

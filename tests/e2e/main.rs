@@ -6,15 +6,19 @@
 
 mod address;
 mod addresses;
+mod applications;
 mod bad_input;
 mod configuration;
+mod conform;
 mod control;
 mod decode;
 mod demo;
+mod dissection;
 mod doctor;
 mod downloads;
 mod failover;
 mod hold;
+mod lab;
 mod packets;
 mod path_mtu;
 mod plans;

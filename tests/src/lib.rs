@@ -2,6 +2,7 @@
 
 pub mod binary;
 pub mod compare;
+pub mod conform;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
@@ -13,6 +14,7 @@ pub mod scenario;
 pub mod sim;
 pub mod soak;
 pub mod throughput;
+pub mod tools;
 
 /// Runs the body of a test in namespaces of its own, see [`shim6_tun::lab::isolated`], with the
 /// `shim6` program built before: inside, Cargo would have no network.

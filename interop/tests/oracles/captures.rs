@@ -1,7 +1,7 @@
 //! Captures, and what Wireshark makes of them.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, ErrorKind};
+use std::io::BufWriter;
 use std::net::Ipv6Addr;
 use std::path::Path;
 use std::process::Command;
@@ -13,6 +13,7 @@ use shim6_interop::capture::{self, Captured, Writer};
 use shim6_interop::{packet, reader};
 
 use crate::strategies::{emitted, one_of_each};
+use crate::tools;
 use crate::world::World;
 
 /// How often each message type is in the capture, with other values each time.
@@ -163,16 +164,10 @@ fn tshark(path: &Path, fields: &[&str]) -> Option<Vec<String>> {
     for field in fields {
         command.args(["-e", field]);
     }
-    let output = match command.output() {
-        Ok(output) => output,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let required = std::env::var_os("SHIM6_REQUIRE_TSHARK").is_some_and(|value| value == "1");
-            assert!(!required, "tshark is required and not installed");
-            println!("skipped: tshark is not installed");
-            return None;
-        }
-        Err(error) => panic!("tshark: {error}"),
-    };
+    if !tools::require(&["tshark"]) {
+        return None;
+    }
+    let output = command.output().expect("tshark runs");
     assert!(
         output.status.success(),
         "tshark: {}",

@@ -146,7 +146,7 @@ const RECEIVED: [&str; 4] = [
 ];
 
 /// All fields behind the checksum.
-fn expected(message: &Message) -> Vec<Field> {
+pub(crate) fn expected(message: &Message) -> Vec<Field> {
     let mut all = Expected { fields: Vec::new() };
     match message {
         Message::I1(i1) => {
@@ -229,7 +229,7 @@ fn expected(message: &Message) -> Vec<Field> {
     all.fields
 }
 
-fn type_and_specific(message: &Message) -> (u64, u64) {
+pub(crate) fn type_and_specific(message: &Message) -> (u64, u64) {
     match message {
         Message::I1(_) => (1, 0),
         Message::R1(_) => (2, 0),

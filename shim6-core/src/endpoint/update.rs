@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use rand_core::Rng;
+use shim6_cga::CgaParametersRef;
 use shim6_reap::{Instant, LocatorPair};
 
 use super::initiate::randomised;
@@ -15,7 +16,7 @@ use crate::event::Event;
 use crate::id::ContextId;
 use crate::identity::{Extent, Identity};
 use crate::wire::option::Announcement;
-use crate::wire::{Discard, LocatorList, Message, UpdateAcknowledgement, UpdateRequest};
+use crate::wire::{Discard, LocatorList, Message, UpdateAcknowledgement, UpdateRequest, VerificationMethod};
 
 impl Endpoint {
     /// Takes another identity, and starts to tell the peers.
@@ -330,6 +331,22 @@ fn is_listed(known: &PeerLocators, list: &LocatorList) -> bool {
     known.generation == Some(list.generation)
         && usize::from(known.listed) == list.locators.len()
         && known.locators.iter().eq(listed.take(known.locators.len()))
+        && can_be_shown(known, list)
+}
+
+/// Whether each method of a list goes with the parameters that are known: the locators may have been shown by other methods,
+/// but a list with one that is not supported is refused as a whole (section 7.2).
+fn can_be_shown(known: &PeerLocators, list: &LocatorList) -> bool {
+    let parameters = known.parameters.as_deref();
+    let Some(parameters) = parameters.and_then(|octets| CgaParametersRef::parse(octets).ok()) else {
+        return false;
+    };
+    let set = parameters.multi_prefix();
+    list.locators.iter().all(|(method, _)| match *method {
+        VerificationMethod::HBA => set.is_some(),
+        VerificationMethod::CGA => set.is_none_or(|set| set.has_public_key()),
+        _ => false,
+    })
 }
 
 fn is_known(known: &PeerLocators, parameters: Option<&[u8]>) -> bool {

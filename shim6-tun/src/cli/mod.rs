@@ -3,6 +3,7 @@
 pub mod address;
 pub mod close;
 pub mod config;
+pub mod conform;
 pub mod contexts;
 pub mod decode;
 pub mod demo;
@@ -92,6 +93,9 @@ pub enum Command {
     /// Print every field of a Shim6 message, or of those in a capture, and what a receiver does with it
     #[command(after_help = decode::after_help())]
     Decode(decode::DecodeArgs),
+    /// Test an implementation of Shim6 from outside, by playing its peer: which statements of the RFCs hold
+    #[command(after_help = conform::after_help())]
+    Conform(conform::ConformArgs),
     /// Have the running daemon read its configuration again
     #[command(after_help = EXIT_CODES)]
     Reload(reload::ReloadArgs),
@@ -149,6 +153,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Top(args) => top::run(args),
         Command::Lab(command) => lab::run(command),
         Command::Decode(args) => decode::run(&args),
+        Command::Conform(args) => conform::run(args),
         Command::Reload(args) => reload::run(args),
         Command::Config(command) => config::run(command),
         Command::Address(command) => address::run(command),

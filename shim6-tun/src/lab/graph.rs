@@ -9,13 +9,16 @@ use super::status::{LabStatus, LinkState, LinkStatus, NodeStatus};
 const MARGIN: f64 = 30.0;
 /// Least width of a node.
 const NODE_WIDTH: f64 = 140.0;
-/// Between two columns, for what is said of links.
-const BETWEEN: f64 = 170.0;
-/// Between two nodes of a column.
-const GAP: f64 = 60.0;
+/// Least room between two columns.
+const BETWEEN: f64 = 150.0;
+/// Least room between two nodes of a column.
+const GAP: f64 = 46.0;
 const LINE: f64 = 15.0;
-/// Width of a character, about.
+/// Width of a character, about, in nodes and in what is said of links.
 const CHARACTER: f64 = 6.6;
+const SMALL_CHARACTER: f64 = 6.0;
+/// Characters of a line that is said of a link, unless it is one word.
+const WRAP: usize = 32;
 
 const STYLE: &str = "\
 text{font:12px system-ui,sans-serif;fill:#1f2933}.name{font-weight:600;font-size:14px}.kind,.more{fill:#66788a;font-size:11px}\
@@ -39,12 +42,10 @@ struct Place {
 #[must_use]
 pub fn svg(name: &str, status: &LabStatus) -> String {
     let columns = columns(status);
+    let (between, gap) = room(status);
     let heights = |column: &Vec<usize>| {
-        column
-            .iter()
-            .map(|&node| height(&status.nodes[node], status) + GAP)
-            .sum::<f64>()
-            - GAP
+        let heights = column.iter().map(|&node| height(&status.nodes[node], status));
+        heights.map(|height| height + gap).sum::<f64>() - gap
     };
     let tallest = columns.iter().map(heights).fold(0.0, f64::max);
     let mut places = BTreeMap::new();
@@ -64,11 +65,11 @@ pub fn svg(name: &str, status: &LabStatus) -> String {
                 height: height(shown, status),
             };
             places.insert(shown.name.as_str(), place);
-            top += height(shown, status) + GAP;
+            top += height(shown, status) + gap;
         }
-        left += widest + BETWEEN;
+        left += widest + between;
     }
-    let width = left - BETWEEN + MARGIN;
+    let width = left - between + MARGIN;
     let height = 2.0 * MARGIN + tallest;
     let title = escape(&format!("The lab {name}"));
     let mut out = format!(
@@ -91,6 +92,21 @@ pub fn svg(name: &str, status: &LabStatus) -> String {
     }
     out.push_str("</svg>\n");
     out
+}
+
+/// The room that is needed between columns, and between the nodes of one, for what is said of links.
+fn room(status: &LabStatus) -> (f64, f64) {
+    let labels: Vec<_> = status.links.iter().map(labels).collect();
+    let longest = labels
+        .iter()
+        .flatten()
+        .map(|(_, text)| text.chars().count())
+        .max()
+        .unwrap_or(0);
+    let lines = labels.iter().map(Vec::len).max().unwrap_or(0);
+    // The middles of two links that begin at one node are half as far apart as the nodes where they end.
+    let apart = 2.0 * (lines as f64 * LINE + 8.0) - 40.0;
+    (BETWEEN.max(longest as f64 * SMALL_CHARACTER + 30.0), GAP.max(apart))
 }
 
 /// The nodes by how many links they are away from the first one, those of a column beside the nodes that they are linked with.
@@ -223,17 +239,31 @@ fn draw_link(out: &mut String, link: &LinkStatus, (from, to): (Place, Place), ea
         to.x,
         to.y
     );
+    let place = if same_column {
+        middle
+    } else {
+        between_edges(from, to, bend)
+    };
     let labels = labels(link);
     for (number, (class, text)) in labels.iter().enumerate() {
-        let y = middle.1 + 4.0 + LINE * (number as f64 - (labels.len() - 1) as f64 / 2.0);
+        let y = place.1 + 4.0 + LINE * (number as f64 - (labels.len() - 1) as f64 / 2.0);
         let _ = write!(
             out,
             "<text class=\"label {class}\" x=\"{:.1}\" y=\"{y:.1}\">{}</text>",
-            middle.0,
+            place.0,
             escape(text)
         );
     }
     out.push('\n');
+}
+
+/// On the line between two nodes, as far from the edge of the one as from that of the other.
+fn between_edges(from: Place, to: Place, bend: f64) -> (f64, f64) {
+    let towards = (to.x - from.x).signum();
+    let (start, end) = (from.x + towards * from.width / 2.0, to.x - towards * to.width / 2.0);
+    let x = f64::midpoint(start, end);
+    let y = from.y + (to.y - from.y) * (x - from.x) / (to.x - from.x);
+    (x, y + bend)
 }
 
 /// What is said of a link, each with its class.
@@ -253,18 +283,33 @@ fn labels(link: &LinkStatus) -> Vec<(&'static str, String)> {
     };
     let mut labels = vec![("", link.name.clone())];
     labels.extend(state.map(|state| ("bad", state)));
+    let mut say = |class, text: String| labels.extend(wrapped(&text).into_iter().map(|line| (class, line)));
     if link.up.settings == link.down.settings {
-        labels.push(("more", link.up.settings.clone()));
+        say("more", link.up.settings.clone());
     } else {
-        for (arrow, settings) in [(&link.ends[0], &link.up.settings), (&link.ends[1], &link.down.settings)] {
+        for (sender, settings) in [(&link.ends[0], &link.up.settings), (&link.ends[1], &link.down.settings)] {
             if !settings.is_empty() {
-                labels.push(("more", format!("from {arrow}: {settings}")));
+                say("more", format!("from {sender}: {settings}"));
             }
         }
     }
-    labels.extend(link.elements.iter().map(|element| ("element", element.clone())));
-    labels.retain(|(_, text)| !text.is_empty());
+    link.elements.iter().for_each(|element| say("element", element.clone()));
     labels
+}
+
+/// A text in lines of moderate length.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + word.chars().count() < WRAP => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 fn escape(text: &str) -> String {

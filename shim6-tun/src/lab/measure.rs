@@ -1,9 +1,14 @@
 //! How well the link emulator does what it is told, on this machine.
 
+use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use nix::cmsg_space;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
 use serde::Serialize;
 use socket2::SockRef;
 
@@ -41,7 +46,7 @@ pub struct Report {
     pub lost_of: (u64, u64),
 }
 
-/// How a delay was kept, in microseconds. Sending and receiving are part of it.
+/// How a delay was kept, in microseconds, from the sender's call until the receiver's kernel had the packet.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct DelayFigure {
     /// What was set.
@@ -140,8 +145,10 @@ impl<'a> Bench<'a> {
                 // Enough for what comes while the reader is not on a processor.
                 SockRef::from(&socket).set_recv_buffer_size(8 << 20)?;
                 socket.set_read_timeout(Some(PATIENCE))?;
+                // Until a program has read a packet, others may have used the processor. That is not the link's.
+                setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
                 let to = socket.local_addr()?;
-                std::io::Result::Ok((socket, to))
+                io::Result::Ok((socket, to))
             };
             namespace
                 .run(open)?
@@ -177,15 +184,17 @@ impl<'a> Bench<'a> {
                 for number in 0..probes {
                     let at = started + PACE * number;
                     thread::sleep(at.saturating_duration_since(Instant::now()));
-                    let sent = started.elapsed().as_nanos() as u64;
+                    let sent = since_epoch(SystemTime::now()).as_nanos() as u64;
                     let _ = self.sender.send_to(&sent.to_be_bytes(), self.to);
                 }
             });
             let mut held = Vec::new();
             let mut stamp = [0; 8];
-            while held.len() < probes as usize && self.receiver.recv(&mut stamp).is_ok() {
+            while held.len() < probes as usize
+                && let Some(arrived) = self.receive(&mut stamp)
+            {
                 let sent = Duration::from_nanos(u64::from_be_bytes(stamp));
-                held.push(started.elapsed().saturating_sub(sent));
+                held.push(arrived.saturating_sub(sent));
             }
             held
         })
@@ -196,6 +205,8 @@ impl<'a> Bench<'a> {
         let started = Instant::now();
         let until = started + duration;
         let gap = rate.map_or(Duration::ZERO, |rate| rate.time_of(DATAGRAM + HEADERS) * 2 / 3);
+        // The first half fills the queue and brings everything to speed.
+        let from = since_epoch(SystemTime::now()) + duration / 2;
         thread::scope(|scope| {
             scope.spawn(|| {
                 let datagram = [0; DATAGRAM];
@@ -211,24 +222,40 @@ impl<'a> Bench<'a> {
                     }
                 }
             });
-            let mut buffer = [0; DATAGRAM];
-            let mut arrivals = (0_u64, None, None);
-            // The first half fills the queue and brings everything to speed.
-            let from = until - duration / 2;
-            while Instant::now() < until && self.receiver.recv(&mut buffer).is_ok() {
-                let now = Instant::now();
-                if now >= from {
-                    arrivals = (arrivals.0 + 1, arrivals.1.or(Some(now)), Some(now));
+            let mut arrivals = (0_u64, None, Duration::ZERO);
+            while Instant::now() < until
+                && let Some(arrived) = self.receive(&mut [0; DATAGRAM])
+            {
+                if arrived >= from {
+                    arrivals = (arrivals.0 + 1, arrivals.1.or(Some(arrived)), arrived);
                 }
             }
-            let (count, Some(first), Some(last)) = arrivals else {
+            let (count, Some(first), last) = arrivals else {
                 return (0, 0);
             };
-            let seconds = (last - first).as_secs_f64().max(1e-9);
+            let seconds = last.saturating_sub(first).as_secs_f64().max(1e-9);
             let packets = count.saturating_sub(1) as f64 / seconds;
             ((packets * ((DATAGRAM + HEADERS) * 8) as f64) as u64, packets as u64)
         })
     }
+
+    /// Receives a datagram; says when it came, in time since the epoch. Nothing if none comes for long.
+    fn receive(&self, buffer: &mut [u8]) -> Option<Duration> {
+        let mut control = cmsg_space!(TimeSpec);
+        let mut parts = [IoSliceMut::new(buffer)];
+        let descriptor = self.receiver.as_raw_fd();
+        let received = recvmsg::<SockaddrIn6>(descriptor, &mut parts, Some(&mut control), MsgFlags::empty()).ok()?;
+        let arrived = received.cmsgs().ok()?.find_map(|message| match message {
+            ControlMessageOwned::ScmTimestampns(at) => Some(Duration::from(at)),
+            _ => None,
+        });
+        // The kernel stamps what comes after it was asked to.
+        Some(arrived.unwrap_or_else(|| since_epoch(SystemTime::now())))
+    }
+}
+
+fn since_epoch(at: SystemTime) -> Duration {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 impl DelayFigure {

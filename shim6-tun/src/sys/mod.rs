@@ -7,10 +7,11 @@
 //! - [`bpf`]: counts of the same packets, kept in the kernel where that is permitted, and a way through it for steered ones.
 //! - [`tun`]: the TUN device through which steered packets reach and leave the daemon.
 //! - [`router_socket`]: what routers advertise.
+//! - [`packet_socket`]: whole IPv6 packets that come in, for the conformance tester.
 //! - [`netns`]: user and network namespaces for the lab.
 //! - [`ethtool`]: offloads of interfaces, for the lab and the daemon's own virtual link.
-//! - [`timekeeping`]: whether a time service keeps the clock right.
 //! - [`frame_socket`]: whole Ethernet frames, for the links of the lab.
+//! - [`timekeeping`]: whether a time service keeps the clock right.
 //! - [`ancillary`]: any socket option and all that comes beside a datagram, for the lab's tests.
 //!
 //! The first four hide how packets are moved, so that the means can be replaced without a change in their callers. None of
@@ -25,6 +26,7 @@ pub mod bpf;
 pub mod ethtool;
 pub mod frame_socket;
 pub mod netns;
+pub mod packet_socket;
 pub mod router_socket;
 pub mod tap;
 pub mod timekeeping;

@@ -20,6 +20,8 @@ use crate::plans::assert_clean;
 
 /// Longer than anything takes on a busy machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+/// The same for the way back: a host whose processors are taken misses answers, and then waits longer until the path is stable.
+const WAY_BACK: Duration = Duration::from_secs(60);
 /// How long a socket waits for a packet: much longer than it takes to come.
 const WAIT: Duration = Duration::from_secs(5);
 /// Routers between the hosts, on every path.
@@ -65,21 +67,27 @@ impl Lab {
     /// As [`start`](Self::start), on a stage that has been prepared.
     pub(crate) async fn start_on(mut stage: Stage, more: &str) -> Self {
         stage.configure(more);
+        let mut lab = Self::quiet(stage).await;
+        lab.chatter = chatter(&lab.stage, lab.ulids);
+        lab.stage
+            .wait_established(lab.ulids, Instant::now() + LIMIT)
+            .await
+            .unwrap_or_else(|error| panic!("{error:#}"));
+        lab
+    }
+
+    /// Starts the daemons only. There is no context as long as nobody talks.
+    pub(crate) async fn quiet(mut stage: Stage) -> Self {
         for host in [&stage.topology().a, &stage.topology().b] {
             route_by_source(host).await;
         }
         let checksum_errors = checksum_errors(&stage);
         stage.start().await.unwrap_or_else(|error| panic!("{error:#}"));
         let ulids = stage.ulids().await.expect("addresses");
-        let chatter = chatter(&stage, ulids);
-        stage
-            .wait_established(ulids, Instant::now() + LIMIT)
-            .await
-            .unwrap_or_else(|error| panic!("{error:#}"));
         Self {
             stage,
             ulids,
-            chatter,
+            chatter: Vec::new(),
             checksum_errors,
         }
     }
@@ -110,7 +118,7 @@ impl Lab {
     /// Heals that path, and waits until both hosts are back on it.
     pub(crate) async fn heal(&self) {
         self.stage.heal().await.expect("a whole path");
-        self.until("both hosts are back", |a, b| {
+        self.until_within(WAY_BACK, "both hosts are back", |a, b| {
             [a, b]
                 .iter()
                 .all(|context| !context.steered && context.reap == "operational")
@@ -120,6 +128,11 @@ impl Lab {
 
     /// Waits until the contexts of both hosts are so.
     pub(crate) async fn until(&self, what: &str, is_so: impl Fn(&ContextStatus, &ContextStatus) -> bool) {
+        self.until_within(LIMIT, what, is_so).await;
+    }
+
+    /// As [`until`](Self::until), for so long.
+    async fn until_within(&self, limit: Duration, what: &str, is_so: impl Fn(&ContextStatus, &ContextStatus) -> bool) {
         let mut tick = interval(Duration::from_millis(10));
         let wait = async {
             loop {
@@ -133,7 +146,7 @@ impl Lab {
                 }
             }
         };
-        if timeout(LIMIT, wait).await.is_err() {
+        if timeout(limit, wait).await.is_err() {
             panic!("not so: {what}\n{}", self.stage.logs());
         }
     }

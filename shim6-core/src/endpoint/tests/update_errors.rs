@@ -71,6 +71,26 @@ fn list_is_verified_with_the_parameters_told_before() {
 }
 
 #[test]
+fn method_that_is_not_supported_is_told_even_for_the_list_that_is_known() {
+    let (mut world, stranger, mut request) = peer(&EndpointConfig::default());
+    stranger.send(&mut world, A, &Message::UpdateRequest(request.clone()));
+    assert_eq!(acknowledged(&world), 1);
+    for method in [VerificationMethod(77), VerificationMethod::CGA] {
+        let list = request.announcement.locators.as_mut().expect("a list");
+        list.locators[1].0 = method;
+        let message = Message::UpdateRequest(request.clone());
+        stranger.send(&mut world, A, &message);
+        assert_eq!(acknowledged(&world), 1, "{method}");
+        let (code, at) = error_about(&world, &message);
+        assert_eq!(code, ErrorCode::VERIFICATION_METHOD);
+        let octets = emit(&message);
+        let view = View::parse(&octets).expect("a message");
+        let list = view.options().and_then(|options| options.locators.as_ref());
+        assert_eq!(list.and_then(|list| list.method_offset(1)), Some(at), "{method}");
+    }
+}
+
+#[test]
 fn list_that_is_not_the_peers_is_answered_with_an_error_at_its_method() {
     let foreign = identity(61).locators()[1];
     type Change = fn(&mut LocatorList, core::net::Ipv6Addr);

@@ -181,7 +181,12 @@ fn notes(message_type: MessageType, fields: &mut Fields) {
         fields.note("sta", state);
     }
     if let Some(code) = fields.number("error_code").and_then(|code| u8::try_from(code).ok()) {
-        fields.note("error_code", ErrorCode(code).name().unwrap_or("unknown"));
+        let name = match code {
+            // RFC 5533 section 5.14, table 2.
+            120..=127 => "reserved for debugging",
+            _ => ErrorCode(code).name().unwrap_or("unknown"),
+        };
+        fields.note("error_code", name);
     }
 }
 

@@ -95,6 +95,32 @@ pub fn run(args: &DecodeArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A whole IPv6 packet: its addresses, and its Shim6 header as it is printed.
+pub(super) fn text_of(packet: &[u8]) -> String {
+    /// Link type of packets without a link layer's header.
+    const RAW: u16 = 229;
+    match packet::find(RAW, packet, false) {
+        Found::Header {
+            source,
+            destination,
+            before,
+            octets,
+            ..
+        } => {
+            let addresses = Addresses {
+                source: Some(source),
+                destination: Some(destination),
+            };
+            let decoded = Decoded::new(octets, before, addresses, true);
+            format!("{source} -> {destination}\n{}", decoded.text())
+        }
+        Found::Nothing | Found::LaterFragment | Found::UnknownLink => match packet {
+            [_, _, _, _, _, _, protocol, ..] => format!("a packet of protocol {protocol}, {} octets\n", packet.len()),
+            _ => format!("{} octets that are no packet\n", packet.len()),
+        },
+    }
+}
+
 fn message(args: &DecodeArgs, octets: &[u8]) -> anyhow::Result<()> {
     let addresses = Addresses {
         source: args.src,

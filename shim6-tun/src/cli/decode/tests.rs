@@ -458,6 +458,30 @@ fn options_that_a_receiver_does_not_take_are_printed_and_say_so() {
 }
 
 #[test]
+fn codes_and_things_in_a_row_are_named_one_by_one() {
+    for (code, name) in [
+        (4, "error in the number of"),
+        (5, "unknown"),
+        (119, "unknown"),
+        (120, "reserved"),
+        (127, "reserved"),
+    ] {
+        let error = Message::Error(Error {
+            code: ErrorCode(code),
+            pointer: 0,
+            packet_in_error: Vec::new(),
+        });
+        let text = decoded(&emitted(&error)).text();
+        let line = format!("error code              {code}  {name}");
+        assert!(text.contains(&line), "{line}\n{text}");
+    }
+    let text = decoded(&emitted(&messages()[2])).text();
+    for said in ["    locator 2\n      verification method", "    element 2\n      flags"] {
+        assert!(text.contains(said), "{said}\n{text}");
+    }
+}
+
+#[test]
 fn message_that_is_not_whole_in_a_capture_has_no_verdict() {
     let octets = emitted(&messages()[2]);
     let decoded = Decoded::new(&octets[..64], IPV6_HEADER, Addresses::default(), false);

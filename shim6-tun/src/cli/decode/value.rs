@@ -114,7 +114,9 @@ impl Fields {
         for field in self.0.iter().filter(|field| !field.hidden) {
             if let Value::List(items) = &field.value {
                 for (number, item) in (1..).zip(items) {
-                    let _ = writeln!(text, "{:indent$}{} {number}", "", words(field.name));
+                    // One of the locators is a locator.
+                    let name = words(field.name.strip_suffix('s').unwrap_or(field.name));
+                    let _ = writeln!(text, "{:indent$}{name} {number}", "");
                     item.write(indent + 2, text);
                 }
                 continue;

@@ -25,6 +25,8 @@ const MAX_FRAME: usize = 65_536 + ETHERNET;
 const ETHERNET: usize = 14;
 /// The EtherType of IPv6.
 const IPV6: [u8; 2] = [0x86, 0xdd];
+/// The EtherType of IPv4's address resolution.
+const ARP: [u8; 2] = [8, 6];
 const ICMPV6: u8 = 58;
 /// What Neighbor Discovery is sent with.
 const ON_LINK_HOP_LIMIT: u8 = 255;
@@ -117,13 +119,15 @@ impl<'a> Worker<'a> {
     fn take(&mut self, direction: Direction, frame: &mut [u8], impairment: &Impairment) -> Fate {
         let now = Instant::now();
         let index = direction.index();
-        let is_ipv6 = frame.get(12..ETHERNET) == Some(&IPV6);
+        let kind = frame.get(12..ETHERNET).and_then(|kind| kind.first_chunk().copied());
+        let is_ipv6 = kind == Some(IPV6);
         let packet = frame.get_mut(ETHERNET..).unwrap_or_default();
+        // What fails is behind the first hop: to the neighbours, the link is well.
+        let is_neighbour = kind == Some(ARP) || (is_ipv6 && is_neighbor_discovery(packet));
+        if self.shared.broken[index].load(Ordering::Relaxed) && !is_neighbour {
+            return Fate::Broken;
+        }
         if is_ipv6 {
-            // What fails is behind the first hop: to the neighbours, the link is well.
-            if self.shared.broken[index].load(Ordering::Relaxed) && !is_neighbor_discovery(packet) {
-                return Fate::Broken;
-            }
             if let Err(element) = self.chain.pass(direction, packet, now) {
                 return Fate::Filtered(element);
             }

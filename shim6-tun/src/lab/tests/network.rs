@@ -295,3 +295,11 @@ fn examples() -> Vec<PathBuf> {
     paths.sort();
     paths
 }
+
+#[test]
+fn the_example_of_the_guide_is_the_one_that_is_tested() {
+    let read = |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let (tested, guide) = (read("tests/lab.rs"), read("../docs/lab.md"));
+    let (_, example) = tested.split_once("\n\n").unwrap();
+    assert!(guide.contains(&format!("```rust\n{example}```\n")));
+}
