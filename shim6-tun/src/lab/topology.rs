@@ -8,11 +8,13 @@ use nix::net::if_::if_nameindex;
 use super::failure::Access;
 use super::link::{Direction, Impairment, Link};
 use super::network::LabNode;
-use super::{Description, Failure, Lab, LabError, LinkSpec, Namespace, NodeKind, Prefix};
+use super::{Description, Element, Failure, Lab, LabError, LinkSpec, Namespace, NodeKind, Prefix};
 use crate::sys::ethtool::disable_offloads;
 
 const HOSTS: [&str; 2] = ["a", "b"];
 const CORE: &str = "core";
+/// Uplinks of each host.
+const UPLINKS: usize = 2;
 /// The core router's own address, from which it would send ICMP errors.
 const CORE_ADDRESS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 1);
 /// How often a round trip from host to host crosses a link between an ISP and the core router.
@@ -79,7 +81,7 @@ impl Topology {
     /// The kernel refused something: the caller has to be root in a user namespace
     /// ([`enter_user_namespace`](super::enter_user_namespace)).
     pub async fn two_by_two() -> Result<Self, LabError> {
-        Self::build(Backbone::Plain).await
+        Self::build(Backbone::Plain, &[]).await
     }
 
     /// As [`Topology::two_by_two`], but each ISP reaches the core router over an emulated [`Link`],
@@ -88,7 +90,22 @@ impl Topology {
     /// # Errors
     /// As for [`Topology::two_by_two`].
     pub async fn emulated() -> Result<Self, LabError> {
-        Self::build(Backbone::Emulated).await
+        Self::emulated_with(&[]).await
+    }
+
+    /// As [`Topology::emulated`], with elements between ISPs and the core router: each behind an uplink of a host, counted from 0.
+    ///
+    /// # Errors
+    /// As for [`Topology::two_by_two`]; [`LabError::NoSuchUplink`].
+    pub async fn emulated_with(elements: &[(&str, usize, Element)]) -> Result<Self, LabError> {
+        let has = |host: &str, uplink: usize| HOSTS.contains(&host) && uplink < UPLINKS;
+        if let Some((host, uplink, _)) = elements.iter().find(|(host, uplink, _)| !has(host, *uplink)) {
+            return Err(LabError::NoSuchUplink {
+                host: (*host).to_owned(),
+                uplink: *uplink,
+            });
+        }
+        Self::build(Backbone::Emulated, elements).await
     }
 
     /// [`Topology::emulated`] with a round-trip time of `rtt` between the hosts on every path, to
@@ -109,8 +126,8 @@ impl Topology {
         Ok(topology)
     }
 
-    async fn build(backbone: Backbone) -> Result<Self, LabError> {
-        let lab = Lab::up(&description(backbone)).await?;
+    async fn build(backbone: Backbone, elements: &[(&str, usize, Element)]) -> Result<Self, LabError> {
+        let lab = Lab::up(&description(backbone, elements)).await?;
         let mut accesses = [Vec::new(), Vec::new()];
         for (accesses, host) in accesses.iter_mut().zip(HOSTS) {
             for (number, uplink) in lab.host(host)?.uplinks.iter().enumerate() {
@@ -215,7 +232,7 @@ impl Topology {
 }
 
 /// Two hosts, a core router, and two ISPs for each host.
-fn description(backbone: Backbone) -> Description {
+fn description(backbone: Backbone, elements: &[(&str, usize, Element)]) -> Description {
     let mut description = Description::new().node(CORE, NodeKind::Router, Some(CORE_ADDRESS));
     for (host, prefixes) in HOSTS
         .iter()
@@ -226,6 +243,8 @@ fn description(backbone: Backbone) -> Description {
             let isp = isp_name(host, number);
             let access = LinkSpec::between(host, &isp).interfaces(&format!("eth{number}"), "access");
             let trunk = LinkSpec::between(&isp, CORE).interfaces(CORE, &isp);
+            let behind = elements.iter().filter(|behind| (behind.0, behind.1) == (*host, number));
+            let trunk = behind.fold(trunk, |trunk, (_, _, element)| trunk.element(element.clone()));
             let trunk = if backbone == Backbone::Plain {
                 trunk.plain()
             } else {

@@ -27,11 +27,11 @@ const GROWTH: u64 = 16 << 20;
 pub(super) const I1_FLOOD: Scenario = Scenario {
     name: "i1-flood",
     summary: "A host off the path sends thousands of I1 with forged sources: of strangers everywhere, of one network, and of the \
-              session's peer. In their midst an honest host sets up a context.",
+              session's peer. Then an honest host sets up a context.",
     must_hold: &[
         NO_STATE, UNTOUCHED, LIMITED, COUNTED, HONEST, BOUNDED, INTACT, FAITHFUL, CLEAN,
     ],
-    demanded_by: "RFC 5533 sections 7.9 (no state for an I1) and 16; RFC 4218 section 4.1 (flooding)",
+    demanded_by: "RFC 5533 sections 7.9 and 16; RFC 4218 section 4",
     play: |findings, settings| Box::pin(i1_flood(findings, settings)),
 };
 
@@ -117,7 +117,7 @@ async fn i1_flood(findings: &mut Findings, settings: &Settings) -> anyhow::Resul
 pub(super) const REPLAYED_I2: Scenario = Scenario {
     name: "replayed-i2",
     summary: "A host on the path records the I2 that made the session's context, and sends it again and again: as it was, from \
-              another address, with another tag, and to another address of the responder.",
+              another address, and with another tag.",
     must_hold: &[
         UNTOUCHED,
         NO_STATE,
@@ -129,7 +129,7 @@ pub(super) const REPLAYED_I2: Scenario = Scenario {
         FAITHFUL,
         CLEAN,
     ],
-    demanded_by: "RFC 5533 sections 7.10.1 and 7.13 (Responder Validator) and 16",
+    demanded_by: "RFC 5533 sections 7.10.1, 7.13 and 16",
     play: |findings, settings| Box::pin(replayed_i2(findings, settings)),
 };
 

@@ -37,7 +37,7 @@ pub(super) const FORGED_UPDATES: Scenario = Scenario {
         FAITHFUL,
         CLEAN,
     ],
-    demanded_by: "RFC 5533 sections 7.1 (verification), 10.4 and 16; RFC 5535 section 9",
+    demanded_by: "RFC 5533 sections 7.2, 10.4 and 16; RFC 5535 section 7",
     play: |findings, settings| Box::pin(forged_updates(findings, settings)),
 };
 
@@ -159,7 +159,7 @@ pub(super) const R1BIS_STORM: Scenario = Scenario {
         FAITHFUL,
         CLEAN,
     ],
-    demanded_by: "RFC 5533 sections 7.17 to 7.20 and 16",
+    demanded_by: "RFC 5533 sections 7.18 and 16",
     play: |findings, settings| Box::pin(r1bis_storm(findings, settings)),
 };
 
@@ -249,8 +249,8 @@ pub(super) const HIJACK: Scenario = Scenario {
               and says by forged probes that only its address works.",
     must_hold: &[
         STRANGER,
-        OWN_NAME,
         IMPOSTOR,
+        OWN_NAME,
         FALSE_PROBES,
         UNTOUCHED,
         NOTHING_COMES,
@@ -259,7 +259,7 @@ pub(super) const HIJACK: Scenario = Scenario {
         FAITHFUL,
         CLEAN,
     ],
-    demanded_by: "RFC 5533 sections 7.1, 12.4 and 16; RFC 4218 section 3 (redirection); RFC 5535 section 9",
+    demanded_by: "RFC 5533 sections 7.2, 12.4 and 16; RFC 5535 section 7; RFC 4218 section 4",
     play: |findings, settings| Box::pin(hijack(findings, settings)),
 };
 

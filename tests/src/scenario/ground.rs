@@ -27,6 +27,10 @@ pub(super) const FAITHFUL: &str = "no datagram is changed";
 /// Of every scenario with daemons.
 pub(super) const CLEAN: &str = "the daemons end with 0 and leave nothing behind";
 
+/// The statements that most scenarios make, with the words for them in `docs/scenarios.md`.
+#[cfg(test)]
+pub(super) const USUAL: [(&str, &str); 3] = [(INTACT, "intact"), (FAITHFUL, "faithful"), (CLEAN, "clean")];
+
 /// A lab, its daemons and the sessions between their hosts.
 pub(super) struct Ground {
     pub(super) stage: Stage,

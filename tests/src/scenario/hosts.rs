@@ -30,7 +30,7 @@ pub(super) const PEER_REBOOTS: Scenario = Scenario {
         FAITHFUL,
         CLEAN,
     ],
-    demanded_by: "RFC 5533 sections 7.5 and 7.17 to 7.20 (R1bis, I2bis), section 7.15 (context confusion)",
+    demanded_by: "RFC 5533 sections 7.5 (recovery), 7.6 (confusion) and 7.17 to 7.20",
     play: |findings, settings| Box::pin(peer_reboots(findings, settings)),
 };
 
@@ -98,7 +98,7 @@ pub(super) const RENUMBERING: Scenario = Scenario {
     summary: "The first uplink of host a gets another prefix and loses the one that the session began on; then the second uplink \
               fails.",
     must_hold: &[PEER_IS_TOLD, GOES_ON_RENUMBERED, INTACT, FAITHFUL, ENDS],
-    demanded_by: "RFC 5533 sections 10.1 to 10.4 (Update Request), RFC 5533 section 1.3 (renumbering)",
+    demanded_by: "RFC 5533 sections 1.5 and 10.1 to 10.4",
     play: |findings, settings| Box::pin(renumbering(findings, settings)),
 };
 
@@ -166,7 +166,7 @@ pub(super) const PEER_WITHOUT_SHIM6: Scenario = Scenario {
     summary: "Only host a has a daemon. The path fails silently for a second and a half and heals, beside a session in which \
               neither end knows of Shim6.",
     must_hold: &[NO_CONTEXT, FEW_ATTEMPTS, NO_WORSE, INTACT, FAITHFUL],
-    demanded_by: "RFC 5533 sections 4.1 and 7.2 (hosts without Shim6), 14 (I1_RETRIES_MAX)",
+    demanded_by: "RFC 5533 sections 7.8 and 14",
     play: |findings, settings| Box::pin(peer_without_shim6(findings, settings)),
 };
 

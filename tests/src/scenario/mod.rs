@@ -7,11 +7,15 @@
 
 mod attacker;
 mod findings;
+mod firewalls;
 mod floods;
 mod forgeries;
 mod ground;
 mod hosts;
+mod links;
 mod outages;
+#[cfg(test)]
+mod tests;
 mod traffic;
 
 use std::path::PathBuf;
@@ -95,6 +99,11 @@ pub fn all() -> &'static [Scenario] {
         outages::ALL_UPLINKS_DOWN,
         hosts::PEER_REBOOTS,
         hosts::RENUMBERING,
+        links::LOSS,
+        links::REORDERING,
+        links::MTU_DROP,
+        firewalls::FIREWALL_ON_OTHER_PATH,
+        firewalls::FIREWALL_ON_OWN_PATH,
         hosts::PEER_WITHOUT_SHIM6,
         floods::I1_FLOOD,
         floods::REPLAYED_I2,
