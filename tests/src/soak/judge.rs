@@ -11,7 +11,7 @@ use super::trend::{self, Series};
 /// Growth of a daemon's anonymous memory that is taken for none, in kilobytes of 1024 octets an hour.
 pub const MEMORY_KB_PER_HOUR: f64 = 1024.0;
 /// How long a daemon runs before its memory is looked at: each kind of failure has to have been there some times before all that is kept
-/// for the next one has the size that it needs. A daemon that was left alone took nine minutes.
+/// for the next one has the size that it needs, and each page of the buffers of sockets has been used once. That took nine minutes.
 pub const WARM_UP: Duration = Duration::from_secs(600);
 /// The shortest run in which growth is judged.
 pub const SHORTEST: Duration = Duration::from_secs(1800);
