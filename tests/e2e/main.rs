@@ -33,6 +33,7 @@ mod set_up;
 mod shortcut;
 mod shutdown;
 mod signed;
+mod soak;
 mod steering;
 mod throughput;
 mod top;

@@ -12,6 +12,7 @@ pub mod renumber;
 pub mod scale;
 pub mod scenario;
 pub mod sim;
+pub mod soak;
 pub mod throughput;
 pub mod tools;
 
