@@ -133,6 +133,8 @@ pub(super) const REPLAYED_I2: Scenario = Scenario {
     play: |findings, settings| Box::pin(replayed_i2(findings, settings)),
 };
 
+/// Most beginnings until two hosts do not begin at the same moment.
+const BEGINNINGS: u32 = 10;
 const REPETITION: &str =
     "unchanged, it is a repetition, which is answered with an R2 and changes nothing (it still opens the door)";
 const REFUSED: &str = "with another address or tag its validator is wrong, and that is what it is counted for";
@@ -193,19 +195,28 @@ async fn replayed_i2(findings: &mut Findings, settings: &Settings) -> anyhow::Re
 }
 
 /// A protected session, whose context was overheard while it was made.
+///
+/// Hosts that begin at the same moment need no I2 (RFC 5533 section 7.4): then all begins anew.
 pub(super) async fn overheard(settings: &Settings) -> anyhow::Result<(Ground, Attacker, Overheard)> {
-    let mut ground = Ground::bare(Topology::two_by_two().await?, settings).await?;
-    let attacker = Attacker::at_the_core(ground.stage.topology(), settings.seed).await?;
-    ground.protect().await?;
-    let packets = attacker.overheard();
-    let heard = Overheard::among(&packets).with_context(|| {
-        let kinds: Vec<_> = packets
-            .iter()
-            .filter_map(|packet| crate::sim::packet::control_type(packet))
-            .collect();
-        format!("of {kinds:?} ({:?} is the one)", MessageType::I2)
-    })?;
-    Ok((ground, attacker, heard))
+    let mut tries = 0;
+    loop {
+        let mut ground = Ground::bare(Topology::two_by_two().await?, settings).await?;
+        let attacker = Attacker::at_the_core(ground.stage.topology(), settings.seed).await?;
+        ground.protect().await?;
+        let packets = attacker.overheard();
+        tries += 1;
+        match Overheard::among(&packets) {
+            Ok(heard) => return Ok((ground, attacker, heard)),
+            Err(_) if tries < BEGINNINGS => drop(ground.stage.stop().await?),
+            Err(error) => {
+                let kinds = packets
+                    .iter()
+                    .filter_map(|packet| crate::sim::packet::control_type(packet));
+                let kinds: Vec<_> = kinds.collect();
+                return Err(error.context(format!("of {kinds:?} ({:?} is the one)", MessageType::I2)));
+            }
+        }
+    }
 }
 
 /// Checks [`UNTOUCHED`] and [`NO_STATE`].
