@@ -2,10 +2,11 @@
 
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::os::fd::AsFd as _;
+use std::time::Duration;
 
 use shim6_tests::isolated;
 use shim6_tun::lab::{Namespace, Topology};
-use shim6_tun::netlink::{AddressSpec, MAIN_TABLE, RouteKind, RouteSpec};
+use shim6_tun::netlink::{AddressSpec, MAIN_TABLE, Netlink, RouteKind, RouteSpec};
 use shim6_tun::sys::ancillary::receive;
 use socket2::Type;
 
@@ -75,10 +76,29 @@ async fn guest(topology: &Topology) -> Side {
         };
         netlink.add_route(&route).await.expect("a route");
     }
+    link_local_address_comes(&netlink, "lan").await;
     Side {
         namespace,
         address: GUEST,
     }
+}
+
+/// It comes when the link is ready; later, it would look as if a daemon had left it.
+async fn link_local_address_comes(netlink: &Netlink, interface: &str) {
+    let index = netlink.link(interface).await.expect("an interface").index;
+    let comes = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            tick.tick().await;
+            let addresses = netlink.addresses().await.expect("addresses");
+            if (addresses.iter()).any(|it| it.index == index && it.address.is_unicast_link_local()) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), comes)
+        .await
+        .expect("a link-local address");
 }
 
 /// Packets that went through a host's TUN device, received and sent.
@@ -134,6 +154,21 @@ fn packets_of_others_pass_by_the_tun_device() {
         let guest = guest(&topology).await;
         let lab = Lab::steered(topology).await;
         lab.silence().await;
+        // What was still on its way, and what its receivers said of it, comes before this.
+        for pair in [
+            lab.pair(),
+            lab.pair().reversed("between the ULIDs, from b to a"),
+            lab.pair(),
+        ] {
+            lab.blocking(move || {
+                let (sender, receiver) = (pair.from.udp(), pair.to.udp());
+                sender
+                    .send_to(b"last", &address_of(&receiver).into())
+                    .expect("it leaves");
+                assert_eq!(receive(&receiver, 0).expect("it arrives").data, b"last");
+            })
+            .await;
+        }
         let topology = lab.stage.topology();
         let hosts = [topology.a.namespace.clone(), topology.b.namespace.clone()];
         let before = hosts.each_ref().map(tunnelled);
