@@ -28,28 +28,38 @@ async fn play(name: &str) {
 }
 
 /// Labs that are up at the same time.
-const AT_ONCE: usize = 5;
+const AT_ONCE: usize = 4;
+
+/// Plays every second one of all faults, from this one on, each of which has to be seen.
+async fn play_faults(first: usize) {
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let labs = LocalSet::new();
+    let play = |fault: &'static Fault| {
+        let places = Arc::clone(&places);
+        labs.spawn_local(async move {
+            let _place = places.acquire().await.expect("nobody closes it");
+            seen(fault, fault.run(&settings()).await)
+        })
+    };
+    let played: Vec<_> = faults().iter().skip(first).step_by(2).map(play).collect();
+    labs.await;
+    let mut unseen = Vec::new();
+    for one in played {
+        unseen.extend(one.await.expect("it was played").err());
+    }
+    assert!(unseen.is_empty(), "{}", unseen.join("\n"));
+}
 
 #[test]
-fn each_scenario_fails_with_what_is_done_wrong() {
-    isolated("scenarios::each_scenario_fails_with_what_is_done_wrong", || async {
-        let places = Arc::new(Semaphore::new(AT_ONCE));
-        let labs = LocalSet::new();
-        let play = |fault: &'static Fault| {
-            let places = Arc::clone(&places);
-            labs.spawn_local(async move {
-                let _place = places.acquire().await.expect("nobody closes it");
-                seen(fault, fault.run(&settings()).await)
-            })
-        };
-        let played: Vec<_> = faults().iter().map(play).collect();
-        labs.await;
-        let mut unseen = Vec::new();
-        for one in played {
-            unseen.extend(one.await.expect("it was played").err());
-        }
-        assert!(unseen.is_empty(), "{}", unseen.join("\n"));
-    });
+fn each_scenario_fails_with_what_is_done_wrong_first_half() {
+    let name = "scenarios::each_scenario_fails_with_what_is_done_wrong_first_half";
+    isolated(name, || play_faults(0));
+}
+
+#[test]
+fn each_scenario_fails_with_what_is_done_wrong_second_half() {
+    let name = "scenarios::each_scenario_fails_with_what_is_done_wrong_second_half";
+    isolated(name, || play_faults(1));
 }
 
 /// Whether the scenario has failed with it, as it must; else what came instead.

@@ -7,12 +7,13 @@ use tokio::time::{Instant, sleep};
 
 use super::faults::Kind;
 use super::ground::{CLEAN, FAITHFUL, Ground, INTACT};
-use super::hosts::{NO_WORSE, compare};
+use super::hosts::{NO_WORSE, OUTAGE, compare};
 use super::outages::is_home;
 use super::traffic::OneWay;
 use super::{Findings, Scenario, Settings};
 
-const OUTAGE: Duration = Duration::from_millis(1500);
+/// How long a session is cut off after the outage, if that is to be wrong.
+const LINGERS: Duration = Duration::from_secs(3);
 /// How long datagrams go one way.
 const ONE_WAY: Duration = Duration::from_secs(2);
 /// Datagrams that are one each 5 ms do not come at once if there is none for so long.
@@ -21,7 +22,7 @@ const AT_ONCE: Duration = Duration::from_millis(500);
 /// A firewall on the path that sessions would move to.
 pub(super) const FIREWALL_ON_OTHER_PATH: Scenario = Scenario {
     name: "firewall-on-other-path",
-    summary: "A firewall on host a's second uplink drops protocol 140. The first uplink fails silently for a second and a half and \
+    summary: "A firewall on host a's second uplink drops protocol 140. The first uplink fails silently for 1.2 seconds and \
               heals, beside a session that Shim6 has nothing to do with.",
     must_hold: &[HAS_CONTEXT, NO_WORSE, AT_HOME, INTACT, FAITHFUL, CLEAN],
     demanded_by: "RFC 5533 section 15.2; RFC 5534 section 4.2",
@@ -50,8 +51,7 @@ async fn firewall_on_other_path(findings: &mut Findings, settings: &Settings) ->
 /// A firewall on the path that sessions begin on.
 pub(super) const FIREWALL_ON_OWN_PATH: Scenario = Scenario {
     name: "firewall-on-own-path",
-    summary: "A firewall on host a's first uplink drops protocol 140, so that no context comes about. That uplink fails silently for \
-              a second and a half and heals, beside a session that Shim6 has nothing to do with.",
+    summary: "A firewall on host a's first uplink drops protocol 140, so that no context comes about. That uplink fails silently for 1.2 seconds and heals, beside a session that Shim6 has nothing to do with.",
     must_hold: &[NEVER_STEERED, NO_WORSE, INTACT, FAITHFUL, CLEAN],
     demanded_by: "RFC 5533 sections 7.8 and 15.2",
     play: |findings, settings| Box::pin(firewall_on_own_path(findings, settings)),
@@ -82,7 +82,7 @@ async fn firewall_on_own_path(findings: &mut Findings, settings: &Settings) -> a
 pub(super) const FIREWALL_COMES_LATER: Scenario = Scenario {
     name: "firewall-comes-later",
     summary: "When there is a context, firewalls that drop protocol 140 come onto both uplinks of host a. First datagrams go one way \
-              only; then the first uplink fails silently for a second and a half and heals, beside a session that Shim6 has \
+              only; then the first uplink fails silently for 1.2 seconds and heals, beside a session that Shim6 has \
               nothing to do with.",
     must_hold: &[ALL_ARRIVE, NO_WORSE, NEVER_LEFT, INTACT, FAITHFUL, CLEAN],
     demanded_by: "RFC 5533 section 15.2; RFC 5534 sections 4.1 and 6.2",
@@ -134,7 +134,7 @@ pub(super) const FIREWALL_EATS_PAYLOAD: Scenario = Scenario {
     name: "firewall-eats-payload",
     summary: "When there is a context, a firewall comes that drops payload with a Shim6 header and lets control messages pass: first \
               onto the second uplink of host b, while the first one of host a fails silently and heals; then onto the second \
-              uplink of host a, while its first one fails for a second and a half and heals, beside a session that Shim6 has \
+              uplink of host a, while its first one fails for 1.2 seconds and heals, beside a session that Shim6 has \
               nothing to do with.",
     must_hold: &[ANOTHER_PAIR, NO_WORSE, AT_HOME, FEW_MESSAGES, INTACT, FAITHFUL, CLEAN],
     demanded_by: "RFC 5533 section 15.2; RFC 5534 sections 4.2 and 4.3",
@@ -216,7 +216,7 @@ async fn outage(findings: &mut Findings, ground: &Ground, settings: &Settings) -
         // Of what host a sends there, only the other session's packets pass.
         let others = Prefix::of(ground.stage.plain()[0], 128);
         link.put(&[Element::DropShim6, Element::IngressFilter(vec![others])]);
-        sleep(2 * OUTAGE).await;
+        sleep(LINGERS).await;
         link.put(&[Element::DropShim6]);
     }
     compare(findings, sessions, marks).await
