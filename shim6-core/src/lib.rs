@@ -29,6 +29,7 @@ pub mod fuzz;
 mod id;
 mod identity;
 mod rate;
+pub mod shim;
 mod tag;
 mod validator;
 pub mod wire;
@@ -44,6 +45,7 @@ pub use endpoint::{Census, Endpoint, EstablishError, Hint, Moved, PathError, Pat
 pub use event::{CloseReason, Event};
 pub use id::ContextId;
 pub use identity::{Identity, IdentityError};
+pub use shim::{Shim, ShimConfig};
 pub use shim6_cga as cga;
 pub use shim6_reap as reap;
 pub use shim6_reap::{Cause, Config as ReapConfig, Instant, LocatorPair, State as ReapState};
