@@ -90,17 +90,15 @@ impl Net {
             let context = host.endpoint().contexts().next().expect("a context");
             context.locators != context.ulids && context.reap == ReapState::Operational
         };
-        let mut buffer = [Vec::new(), Vec::new()];
+        let mut buffer = Vec::new();
         while !self.hosts.iter().all(is_moved) {
-            self.now = self.now + Duration::from_millis(10);
+            self.now += Duration::from_millis(10);
             let now = self.now;
             for side in 0..2 {
-                buffer[side].clone_from(&self.packets[side]);
-                let start = self.hosts[side]
-                    .send(now, &mut buffer[side], HEADROOM)
-                    .expect("a packet");
-                if is_alive(addresses(&buffer[side][start..])) {
-                    self.hosts[1 - side].receive(now, &mut buffer[side], start);
+                buffer.clone_from(&self.packets[side]);
+                let start = self.hosts[side].send(now, &mut buffer, HEADROOM).expect("a packet");
+                if is_alive(addresses(&buffer[start..])) {
+                    self.hosts[1 - side].receive(now, &mut buffer, start);
                 }
                 self.hosts[side].handle_timeout(now);
             }
@@ -134,7 +132,7 @@ impl Net {
             for number in 0..BATCH {
                 // As often as not from the other end: nobody has reason to send keepalives.
                 let side = number % 2;
-                self.now = self.now + PACE;
+                self.now += PACE;
                 let buffer = &mut buffers[side];
                 buffer[..CHANGED].copy_from_slice(black_box(&originals[side][..CHANGED]));
                 let start = self.hosts[side].send(self.now, buffer, HEADROOM).expect("it leaves");
