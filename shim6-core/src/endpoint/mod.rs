@@ -27,8 +27,9 @@ mod table;
 mod tests;
 mod update;
 mod verify;
+mod wish;
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -36,7 +37,7 @@ use core::net::Ipv6Addr;
 use core::num::NonZeroU32;
 
 use rand_chacha::ChaCha12Rng;
-use rand_core::SeedableRng;
+use rand_core::{Rng as _, SeedableRng};
 use shim6_reap::{Instant, LocatorPair};
 
 use crate::config::EndpointConfig;
@@ -58,6 +59,7 @@ pub use output::Transmit;
 pub(crate) use pace::Waiting;
 pub use survey::{Census, PathInfo};
 use table::Contexts;
+pub use wish::Protection;
 
 /// Pairs of which something is remembered, for each context that there may be.
 const PAIRS_REMEMBERED: usize = 4;
@@ -98,6 +100,8 @@ pub struct Endpoint {
     failures: Failures,
     /// Local locators that are known not to work.
     unusable: Vec<Ipv6Addr>,
+    /// ULID pairs that shall have no contexts.
+    never: BTreeSet<LocatorPair>,
     limits: RateLimits,
     reap_configs: monitor::ReapConfigs,
     experience: Experience,
@@ -155,6 +159,9 @@ pub enum EstablishError {
     /// The local ULID is not one of the identity's locators, or the peer's is.
     #[error("{0} is not a pair of one of this host's locators and a peer's address")]
     NotOurs(LocatorPair),
+    /// The pair shall have no contexts: [`Endpoint::set_protection`].
+    #[error("{0} shall have no contexts, as somebody asked for")]
+    Never(LocatorPair),
     /// There is a context for the pair already.
     #[error("context {0} exists for this ULID pair")]
     Exists(ContextId),
@@ -205,6 +212,7 @@ impl Endpoint {
             contexts: Contexts::default(),
             failures: Failures::default(),
             unusable: Vec::new(),
+            never: BTreeSet::new(),
             limits,
             reap_configs: monitor::ReapConfigs::default(),
             experience,
@@ -276,6 +284,21 @@ impl Endpoint {
         forked_instance: NonZeroU32,
     ) -> Result<ContextId, EstablishError> {
         self.initiate(now, ulids, forked_instance.get())
+    }
+
+    /// A Forked Instance Identifier that no context of this ULID pair has here, by lot, so that the peer hardly ever draws the same one.
+    pub fn unused_instance(&mut self, ulids: LocatorPair) -> NonZeroU32 {
+        loop {
+            let drawn = NonZeroU32::new(self.rng.next_u32());
+            if let Some(instance) = drawn.filter(|drawn| self.contexts.by_ulids(ulids, drawn.get()).is_none()) {
+                return instance;
+            }
+        }
+    }
+
+    /// Whether there is a context of this ULID pair and Forked Instance Identifier.
+    pub(crate) fn has_instance(&self, ulids: LocatorPair, forked_instance: u32) -> bool {
+        self.contexts.by_ulids(ulids, forked_instance).is_some()
     }
 
     /// Command: forgets a context. Its packets take the path of their ULIDs again.

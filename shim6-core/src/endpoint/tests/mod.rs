@@ -24,4 +24,5 @@ mod traffic;
 mod update;
 mod update_errors;
 mod verification;
+mod wish;
 mod world;
