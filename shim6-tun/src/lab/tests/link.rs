@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::failure::cuts_exactly;
 use super::traffic::{Mesh, soon, without, without_towards};
-use crate::lab::{Direction, Failure, Host, Impairment, LabError, Share, Topology, isolated};
+use crate::lab::{Direction, Element, Failure, Host, Impairment, LabError, Prefix, Share, Topology, isolated};
 use crate::sys::ancillary::{receive, set_option};
 
 /// Longer than this machine takes for a packet, however busy it is.
@@ -89,6 +89,39 @@ fn failures_cut_and_heal_emulated_paths() {
         cuts_exactly(&topology().await, Failure::OneWay, without_towards).await;
         cuts_exactly(&topology().await, Failure::LinkDown, without).await;
     });
+}
+
+#[test]
+fn what_stands_in_the_way_can_change_while_packets_pass() {
+    isolated(
+        "lab::tests::link::what_stands_in_the_way_can_change_while_packets_pass",
+        || async {
+            let topology = Topology::emulated_from(7, &[]).await.unwrap();
+            Mesh::new(&topology).await;
+            let [a, b] = pair(&topology, 0, 0);
+            let link = topology.link(&topology.a, 0).unwrap();
+            let filtered = || link.counters(Direction::Up).filtered;
+            let send = || a.send_to(b"x", b.local_addr().unwrap()).unwrap();
+            send();
+            b.recv(&mut [0]).unwrap();
+            assert_eq!(filtered(), 0);
+
+            let elsewhere = Prefix::of(topology.a.uplinks[1].prefix, 64);
+            link.put(&[Element::IngressFilter(vec![elsewhere])]);
+            send();
+            let deadline = Instant::now() + LIMIT;
+            while filtered() == 0 {
+                assert!(Instant::now() < deadline, "it passed");
+                std::thread::yield_now();
+            }
+
+            link.put(&[]);
+            send();
+            b.recv(&mut [0]).unwrap();
+            b.set_nonblocking(true).unwrap();
+            assert!(b.recv(&mut [0]).is_err(), "what was filtered came later");
+        },
+    );
 }
 
 #[test]
