@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 use core::time::Duration;
 
+#[cfg(feature = "rsa")]
 use shim6_cga::KeySizes;
 use shim6_reap::{Config as ReapConfig, LocatorPair};
 
@@ -283,8 +284,10 @@ pub struct LimitsConfig {
     /// Locator lists and parameters verified: each costs a few hashes. 20,000, of which 2,000 from one prefix.
     pub verifications: Rate,
     /// Signatures verified: each costs about a tenth of a millisecond. 1,000, of which 100 from one prefix.
+    #[cfg(feature = "rsa")]
     pub signatures: Rate,
     /// RSA keys accepted from peers, by the size of their modulus: see [`KeySizes`].
+    #[cfg(feature = "rsa")]
     pub peer_key_sizes: KeySizes,
 }
 
@@ -305,7 +308,9 @@ impl Default for LimitsConfig {
             r1bis: Rate::new(1_000, 100),
             errors: Rate::new(10, 5),
             verifications: Rate::new(20_000, 2_000),
+            #[cfg(feature = "rsa")]
             signatures: Rate::new(1_000, 100),
+            #[cfg(feature = "rsa")]
             peer_key_sizes: KeySizes::default(),
         }
     }

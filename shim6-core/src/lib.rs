@@ -43,7 +43,9 @@ pub use dataplane::{Activity, Dataplane, DataplaneUpdate, Flow};
 pub use endpoint::{Census, Endpoint, EstablishError, Hint, Moved, PathError, PathInfo, Transmit};
 pub use event::{CloseReason, Event};
 pub use id::ContextId;
-pub use identity::{Identity, IdentityError};
+pub use identity::Identity;
+#[cfg(feature = "rsa")]
+pub use identity::IdentityError;
 pub use shim6_cga as cga;
 pub use shim6_reap as reap;
 pub use shim6_reap::{Cause, Config as ReapConfig, Instant, LocatorPair, State as ReapState};

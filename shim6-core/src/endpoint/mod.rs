@@ -125,6 +125,7 @@ struct RateLimits {
     r1bis: RateLimit,
     errors: RateLimit,
     verifications: RateLimit,
+    #[cfg(feature = "rsa")]
     signatures: RateLimit,
 }
 
@@ -186,6 +187,7 @@ impl Endpoint {
             r1bis: limit(limits.r1bis),
             errors: limit(limits.errors),
             verifications: limit(limits.verifications),
+            #[cfg(feature = "rsa")]
             signatures: limit(limits.signatures),
         };
         let experience = Experience::new(config.limits.contexts.saturating_mul(PAIRS_REMEMBERED));
