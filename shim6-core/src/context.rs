@@ -96,6 +96,8 @@ pub struct ContextInfo {
     /// Whether the pair in use was chosen by [`Endpoint::move_to`](crate::Endpoint::move_to), so that it is kept until it
     /// fails, whatever is preferred.
     pub pinned: bool,
+    /// The pair that was asked for by [`Endpoint::prefer`](crate::Endpoint::prefer).
+    pub wished: Option<LocatorPair>,
 }
 
 /// A change of path.
@@ -222,6 +224,8 @@ pub(crate) struct Association {
     pub(crate) unwanted: u8,
     /// The current pair was chosen by hand.
     pub(crate) pinned: bool,
+    /// The pair that the transport wishes for.
+    pub(crate) wished: Option<LocatorPair>,
     /// Since when nothing works, while another pair is looked for.
     pub(crate) disturbed: Option<Instant>,
     /// A probe that waits for its turn.
@@ -367,6 +371,7 @@ impl Context {
             failovers: association.map_or(0, |a| a.failovers),
             last_failover: association.and_then(Association::last_failover),
             pinned: association.is_some_and(|a| a.pinned),
+            wished: association.and_then(|a| a.wished),
         }
     }
 }
@@ -457,6 +462,7 @@ impl Clone for Association {
             told_again: self.told_again,
             unwanted: self.unwanted,
             pinned: self.pinned,
+            wished: self.wished,
             disturbed: self.disturbed,
             waiting: self.waiting.clone(),
             away: self.away.clone(),

@@ -40,7 +40,7 @@ pub use config::{
 pub use context::{ContextInfo, ContextState, Failover};
 pub use counters::Counters;
 pub use dataplane::{Activity, Dataplane, DataplaneUpdate, Flow};
-pub use endpoint::{Census, Endpoint, EstablishError, Hint, Moved, PathError, PathInfo, Transmit};
+pub use endpoint::{Census, Endpoint, EstablishError, Hint, Moved, PathError, PathInfo, Protection, Transmit};
 pub use event::{CloseReason, Event};
 pub use id::ContextId;
 pub use identity::Identity;

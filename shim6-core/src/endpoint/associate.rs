@@ -116,6 +116,7 @@ impl Endpoint {
         };
         let old = context.association.as_deref();
         let activity = old.map_or_else(|| Arc::new(Activity::default()), |old| old.activity.clone());
+        let wished = old.and_then(|old| old.wished);
         let (failovers, last_failover) = old.map_or((0, None), |old| (old.failovers, old.last_failover.clone()));
         let pairs = paths::exploration_order(
             &paths::Ends {
@@ -123,6 +124,7 @@ impl Endpoint {
                 ours: &context.identity,
                 known: announced.as_deref(),
                 peer: &peer.locators,
+                wished,
             },
             &mut self.rng,
         );
@@ -163,6 +165,7 @@ impl Endpoint {
             told_again: None,
             unwanted: 0,
             pinned: false,
+            wished,
             disturbed: None,
             waiting: None,
             away: None,

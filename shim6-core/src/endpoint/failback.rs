@@ -5,7 +5,8 @@
 //! that it sends on; what the other end wishes is in the order of the pairs.
 //!
 //! A context that still uses the pair of its ULIDs stays there, whatever is preferred, until that fails: nothing is
-//! touched that works. Only where one of the ULIDs is the last resort it goes to a better pair that works.
+//! touched that works. Only where one of the ULIDs is the last resort it goes to a better pair that works, and where the
+//! transport wishes for another pair it goes to that one.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -34,9 +35,11 @@ impl Endpoint {
         let mut better = Vec::new();
         let ends = paths::Ends::of(context, association);
         let may_leave = current != context.ulids || paths::is_last_resort(&ends, current);
-        if self.config.failback.enabled && may_leave && !association.pinned {
+        let is_worth_it = |pair: &LocatorPair| may_leave || association.wished == Some(*pair);
+        if self.config.failback.enabled && !association.pinned {
             let before_current = association.reap.pairs().iter().take_while(|&&pair| pair != current);
-            better.extend(before_current.filter(|pair| paths::is_better(&ends, **pair, current)));
+            let better_ones = before_current.filter(|pair| paths::is_better(&ends, **pair, current));
+            better.extend(better_ones.copied().filter(is_worth_it));
         }
         let next = Some(now + self.config.failback.interval);
         let away = (!better.is_empty()).then(|| Box::new(Away { better, next }));

@@ -25,6 +25,9 @@ impl Endpoint {
         if !self.identity.is_ulid(ulids.local) || self.is_local(ulids.peer) || !is_locator(ulids.peer) {
             return Err(EstablishError::NotOurs(ulids));
         }
+        if self.never.contains(&ulids) {
+            return Err(EstablishError::Never(ulids));
+        }
         let now = self.advance(now);
         if let Some(context) = self.contexts.by_ulids(ulids, forked_instance) {
             return Err(EstablishError::Exists(context.id));

@@ -25,6 +25,7 @@ impl Endpoint {
             contexts,
             failures,
             unusable,
+            never,
             limits: _,
             reap_configs: _,
             experience,
@@ -45,7 +46,7 @@ impl Endpoint {
         let (generation, former) = (identity.generation(), former.len());
         write!(
             out,
-            "generation: {generation} {former} {clock:?} {unusable:?} {asked:?}"
+            "generation: {generation} {former} {clock:?} {unusable:?} {never:?} {asked:?}"
         )?;
         for id in contexts.ids() {
             contexts.get(id).map_or(Ok(()), |context| write_context(context, out))?;
@@ -113,6 +114,7 @@ fn write_association(association: &Association, out: &mut dyn Write) -> fmt::Res
         told_again: _,
         unwanted,
         pinned,
+        wished,
         // How long a failure took follows from it, and nothing else.
         disturbed: _,
         waiting,
@@ -137,7 +139,7 @@ fn write_association(association: &Association, out: &mut dyn Write) -> fmt::Res
     write!(out, "{locators:?} {listed} generation: {generation:?} {preferences:?}")?;
     write!(
         out,
-        "generation: {announced:?} {unwanted} {pinned} {waiting:?} {away:?}"
+        "generation: {announced:?} {unwanted} {pinned} {wished:?} {waiting:?} {away:?}"
     )?;
     // Which one it is says when that was, and time goes on.
     write!(out, " {} {}", issued.is_some(), acknowledged.is_some())?;

@@ -27,8 +27,9 @@ mod table;
 mod tests;
 mod update;
 mod verify;
+mod wish;
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -58,6 +59,7 @@ pub use output::Transmit;
 pub(crate) use pace::Waiting;
 pub use survey::{Census, PathInfo};
 use table::Contexts;
+pub use wish::Protection;
 
 /// Pairs of which something is remembered, for each context that there may be.
 const PAIRS_REMEMBERED: usize = 4;
@@ -98,6 +100,8 @@ pub struct Endpoint {
     failures: Failures,
     /// Local locators that are known not to work.
     unusable: Vec<Ipv6Addr>,
+    /// ULID pairs that shall have no contexts.
+    never: BTreeSet<LocatorPair>,
     limits: RateLimits,
     reap_configs: monitor::ReapConfigs,
     experience: Experience,
@@ -156,6 +160,9 @@ pub enum EstablishError {
     /// The local ULID is not one of the identity's locators, or the peer's is.
     #[error("{0} is not a pair of one of this host's locators and a peer's address")]
     NotOurs(LocatorPair),
+    /// The pair shall have no contexts: [`Endpoint::set_protection`].
+    #[error("{0} shall have no contexts, as somebody asked for")]
+    Never(LocatorPair),
     /// There is a context for the pair already.
     #[error("context {0} exists for this ULID pair")]
     Exists(ContextId),
@@ -207,6 +214,7 @@ impl Endpoint {
             contexts: Contexts::default(),
             failures: Failures::default(),
             unusable: Vec::new(),
+            never: BTreeSet::new(),
             limits,
             reap_configs: monitor::ReapConfigs::default(),
             experience,

@@ -23,6 +23,8 @@ pub(super) struct Ends<'a> {
     /// What the peer knows of it, if it knows more than the ULID: it accepts no packets from others (section 7.2).
     pub(super) known: Option<&'a Identity>,
     pub(super) peer: &'a PeerLocators,
+    /// The pair that the transport wishes for.
+    pub(super) wished: Option<LocatorPair>,
 }
 
 impl<'a> Ends<'a> {
@@ -32,6 +34,7 @@ impl<'a> Ends<'a> {
             ours: &context.identity,
             known: association.announced.as_deref(),
             peer: &association.peer,
+            wished: association.wished,
         }
     }
 

@@ -111,7 +111,7 @@ impl Endpoint {
         if !self.identity.is_ulid(ulids.local) || self.is_local(ulids.peer) || !is_locator(ulids.peer) {
             return Err(Discard::LocatorNotInSet);
         }
-        if !self.config.is_answered(ulids) {
+        if self.never.contains(&ulids) || !self.config.is_answered(ulids) {
             return Err(Discard::NotAnswered);
         }
         Ok(None)

@@ -14,7 +14,7 @@ use crate::wire::Preference;
 
 /// All pairs that make sense, in the order in which exploration tries them.
 ///
-/// Those with a locator whose owner says that it is BROKEN come last. Among the others it is the rules of RFC 6724 first, then
+/// The pair that the transport wishes for comes first. Those with a locator whose owner says that it is BROKEN come last. Among the others it is the rules of RFC 6724 first, then
 /// what this host says of its locators, then what the peer says of its own (RFC 5533 section 5.15.3): as in DNS SRV records, a lower
 /// number comes before a higher one, and an address that will last before a passing one. This host's wish comes first, and is
 /// not added to the peer's, so that where both know what they want each of them finds the other's wish in its own first pair.
@@ -31,15 +31,15 @@ pub(in crate::endpoint) fn exploration_order(ends: &Ends<'_>, rng: &mut dyn Rng)
         .flat_map(|&local| peer.iter().map(move |&peer| LocatorPair { local, peer }))
         .filter(|&pair| is_appropriate(ends, pair))
         .collect();
-    pairs.sort_by_cached_key(|&pair| (rank(ends, pair), distance(ends, pair)));
+    pairs.sort_by_cached_key(|&pair| (ends.wished != Some(pair), rank(ends, pair), distance(ends, pair)));
     pairs
 }
 
 /// Whether `pair`, one of that order, is wanted more than `than`, so much that it is worth changing to it while both work: because somebody said so,
-/// or because it is the ULIDs, whose packets need no header. Neither chance nor a better guess where failures are is reason
+/// the transport first of all, or because it is the ULIDs, whose packets need no header. Neither chance nor a better guess where failures are is reason
 /// enough.
 pub(in crate::endpoint) fn is_better(ends: &Ends<'_>, pair: LocatorPair, than: LocatorPair) -> bool {
-    let wish = |pair| (rank(ends, pair), pair != ends.ulids);
+    let wish = |pair| (ends.wished != Some(pair), rank(ends, pair), pair != ends.ulids);
     wish(pair) < wish(than)
 }
 

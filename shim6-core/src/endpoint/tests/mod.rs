@@ -27,4 +27,5 @@ mod unsigned;
 mod update;
 mod update_errors;
 mod verification;
+mod wish;
 mod world;

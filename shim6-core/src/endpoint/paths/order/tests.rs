@@ -88,6 +88,7 @@ fn with_ends<T>(ours: &Site, theirs: &Site, look: impl Fn(&Ends<'_>) -> T) -> T 
         ours: &ours.identity,
         known: Some(&ours.identity),
         peer: &theirs.as_peer(),
+        wished: None,
     })
 }
 
@@ -210,6 +211,7 @@ fn own_locators_that_the_peer_does_not_know_are_in_no_pair() {
         ours: &ours.identity,
         known: None,
         peer: &theirs.as_peer(),
+        wished: None,
     };
     let pairs = exploration_order(&first, &mut rng());
     assert_eq!(pairs.len(), 2);
@@ -315,7 +317,7 @@ proptest! {
         peer.locators = turned(peer.locators.len()).map(|index| theirs.locator(index)).collect();
         peer.preferences = turned(theirs.preferences.len()).map(|index| theirs.preferences[index]).collect();
         with_ends(&ours, &theirs, |ends| {
-            let other = Ends { peer: &peer, ulids: ends.ulids, ours: ends.ours, known: ends.known };
+            let other = Ends { peer: &peer, ulids: ends.ulids, ours: ends.ours, known: ends.known, wished: None };
             let (pairs, others) = (exploration_order(ends, &mut rng()), exploration_order(&other, &mut rng()));
             prop_assert_eq!(pairs.len(), others.len());
             for (&pair, &other) in pairs.iter().zip(&others) {
