@@ -134,6 +134,7 @@ pub use hba::{HbaSearch, HbaSet, MAX_PREFIXES, max_prefixes};
 pub use key::{KeyError, KeyField, KeySizes, PrivateKey, PublicKey};
 pub use parameters::{CgaParameters, CgaParametersRef};
 pub use prefix::SubnetPrefix;
+pub use rand_core;
 pub use search::ModifierSearch;
 pub use sec::{Sec, UnsupportedSec};
 #[cfg(feature = "rsa")]

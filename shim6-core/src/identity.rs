@@ -50,6 +50,7 @@ pub(crate) enum Extent {
 /// Why locators are not added to an [`Identity`].
 #[cfg(feature = "rsa")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum IdentityError {
     /// The addresses prove nothing about that key: they have another one, or none.
     #[error("the key is not the one that the addresses were made with")]

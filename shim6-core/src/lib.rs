@@ -46,6 +46,7 @@ pub use id::ContextId;
 pub use identity::Identity;
 #[cfg(feature = "rsa")]
 pub use identity::IdentityError;
+pub use rand_core;
 pub use shim6_cga as cga;
 pub use shim6_reap as reap;
 pub use shim6_reap::{Cause, Config as ReapConfig, Instant, LocatorPair, State as ReapState};

@@ -4,6 +4,7 @@ mod config;
 mod errors;
 mod eviction;
 mod exchange;
+mod extremes;
 mod failback;
 mod failover;
 mod forgery;
