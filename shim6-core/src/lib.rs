@@ -29,6 +29,7 @@ pub mod fuzz;
 mod id;
 mod identity;
 mod rate;
+pub mod shim;
 mod tag;
 mod validator;
 pub mod wire;
@@ -47,6 +48,7 @@ pub use identity::Identity;
 #[cfg(feature = "rsa")]
 pub use identity::IdentityError;
 pub use rand_core;
+pub use shim::{Shim, ShimConfig};
 pub use shim6_cga as cga;
 pub use shim6_reap as reap;
 pub use shim6_reap::{Cause, Config as ReapConfig, Instant, LocatorPair, State as ReapState};

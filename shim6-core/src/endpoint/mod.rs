@@ -37,7 +37,7 @@ use core::net::Ipv6Addr;
 use core::num::NonZeroU32;
 
 use rand_chacha::ChaCha12Rng;
-use rand_core::SeedableRng;
+use rand_core::{Rng as _, SeedableRng};
 use shim6_reap::{Instant, LocatorPair};
 
 use crate::config::EndpointConfig;
@@ -287,6 +287,21 @@ impl Endpoint {
         forked_instance: NonZeroU32,
     ) -> Result<ContextId, EstablishError> {
         self.initiate(now, ulids, forked_instance.get())
+    }
+
+    /// A Forked Instance Identifier that no context of this ULID pair has here, by lot, so that the peer hardly ever draws the same one.
+    pub fn unused_instance(&mut self, ulids: LocatorPair) -> NonZeroU32 {
+        loop {
+            let drawn = NonZeroU32::new(self.rng.next_u32());
+            if let Some(instance) = drawn.filter(|drawn| self.contexts.by_ulids(ulids, drawn.get()).is_none()) {
+                return instance;
+            }
+        }
+    }
+
+    /// Whether there is a context of this ULID pair and Forked Instance Identifier.
+    pub(crate) fn has_instance(&self, ulids: LocatorPair, forked_instance: u32) -> bool {
+        self.contexts.by_ulids(ulids, forked_instance).is_some()
     }
 
     /// Command: forgets a context. Its packets take the path of their ULIDs again.
