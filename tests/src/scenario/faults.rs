@@ -191,9 +191,9 @@ pub fn faults() -> &'static [Fault] {
         },
         Fault {
             scenario: "firewall-eats-payload",
-            wrong: UNNOTICED,
-            breaks: firewalls::ANOTHER_PAIR,
-            kind: NOTICES_NOTHING,
+            wrong: "a path that loses 95 % of the packets one way",
+            breaks: firewalls::NOTHING_EATEN,
+            kind: Kind::Losing,
         },
         Fault {
             scenario: "peer-without-shim6",
