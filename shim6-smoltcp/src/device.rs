@@ -30,7 +30,7 @@ pub enum UplinkError {
     None,
     /// It sends frames.
     #[error(
-        "the device of uplink {uplink} is not of Medium::Ip: have it resolve neighbours itself and take IP packets"
+        "the device of uplink {uplink} is not of Medium::Ip: EthernetUplink makes one out of a device for Ethernet"
     )]
     Medium {
         /// Which one.
@@ -304,8 +304,8 @@ impl<D: Device> Device for Shim6Device<D> {
         let Self { lower, incoming } = self;
         lower.advance(timestamp);
         let (start, meta) = lower.receive(timestamp, incoming)?;
-        let packet = &incoming[start..];
-        Some((RxToken { packet, meta }, TxToken::new(lower, timestamp)))
+        let packet = RxToken::new(&incoming[start..], meta);
+        Some((packet, TxToken::new(lower, timestamp)))
     }
 
     fn transmit(&mut self, timestamp: Instant) -> Option<Self::TxToken<'_>> {
@@ -332,6 +332,12 @@ impl<D: Device> Device for Shim6Device<D> {
 pub struct RxToken<'a> {
     packet: &'a [u8],
     meta: PacketMeta,
+}
+
+impl<'a> RxToken<'a> {
+    pub(crate) fn new(packet: &'a [u8], meta: PacketMeta) -> Self {
+        Self { packet, meta }
+    }
 }
 
 impl phy::RxToken for RxToken<'_> {

@@ -57,9 +57,9 @@
 //! - **IPv6 only.** IPv4 packets are dropped and counted. Give them an interface of their own.
 //! - **A device that takes nothing** holds up its uplink alone. smoltcp is asked to wait while one of the devices is busy, as with a plain
 //!   device; but after [`PATIENCE`] the device counts as stuck, and what would leave on it is dropped, until it takes packets again.
-//! - **Ethernet.** Devices have to be of [`Medium::Ip`](smoltcp::phy::Medium::Ip). smoltcp resolves neighbours on the one
-//!   device of an `Interface`, which here is the wrapper; and which uplink a packet takes, and so whose neighbour is to be asked, is known
-//!   only below it. So a device for Ethernet has to resolve its router's address itself.
+//! - **Ethernet.** smoltcp resolves neighbours on the one device of an `Interface`, which here is the wrapper; and which uplink a packet
+//!   takes, and so whose neighbour is to be asked, is known only below it. So the uplinks' devices are of
+//!   [`Medium::Ip`](smoltcp::phy::Medium::Ip), and `EthernetUplink` (feature `ethernet`) makes an Ethernet device one of them.
 //!
 //! The rest of Shim6 is within reach: [`Shim6Device::shim`] to look at, [`Shim6Device::command`] to set up, move or fork contexts
 //! and to give hints, [`Shim6Device::poll_event`] for what happens.
@@ -74,11 +74,15 @@ extern crate alloc;
 extern crate std;
 
 mod device;
+#[cfg(feature = "ethernet")]
+mod ethernet;
 #[cfg(test)]
 mod tests;
 mod uplink;
 
 pub use device::{RxToken, Shim6Device, TxToken, UplinkError};
+#[cfg(feature = "ethernet")]
+pub use ethernet::{EthernetError, EthernetTxToken, EthernetUplink};
 pub use shim6_core;
 pub use smoltcp;
 pub use uplink::{PATIENCE, QUEUE, UplinkCounters};
