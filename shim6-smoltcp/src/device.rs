@@ -160,6 +160,15 @@ impl<D: Device> Shim6Device<D> {
         self.lower.drain(at);
     }
 
+    /// How long smoltcp is asked to wait for a device that takes nothing, before what would leave on it is dropped: [`PATIENCE`](crate::PATIENCE).
+    /// Below 60 kbit/s a packet of 1500 octets takes longer than that, and the uplink of such a device needs more.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.lower
+            .uplinks
+            .iter_mut()
+            .for_each(|uplink| uplink.patience = patience);
+    }
+
     /// The device of an uplink.
     pub fn uplink(&self, uplink: usize) -> Option<&D> {
         self.lower.uplinks.get(uplink).map(|uplink| &uplink.device)

@@ -56,7 +56,7 @@
 //!   header, for a checksum over addresses that are not in the packet. The same goes for segmentation offload.
 //! - **IPv6 only.** IPv4 packets are dropped and counted. Give them an interface of their own.
 //! - **A device that takes nothing** holds up its uplink alone. smoltcp is asked to wait while one of the devices is busy, as with a plain
-//!   device; but after [`PATIENCE`] the device counts as stuck, and what would leave on it is dropped, until it takes packets again.
+//!   device; but after some time ([`Shim6Device::set_patience`]) the device counts as stuck, and what would leave on it is dropped, until it takes packets again.
 //! - **Ethernet.** smoltcp resolves neighbours on the one device of an `Interface`, which here is the wrapper; and which uplink a packet
 //!   takes, and so whose neighbour is to be asked, is known only below it. So the uplinks' devices are of
 //!   [`Medium::Ip`](smoltcp::phy::Medium::Ip), and `EthernetUplink` (feature `ethernet`) makes an Ethernet device one of them.

@@ -288,11 +288,12 @@ fn stack_waits_for_a_busy_device_but_not_for_one_that_is_stuck() {
     assert!(send(&mut device, at(50), &second), "the device had room");
     assert_eq!([0, 1].map(|uplink| fake(&mut device, uplink).sent.len()), [2, 1]);
 
+    device.set_patience(Duration::from_millis(70));
     assert!(send(&mut device, at(60), &first));
-    assert_eq!(device.poll_at(), Some(at(60) + PATIENCE));
-    assert!(!send(&mut device, at(159), &second));
-    assert!(send(&mut device, at(160), &second), "the first device is stuck");
-    assert!(send(&mut device, at(161), &first) && send(&mut device, at(161), &second));
+    assert_eq!(device.poll_at(), Some(at(130)));
+    assert!(!send(&mut device, at(129), &second));
+    assert!(send(&mut device, at(130), &second), "the first device is stuck");
+    assert!(send(&mut device, at(131), &first) && send(&mut device, at(131), &second));
     assert_eq!([0, 1].map(|uplink| fake(&mut device, uplink).sent.len()), [2, 3]);
     assert_eq!(device.uplink_counters(0).map(|counters| counters.dropped), Some(2));
     assert_eq!(device.poll_at(), None);
@@ -300,7 +301,16 @@ fn stack_waits_for_a_busy_device_but_not_for_one_that_is_stuck() {
     fake(&mut device, 0).room = 1;
     assert!(send(&mut device, at(200), &first) && send(&mut device, at(201), &first));
     assert_eq!(fake(&mut device, 0).sent.len(), 3);
-    assert!(!send(&mut device, at(299), &second), "patience begins anew");
+    assert!(!send(&mut device, at(270), &second), "patience begins anew");
+}
+
+#[test]
+fn patience_has_a_default() {
+    let mut device = wrapper();
+    let packet = datagram(own(&device, 0), PEER, 10);
+    fake(&mut device, 0).room = 0;
+    assert!(send(&mut device, at(1_000), &packet));
+    assert_eq!(device.poll_at(), Some(at(1_000) + PATIENCE));
 }
 
 /// Each exchange with another peer gives a packet of the shim's own.

@@ -7,8 +7,9 @@ use smoltcp::phy::{Device, PacketMeta, TxToken};
 use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::Ipv6Cidr;
 
-/// How long smoltcp is asked to wait for a device that takes nothing. Then it counts as stuck, so that the other uplinks can be used.
-pub const PATIENCE: Duration = Duration::from_millis(100);
+/// How long smoltcp is asked to wait for a device that takes nothing, unless
+/// [`set_patience`](crate::Shim6Device::set_patience) says otherwise. Then it counts as stuck, so that the other uplinks can be used.
+pub const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Packets that wait for the device of an uplink at most: those of the shim itself, which cannot wait elsewhere. Others are
 /// dropped and counted.
@@ -34,6 +35,7 @@ pub(crate) struct Uplink<D> {
     /// Packets with such a source leave here.
     pub(crate) prefix: Ipv6Cidr,
     pub(crate) counters: UplinkCounters,
+    pub(crate) patience: Duration,
     mtu: usize,
     is_up: bool,
     queue: VecDeque<(PacketMeta, Box<[u8]>)>,
@@ -48,6 +50,7 @@ impl<D: Device> Uplink<D> {
             device,
             prefix,
             counters: UplinkCounters::default(),
+            patience: PATIENCE,
             is_up: true,
             queue: VecDeque::new(),
             refusing_since: None,
@@ -105,11 +108,11 @@ impl<D: Device> Uplink<D> {
     pub(crate) fn poll_at(&self) -> Option<Instant> {
         self.refusing_since
             .filter(|_| self.is_busy())
-            .map(|since| since + PATIENCE)
+            .map(|since| since + self.patience)
     }
 
     fn is_stuck(&self, at: Instant) -> bool {
-        self.refusing_since.is_some_and(|since| since + PATIENCE <= at)
+        self.refusing_since.is_some_and(|since| since + self.patience <= at)
     }
 
     fn drop_queue(&mut self) {
