@@ -146,10 +146,13 @@ impl<D: Device> Link<D> {
     }
 
     fn send(&mut self, at: Instant) {
-        let socket = self.sockets.get_mut::<raw::Socket<'_>>(self.raw);
-        // A token is only given while there is room for a packet of the MTU; a longer one is lost.
-        let _ = socket.send_slice(&self.outgoing);
-        self.flush(at);
+        // smoltcp panics at an empty one.
+        if Ipv6Packet::new_checked(&self.outgoing).is_ok() {
+            let socket = self.sockets.get_mut::<raw::Socket<'_>>(self.raw);
+            // A token is only given while there is room for a packet of the MTU; a longer one is lost.
+            let _ = socket.send_slice(&self.outgoing);
+            self.flush(at);
+        }
     }
 
     /// Takes frames into `incoming` until one has a packet for the layers above, and gives where.

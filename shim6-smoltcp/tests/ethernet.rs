@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use proptest::prelude::*;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 use shim6_smoltcp::shim6_core::cga::{HbaSet, Sec};
@@ -246,6 +247,39 @@ fn what_can_be_no_ethernet_uplink_is_refused() {
         let error = Some(EthernetError::Address(wrong));
         assert_eq!(new(Medium::Ethernet, OWN, wrong, ROUTER_IP), error);
         assert_eq!(new(Medium::Ethernet, OWN, OWN_IP, wrong), error);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn no_frame_does_harm(
+        changes in proptest::collection::vec((0u8..4, any::<proptest::sample::Index>(), any::<u8>(), 0usize..60), 1..30),
+    ) {
+        let card = Card::new(Medium::Ethernet);
+        let mut uplink = uplink(&card);
+        for (kind, index, octet, cut) in changes {
+            let target_addr = if kind == 1 { OWN_IP } else { ROUTER_IP };
+            let mut frame = match kind {
+                0 => from_peer(OWN, &[octet; 30]),
+                1 | 2 => neighbor(OWN_IP, NdiscRepr::NeighborSolicit { target_addr, lladdr: Some(ROUTER.into()) }),
+                _ => vec![octet; cut],
+            };
+            frame.truncate(frame.len() - cut.saturating_sub(30).min(frame.len()));
+            if !frame.is_empty() {
+                let place = index.index(frame.len());
+                frame[place] ^= octet;
+            }
+            let length = frame.len();
+            card.receives(frame);
+            if let Some(packet) = receive(&mut uplink) {
+                prop_assert!(packet.len() >= 40 && packet.len() + 14 <= length);
+            }
+            if let Some(token) = uplink.transmit(at(0)) {
+                token.consume(cut, |buffer| buffer.fill(octet));
+            }
+        }
     }
 }
 
