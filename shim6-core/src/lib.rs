@@ -44,7 +44,10 @@ pub use dataplane::{Activity, Dataplane, DataplaneUpdate, Flow};
 pub use endpoint::{Census, Endpoint, EstablishError, Hint, Moved, PathError, PathInfo, Protection, Transmit};
 pub use event::{CloseReason, Event};
 pub use id::ContextId;
-pub use identity::{Identity, IdentityError};
+pub use identity::Identity;
+#[cfg(feature = "rsa")]
+pub use identity::IdentityError;
+pub use rand_core;
 pub use shim::{Shim, ShimConfig};
 pub use shim6_cga as cga;
 pub use shim6_reap as reap;
