@@ -103,7 +103,7 @@ static const char *show(shim6_address address, char text[INET6_ADDRSTRLEN]) {
 
 static void show_pair(const char *what, shim6_pair pair) {
     char local[INET6_ADDRSTRLEN], peer[INET6_ADDRSTRLEN];
-    printf(" %s %s -> %s", what, show(pair.local, local), show(pair.peer, peer));
+    printf("%s%s -> %s", what, show(pair.local, local), show(pair.peer, peer));
 }
 
 /* ---- Set up ---- */
@@ -212,12 +212,13 @@ static void transmit(struct world *world, unsigned number, const uint8_t *packet
 static void tell(const struct world *world, const struct host *host, const shim6_event *event) {
     printf("%+8.3f s  %s: %s", (double)(clock_now() - world->started) / 1e6, host->name, shim6_event_name(event->kind));
     if (event->kind == SHIM6_EVENT_KIND_ESTABLISHED) {
-        show_pair("for", event->pair);
+        show_pair(" for ", event->pair);
     } else if (event->kind == SHIM6_EVENT_KIND_PATH_CHANGED) {
-        show_pair("to", event->pair);
+        show_pair(" to ", event->pair);
         printf(", %s", shim6_cause_name(event->cause));
     } else if (event->kind == SHIM6_EVENT_KIND_REACHABILITY) {
-        printf(" %" PRIu32 " -> %" PRIu32 ", %s", event->former_state, event->state, shim6_cause_name(event->cause));
+        static const char *const states[] = {"operational", "exploring", "inbound-ok"};
+        printf(" %s -> %s, %s", states[event->former_state % 3], states[event->state % 3], shim6_cause_name(event->cause));
     }
     putchar('\n');
 }
@@ -369,21 +370,21 @@ static void wait_for_something(struct world *world, struct pollfd polled[HOSTS *
 
 static int report(const struct world *world) {
     const struct client *client = &world->client;
+    const uint64_t waited = clock_now() - client->last, longest = waited > client->longest ? waited : client->longest;
     const shim6_pair ulids = {world->hosts[0].locators[0], world->hosts[1].locators[0]};
     const shim6_flow flow = {.ulids = ulids, .local_port = CLIENT_PORT, .peer_port = SERVER_PORT, .protocol = UDP};
     shim6_context_info session;
     shim6_counters counters;
     int survived = client->next == REQUESTS && world->bad == 0;
     if (shim6_session(world->hosts[0].shim, &flow, &session, sizeof session) == SHIM6_STATUS_OK) {
-        printf("the session of");
-        show_pair("", session.ulids);
-        show_pair("is on", session.locators);
+        show_pair("the session of ", session.ulids);
+        show_pair(" is on ", session.locators);
         putchar('\n');
     }
     check(shim6_get_counters(world->hosts[0].shim, &counters, sizeof counters), "counters");
     printf("%" PRIu32 " of %d requests answered, longest wait %.3f s, %lu bad packets; %" PRIu64 " packets rewritten, %" PRIu64
            " restored, %" PRIu64 " sent again: %s\n",
-           client->next, REQUESTS, (double)client->longest / 1e6, world->bad, counters.rewritten, counters.restored,
+           client->next, REQUESTS, (double)longest / 1e6, world->bad, counters.rewritten, counters.restored,
            counters.replayed, survived ? "survived" : "did not survive");
     return survived ? 0 : 1;
 }

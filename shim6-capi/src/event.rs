@@ -150,7 +150,6 @@ impl Default for Event {
 }
 
 impl From<shim6_core::Event> for Event {
-    #[allow(unreachable_patterns, reason = "others may be added")]
     fn from(event: shim6_core::Event) -> Self {
         use shim6_core::Event as E;
         let none = Self::default();
@@ -231,7 +230,6 @@ impl From<shim6_core::Event> for Event {
 }
 
 impl From<reap::Cause> for Cause {
-    #[allow(unreachable_patterns, reason = "others may be added")]
     fn from(cause: reap::Cause) -> Self {
         match cause {
             reap::Cause::SendTimeout => Self::SendTimeout,
@@ -257,7 +255,6 @@ impl From<reap::State> for Reachability {
 }
 
 impl From<shim6_core::CloseReason> for CloseReason {
-    #[allow(unreachable_patterns, reason = "others may be added")]
     fn from(reason: shim6_core::CloseReason) -> Self {
         use shim6_core::CloseReason as R;
         match reason {

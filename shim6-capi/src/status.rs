@@ -123,7 +123,6 @@ const TEXTS: [(Status, &CStr); 24] = [
 ];
 
 impl From<EstablishError> for Status {
-    #[allow(unreachable_patterns, reason = "others may be added")]
     fn from(error: EstablishError) -> Self {
         match error {
             EstablishError::NotOurs(_) => Self::NotOurs,
@@ -148,7 +147,6 @@ impl From<ForkError> for Status {
 }
 
 impl From<PathError> for Status {
-    #[allow(unreachable_patterns, reason = "others may be added")]
     fn from(error: PathError) -> Self {
         match error {
             PathError::NoContext => Self::NoContext,
