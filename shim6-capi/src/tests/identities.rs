@@ -131,3 +131,18 @@ fn an_identity_past_its_end_and_none_at_all_have_nothing() {
     assert_eq!(call!(shim6_identity_count(ptr::null())), 0);
     call!(shim6_identity_free(ptr::null_mut()));
 }
+
+#[test]
+fn a_saved_identity_with_prefixes_that_give_no_addresses_is_refused() {
+    let whole = identity(1);
+    let saved = save(whole);
+    call!(shim6_identity_free(whole));
+    // The list of prefixes is the end of the parameters, and Sec 0 leaves anybody free to change it.
+    let (rest, last) = saved.split_at(saved.len() - 8);
+    assert_eq!(last, &prefix(1, 2).octets[..8]);
+    for other in [prefix(1, 1).octets[..8].to_vec(), vec![0; 8], vec![0xff; 8]] {
+        assert_eq!(load(&[rest, &other].concat()).err(), Some(Status::BadIdentity));
+    }
+    let other = load(&[rest, &prefix(1, 3).octets[..8]].concat()).expect("another one");
+    call!(shim6_identity_free(other));
+}
