@@ -932,9 +932,18 @@ void shim6_identity_free(struct shim6_identity *identity);
 shim6_status shim6_config_init(struct shim6_config *config, uintptr_t size);
 
 /**
+ * Whether shim6_new takes such a configuration, of `size` octets. With SHIM6_STATUS_BAD_ARGUMENT `field` is the name of the first field
+ * that is out of its range, such as "send_timeout", else NULL. The text is not to be freed; `field` itself may be NULL.
+ */
+shim6_status shim6_config_check(const struct shim6_config *config,
+                                uintptr_t size,
+                                const char **field);
+
+/**
  * Makes a shim without contexts. `config` has `size` octets, sizeof(shim6_config); NULL, with any size, stands for the
  * defaults. The identity is only read, and can be freed. `seed` has SHIM6_SEED_LEN octets that nobody can guess, and that are
- * used for nothing else, nor in another run: all randomness comes from it.
+ * used for nothing else, nor in another run: all randomness comes from it. SHIM6_STATUS_BAD_ARGUMENT:
+ * shim6_config_check says which field it is.
  */
 shim6_status shim6_new(const struct shim6_config *config,
                        uintptr_t size,

@@ -1,12 +1,14 @@
 //! What may be set.
 
+use std::ffi::{CStr, c_char};
+use std::ptr;
 use std::time::Duration;
 
 use shim6_core::{EndpointConfig, ShimConfig};
 
 use crate::raw::{self, Growing, Plain};
 use crate::status::Status;
-use crate::types::{flag, micros};
+use crate::types::micros;
 
 /// Which timers are agreed upon with peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,54 +128,64 @@ impl Default for Config {
     }
 }
 
+/// The name of a field.
+type Field = &'static CStr;
+
 impl Config {
-    /// What the shim goes by, if all is in range.
-    pub(crate) fn to_shim(self) -> Result<ShimConfig, Status> {
+    /// What the shim goes by, or the name of the field that is out of its range.
+    pub(crate) fn to_shim(self) -> Result<ShimConfig, Field> {
         let mut config = ShimConfig::default();
         self.set_endpoint(&mut config.endpoint)?;
         config.hold.max_age = Duration::from_micros(self.hold_max_age);
-        config.hold.octets_per_context = size(self.hold_octets_per_context)?;
-        config.hold.octets = size(self.hold_octets)?;
-        config.hold.datagrams = flag(self.hold_datagrams)?;
+        config.hold.octets_per_context = size(self.hold_octets_per_context).ok_or(c"hold_octets_per_context")?;
+        config.hold.octets = size(self.hold_octets).ok_or(c"hold_octets")?;
+        config.hold.datagrams = flag(self.hold_datagrams).ok_or(c"hold_datagrams")?;
         config.trigger.packets = self.trigger_packets;
-        config.trigger.pairs = count(self.trigger_pairs, 0)?;
-        config.flows = count(self.flows, 0)?;
+        config.trigger.pairs = count(self.trigger_pairs, 0).ok_or(c"trigger_pairs")?;
+        config.flows = count(self.flows, 0).ok_or(c"flows")?;
         if self.reserved != 0 {
-            return Err(Status::BadArgument);
+            return Err(c"reserved");
         }
         Ok(config)
     }
 
-    fn set_endpoint(&self, config: &mut EndpointConfig) -> Result<(), Status> {
+    fn set_endpoint(&self, config: &mut EndpointConfig) -> Result<(), Field> {
         config.profile = match self.profile {
             profile if profile == Profile::Fast as u32 => shim6_core::Profile::Fast,
             profile if profile == Profile::Rfc as u32 => shim6_core::Profile::Rfc,
-            _ => return Err(Status::BadArgument),
+            _ => return Err(c"profile"),
         };
-        config.reap.send_timeout = duration(self.send_timeout, 50 * MILLISECOND, 100 * SECOND)?;
-        config.reap.initial_probe_timeout = duration(self.initial_probe_timeout, 10 * MILLISECOND, 10 * SECOND)?;
+        config.reap.send_timeout =
+            duration(self.send_timeout, 50 * MILLISECOND, 100 * SECOND).ok_or(c"send_timeout")?;
+        config.reap.initial_probe_timeout =
+            duration(self.initial_probe_timeout, 10 * MILLISECOND, 10 * SECOND).ok_or(c"initial_probe_timeout")?;
         let longest = 600 * SECOND;
-        config.reap.max_probe_timeout = duration(self.max_probe_timeout, self.initial_probe_timeout, longest)?;
-        config.quiescence = duration(self.quiescence, SECOND, u64::MAX)?;
-        config.failback.enabled = flag(self.failback)?;
-        config.failback.interval = duration(self.failback_interval, 10 * MILLISECOND, 3_600 * SECOND)?;
-        config.failback.stable = duration(self.failback_stable, 0, 86_400 * SECOND)?;
+        config.reap.max_probe_timeout =
+            duration(self.max_probe_timeout, self.initial_probe_timeout, longest).ok_or(c"max_probe_timeout")?;
+        config.quiescence = duration(self.quiescence, SECOND, u64::MAX).ok_or(c"quiescence")?;
+        config.failback.enabled = flag(self.failback).ok_or(c"failback")?;
+        config.failback.interval =
+            duration(self.failback_interval, 10 * MILLISECOND, 3_600 * SECOND).ok_or(c"failback_interval")?;
+        config.failback.stable = duration(self.failback_stable, 0, 86_400 * SECOND).ok_or(c"failback_stable")?;
         config.failback.max_stable = config.failback.max_stable.max(config.failback.stable);
-        config.deliver_all_icmp = flag(self.deliver_all_icmp)?;
+        config.deliver_all_icmp = flag(self.deliver_all_icmp).ok_or(c"deliver_all_icmp")?;
         let limits = &mut config.limits;
-        limits.contexts = count(self.contexts, 1)?;
-        limits.contexts_per_peer = count(self.contexts_per_peer, 1)?;
-        limits.contexts_per_prefix = count(self.contexts_per_prefix, 1)?;
-        limits.peer_locators = count(self.peer_locators, 1)?;
+        limits.contexts = count(self.contexts, 1).ok_or(c"contexts")?;
+        limits.contexts_per_peer = count(self.contexts_per_peer, 1).ok_or(c"contexts_per_peer")?;
+        limits.contexts_per_prefix = count(self.contexts_per_prefix, 1).ok_or(c"contexts_per_prefix")?;
+        limits.peer_locators = count(self.peer_locators, 1).ok_or(c"peer_locators")?;
         if limits.peer_locators > 255 {
-            return Err(Status::BadArgument);
+            return Err(c"peer_locators");
         }
-        limits.holddowns = count(self.holddowns, 0)?;
-        limits.transmit_queue = count(self.transmit_queue, 1)?;
-        limits.counted_prefixes = count(self.counted_prefixes, 1)?;
+        limits.holddowns = count(self.holddowns, 0).ok_or(c"holddowns")?;
+        limits.transmit_queue = count(self.transmit_queue, 1).ok_or(c"transmit_queue")?;
+        limits.counted_prefixes = count(self.counted_prefixes, 1).ok_or(c"counted_prefixes")?;
         // They are set aside at once.
-        if limits.counted_prefixes > MOST_COUNTED_PREFIXES || self.probes == 0 {
-            return Err(Status::BadArgument);
+        if limits.counted_prefixes > MOST_COUNTED_PREFIXES {
+            return Err(c"counted_prefixes");
+        }
+        if self.probes == 0 {
+            return Err(c"probes");
         }
         limits.probes = self.probes;
         Ok(())
@@ -191,25 +203,24 @@ fn narrow(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn duration(micros: u64, least: u64, most: u64) -> Result<Duration, Status> {
-    if (least..=most).contains(&micros) {
-        Ok(Duration::from_micros(micros))
-    } else {
-        Err(Status::BadArgument)
+fn duration(micros: u64, least: u64, most: u64) -> Option<Duration> {
+    (least..=most).contains(&micros).then(|| Duration::from_micros(micros))
+}
+
+fn size(octets: u64) -> Option<usize> {
+    usize::try_from(octets).ok()
+}
+
+fn flag(number: u32) -> Option<bool> {
+    match number {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
     }
 }
 
-fn size(octets: u64) -> Result<usize, Status> {
-    usize::try_from(octets).map_err(|_| Status::BadArgument)
-}
-
-fn count(count: u32, least: usize) -> Result<usize, Status> {
-    let count = usize::try_from(count).map_err(|_| Status::BadArgument)?;
-    if count < least {
-        Err(Status::BadArgument)
-    } else {
-        Ok(count)
-    }
+fn count(count: u32, least: usize) -> Option<usize> {
+    usize::try_from(count).ok().filter(|&count| count >= least)
 }
 
 /// Writes the defaults; `size` is sizeof(shim6_config).
@@ -220,4 +231,20 @@ pub unsafe extern "C" fn shim6_config_init(config: *mut Config, size: usize) -> 
     // SAFETY: the rules for all functions.
     let written = unsafe { raw::write_growing(config, size, Config::default()) };
     written.map_or_else(|error| error, |()| Status::Ok)
+}
+
+/// Whether shim6_new takes such a configuration, of `size` octets. With SHIM6_STATUS_BAD_ARGUMENT `field` is the name of the first field
+/// that is out of its range, such as "send_timeout", else NULL. The text is not to be freed; `field` itself may be NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shim6_config_check(config: *const Config, size: usize, field: *mut *const c_char) -> Status {
+    // SAFETY: the rules for all functions.
+    let checked = unsafe { raw::read_growing(config, size, Config::default()) }.map(Config::to_shim);
+    let (status, name) = match checked {
+        Ok(Ok(_)) => (Status::Ok, ptr::null()),
+        Ok(Err(name)) => (Status::BadArgument, name.as_ptr()),
+        Err(error) => (error, ptr::null()),
+    };
+    // SAFETY: the rules for all functions.
+    unsafe { raw::write_wanted(field, name) };
+    status
 }

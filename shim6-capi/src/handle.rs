@@ -32,7 +32,8 @@ const _: () = {
 
 /// Makes a shim without contexts. `config` has `size` octets, sizeof(shim6_config); NULL, with any size, stands for the
 /// defaults. The identity is only read, and can be freed. `seed` has SHIM6_SEED_LEN octets that nobody can guess, and that are
-/// used for nothing else, nor in another run: all randomness comes from it.
+/// used for nothing else, nor in another run: all randomness comes from it. SHIM6_STATUS_BAD_ARGUMENT:
+/// shim6_config_check says which field it is.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shim6_new(
     config: *const Config,
@@ -51,7 +52,7 @@ pub unsafe extern "C" fn shim6_new(
                 false => raw::read_growing(config, size, defaults)?,
             };
             (
-                config.to_shim()?,
+                config.to_shim().map_err(|_| Status::BadArgument)?,
                 identity::look_at(identity)?.set(),
                 identity::read_seed(seed)?,
             )

@@ -192,11 +192,3 @@ pub(crate) fn micros_or_never(duration: Option<Duration>) -> u64 {
 pub(crate) fn moment_or_never(instant: Option<Instant>) -> u64 {
     instant.map_or(SHIM6_NEVER, Instant::as_micros)
 }
-
-pub(crate) fn flag(number: u32) -> Result<bool, Status> {
-    match number {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(Status::BadArgument),
-    }
-}

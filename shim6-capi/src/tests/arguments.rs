@@ -329,7 +329,11 @@ fn numbers_out_of_their_range_are_refused() {
     ];
     for config in bad {
         assert_eq!(new(config), Status::BadArgument, "{config:?}");
+        assert_eq!(field(&config), differing(&config, &good));
+        let unnamed = call!(shim6_config_check(&raw const config, size_of::<Config>(), null_mut()));
+        assert_eq!(unnamed, Status::BadArgument);
     }
+    assert_eq!(call!(shim6_config_check(null(), 0, null_mut())), Status::BadPointer);
     call!(shim6_identity_free(host));
     let net = Net::new(&good);
     let (shim, ulids) = (net.hosts[A].shim, net.pair(A, 0, 0));
@@ -371,6 +375,22 @@ fn each_reason_for_a_discard_has_a_name_that_fits() {
     assert!(names.len() > 20 && names.contains("bad_checksum"), "{names:?}");
     let short = call!(shim6_discard(host.shim, 0, name.as_mut_ptr(), 4, &raw mut count));
     assert_eq!(short, Status::BufferTooShort);
+}
+
+/// What the check calls the field that is out of its range.
+fn field(config: &Config) -> String {
+    let mut name = null();
+    let status = call!(shim6_config_check(config, size_of::<Config>(), &raw mut name));
+    assert_eq!((status, name.is_null()), (Status::BadArgument, false));
+    text(name)
+}
+
+/// The name of the one field in which two configurations differ, by their texts.
+fn differing(one: &Config, other: &Config) -> String {
+    let (one, other) = (format!("{one:#?}"), format!("{other:#?}"));
+    let line = one.lines().zip(other.lines()).find(|(one, other)| one != other);
+    let name = line.and_then(|(line, _)| line.trim().split(':').next());
+    name.expect("a field").to_owned()
 }
 
 fn text(from: *const c_char) -> String {
