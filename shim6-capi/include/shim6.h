@@ -541,9 +541,9 @@ typedef struct shim6_config {
      */
     uint32_t deliver_all_icmp;
     /**
-     * Not used: 0.
+     * Whether a flow is answered on the context of its own that the peer sends it on. 0 or 1. 1.
      */
-    uint32_t reserved;
+    uint32_t follow_forks;
 } shim6_config;
 
 /**

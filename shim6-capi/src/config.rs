@@ -74,8 +74,8 @@ pub struct Config {
     pub hold_datagrams: u32,
     /// Whether the upper layers get every ICMPv6 error, also those that made this host look for another path. 0 or 1. 0.
     pub deliver_all_icmp: u32,
-    /// Not used: 0.
-    pub reserved: u32,
+    /// Whether a flow is answered on the context of its own that the peer sends it on. 0 or 1. 1.
+    pub follow_forks: u32,
 }
 
 // SAFETY: all fields are integers.
@@ -95,6 +95,7 @@ impl Default for Config {
             hold,
             trigger,
             flows,
+            follow_forks,
             ..
         } = ShimConfig::default();
         let limits = &endpoint.limits;
@@ -123,7 +124,7 @@ impl Default for Config {
             failback: endpoint.failback.enabled.into(),
             hold_datagrams: hold.datagrams.into(),
             deliver_all_icmp: endpoint.deliver_all_icmp.into(),
-            reserved: 0,
+            follow_forks: follow_forks.into(),
         }
     }
 }
@@ -143,9 +144,7 @@ impl Config {
         config.trigger.packets = self.trigger_packets;
         config.trigger.pairs = count(self.trigger_pairs, 0).ok_or(c"trigger_pairs")?;
         config.flows = count(self.flows, 0).ok_or(c"flows")?;
-        if self.reserved != 0 {
-            return Err(c"reserved");
-        }
+        config.follow_forks = flag(self.follow_forks).ok_or(c"follow_forks")?;
         Ok(config)
     }
 

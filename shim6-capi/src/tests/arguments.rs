@@ -325,7 +325,10 @@ fn numbers_out_of_their_range_are_refused() {
             deliver_all_icmp: 2,
             ..good
         },
-        Config { reserved: 1, ..good },
+        Config {
+            follow_forks: 2,
+            ..good
+        },
     ];
     for config in bad {
         assert_eq!(new(config), Status::BadArgument, "{config:?}");

@@ -165,11 +165,31 @@ fn two_flows_between_the_same_hosts_take_two_paths() {
     let sessions = [one, other].map(|flow| net.hosts[A].session(&flow).expect("a context"));
     assert_eq!((sessions[0].locators, sessions[1].locators), (one.ulids, second));
     assert_eq!((sessions[1].context, net.hosts[A].counters().forked_flows), (fork, 1));
+    assert_eq!(net.hosts[B].counters().forked_flows, 1, "the peer follows");
     assert_eq!(call!(shim6_join(shim, &raw const other)), Status::Ok);
     assert_eq!(
         net.hosts[A].session(&other).expect("the first").context,
         sessions[0].context
     );
+}
+
+#[test]
+fn a_host_that_is_not_to_follow_forks_answers_on_the_common_context() {
+    let config = Config {
+        follow_forks: 0,
+        ..default_config()
+    };
+    let mut net = Net::new(&config);
+    let flow = net.flow(A, 1000, 53);
+    net.run(SECOND, &[flow]);
+    let (shim, now) = (net.hosts[A].shim, net.now);
+    assert_eq!(
+        call!(shim6_fork(shim, now, &raw const flow, ptr::null_mut())),
+        Status::Ok
+    );
+    net.drain(A);
+    net.run(SECOND, &[flow]);
+    assert_eq!([A, B].map(|host| net.hosts[host].counters().forked_flows), [1, 0]);
 }
 
 #[test]
