@@ -379,6 +379,81 @@ typedef uint32_t shim6_context_state;
 #endif // __cplusplus
 
 /**
+ * What an upper layer knows of a path.
+ */
+enum shim6_hint
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * The peer has acknowledged something: the pair in use works both ways.
+     */
+    SHIM6_HINT_PROGRESS = 0,
+    /**
+     * The peer has not acknowledged what it should have.
+     */
+    SHIM6_HINT_STALLED = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum shim6_hint shim6_hint;
+#else
+typedef uint32_t shim6_hint;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Which timers are agreed upon with peers.
+ */
+enum shim6_profile
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Timeouts in milliseconds with peers that announce that they can, those of RFC 5534 with all others.
+     */
+    SHIM6_PROFILE_FAST = 0,
+    /**
+     * The timers of RFC 5534 with all peers.
+     */
+    SHIM6_PROFILE_RFC = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum shim6_profile shim6_profile;
+#else
+typedef uint32_t shim6_profile;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Whether a pair of ULIDs may have contexts.
+ */
+enum shim6_protection
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * As the configuration has it.
+     */
+    SHIM6_PROTECTION_BY_POLICY = 0,
+    /**
+     * Never: none is set up, the peer's attempts get no answer, and what there is is closed.
+     */
+    SHIM6_PROTECTION_NEVER = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum shim6_protection shim6_protection;
+#else
+typedef uint32_t shim6_protection;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * The addresses of a host, one under each of its prefixes, made so that peers can verify that they belong together (RFC 5535).
  */
 typedef struct shim6_identity shim6_identity;

@@ -66,6 +66,27 @@ fn all_functions_are_in_the_header() {
     assert!(count > 35, "{count}");
 }
 
+#[test]
+fn all_names_in_the_header_are_defined_there() {
+    let header = generated();
+    let is_name = |word: &&str| word.to_ascii_lowercase().starts_with("shim6_");
+    let words = header.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let own = ["SHIM6_H", "SHIM6_WRITE_HEADER"];
+    for name in words.filter(is_name).filter(|name| !own.contains(name)) {
+        let definitions = [
+            format!("#define {name} "),
+            format!("    {name} = "),
+            format!("{name}("),
+            format!("typedef struct {name} "),
+            format!("enum {name}\n"),
+        ];
+        assert!(
+            definitions.iter().any(|definition| header.contains(definition)),
+            "{name}"
+        );
+    }
+}
+
 /// Compiles a program that includes the header and compares sizes.
 fn compile(compiler: &str, options: &[&str], file: &str) {
     let sizes = [
