@@ -86,6 +86,22 @@ pub struct ShimConfig {
     pub flows: usize,
 }
 
+impl ShimConfig {
+    /// For small devices: [`EndpointConfig::small`], [`HoldConfig::small`], 16 pairs that are counted towards a context and 8
+    /// flows on forked contexts.
+    pub fn small() -> Self {
+        Self {
+            endpoint: EndpointConfig::small(),
+            hold: HoldConfig::small(),
+            trigger: Trigger {
+                pairs: 16,
+                ..Trigger::default()
+            },
+            flows: 8,
+        }
+    }
+}
+
 impl Default for ShimConfig {
     fn default() -> Self {
         Self {
