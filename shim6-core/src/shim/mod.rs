@@ -101,6 +101,7 @@ impl ShimConfig {
                 ..Trigger::default()
             },
             flows: 8,
+            ..Self::default()
         }
     }
 }
