@@ -68,11 +68,7 @@ fn main() {
             "Octets of the stack, for two hosts' exchange, failure and way around it",
             ["what proves locators", "octets", "", ""],
         );
-        for what in [
-            Session::Hashes,
-            #[cfg(feature = "rsa")]
-            Session::Signature,
-        ] {
+        for &what in &Session::ALL[1..] {
             let octets = deepest(Session::None) - deepest(what);
             paired::row([what.name().into(), octets.to_string(), String::new(), String::new()]);
         }
@@ -89,6 +85,13 @@ enum Session {
 }
 
 impl Session {
+    const ALL: &[Self] = &[
+        Self::None,
+        Self::Hashes,
+        #[cfg(feature = "rsa")]
+        Self::Signature,
+    ];
+
     fn name(self) -> &'static str {
         match self {
             Self::None => "nothing",
@@ -99,13 +102,7 @@ impl Session {
     }
 
     fn named(name: &str) -> Option<Self> {
-        let all = [
-            Self::None,
-            Self::Hashes,
-            #[cfg(feature = "rsa")]
-            Self::Signature,
-        ];
-        all.into_iter().find(|session| session.name() == name)
+        Self::ALL.iter().copied().find(|session| session.name() == name)
     }
 
     fn identities(self) -> [Identity; 2] {
