@@ -379,6 +379,31 @@ typedef uint32_t shim6_context_state;
 #endif // __cplusplus
 
 /**
+ * For which size of device what a configuration does not say is made: rates of answers and of hashes.
+ */
+enum shim6_device
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * A host.
+     */
+    SHIM6_DEVICE_HOST = 0,
+    /**
+     * One with little memory and a slow processor.
+     */
+    SHIM6_DEVICE_SMALL = 1,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum shim6_device shim6_device;
+#else
+typedef uint32_t shim6_device;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * What an upper layer knows of a path.
  */
 enum shim6_hint
@@ -619,6 +644,14 @@ typedef struct shim6_config {
      * Whether a flow is answered on the context of its own that the peer sends it on. 0 or 1. 1.
      */
     uint32_t follow_forks;
+    /**
+     * A shim6_device, for what is not said here. SHIM6_DEVICE_HOST.
+     */
+    uint32_t device;
+    /**
+     * Not used: 0.
+     */
+    uint32_t reserved;
 } shim6_config;
 
 /**
@@ -1005,6 +1038,13 @@ void shim6_identity_free(struct shim6_identity *identity);
  * Then change what should be different, and pass it to shim6_new with the same size.
  */
 shim6_status shim6_config_init(struct shim6_config *config, uintptr_t size);
+
+/**
+ * Writes the bounds of a small device: 16 contexts, few and small tables, and some packets held; `size` is sizeof(shim6_config).
+ * Else as shim6_config_init.
+ */
+shim6_status shim6_config_init_small(struct shim6_config *config,
+                                     uintptr_t size);
 
 /**
  * Whether shim6_new takes such a configuration, of `size` octets. With SHIM6_STATUS_BAD_ARGUMENT `field` is the name of the first field

@@ -20,6 +20,16 @@ pub enum Profile {
     Rfc = 1,
 }
 
+/// For which size of device what a configuration does not say is made: rates of answers and of hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Device {
+    /// A host.
+    Host = 0,
+    /// One with little memory and a slow processor.
+    Small = 1,
+}
+
 /// Configuration of a shim: shim6_config_init gives the defaults. Times are in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -76,13 +86,17 @@ pub struct Config {
     pub deliver_all_icmp: u32,
     /// Whether a flow is answered on the context of its own that the peer sends it on. 0 or 1. 1.
     pub follow_forks: u32,
+    /// A shim6_device, for what is not said here. SHIM6_DEVICE_HOST.
+    pub device: u32,
+    /// Not used: 0.
+    pub reserved: u32,
 }
 
 // SAFETY: all fields are integers.
 unsafe impl Plain for Config {}
 
 impl Growing for Config {
-    const FIRST_SIZE: usize = 136;
+    const FIRST_SIZE: usize = 144;
 }
 
 const MILLISECOND: u64 = 1_000;
@@ -90,6 +104,12 @@ const SECOND: u64 = 1_000_000;
 
 impl Default for Config {
     fn default() -> Self {
+        Self::of(ShimConfig::default(), Device::Host)
+    }
+}
+
+impl Config {
+    fn of(config: ShimConfig, device: Device) -> Self {
         let ShimConfig {
             endpoint,
             hold,
@@ -97,7 +117,7 @@ impl Default for Config {
             flows,
             follow_forks,
             ..
-        } = ShimConfig::default();
+        } = config;
         let limits = &endpoint.limits;
         Self {
             send_timeout: micros(endpoint.reap.send_timeout),
@@ -125,17 +145,21 @@ impl Default for Config {
             hold_datagrams: hold.datagrams.into(),
             deliver_all_icmp: endpoint.deliver_all_icmp.into(),
             follow_forks: follow_forks.into(),
+            device: device as u32,
+            reserved: 0,
         }
     }
-}
 
-/// The name of a field.
-type Field = &'static CStr;
-
-impl Config {
     /// What the shim goes by, or the name of the field that is out of its range.
     pub(crate) fn to_shim(self) -> Result<ShimConfig, Field> {
-        let mut config = ShimConfig::default();
+        let mut config = match self.device {
+            device if device == Device::Host as u32 => ShimConfig::default(),
+            device if device == Device::Small as u32 => ShimConfig::small(),
+            _ => return Err(c"device"),
+        };
+        if self.reserved != 0 {
+            return Err(c"reserved");
+        }
         self.set_endpoint(&mut config.endpoint)?;
         config.hold.max_age = Duration::from_micros(self.hold_max_age);
         config.hold.octets_per_context = size(self.hold_octets_per_context).ok_or(c"hold_octets_per_context")?;
@@ -191,6 +215,9 @@ impl Config {
     }
 }
 
+/// The name of a field.
+type Field = &'static CStr;
+
 /// Some 100 MB.
 const MOST_COUNTED_PREFIXES: usize = 1 << 20;
 
@@ -229,6 +256,16 @@ fn count(count: u32, least: usize) -> Option<usize> {
 pub unsafe extern "C" fn shim6_config_init(config: *mut Config, size: usize) -> Status {
     // SAFETY: the rules for all functions.
     let written = unsafe { raw::write_growing(config, size, Config::default()) };
+    written.map_or_else(|error| error, |()| Status::Ok)
+}
+
+/// Writes the bounds of a small device: 16 contexts, few and small tables, and some packets held; `size` is sizeof(shim6_config).
+/// Else as shim6_config_init.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn shim6_config_init_small(config: *mut Config, size: usize) -> Status {
+    let small = Config::of(ShimConfig::small(), Device::Small);
+    // SAFETY: the rules for all functions.
+    let written = unsafe { raw::write_growing(config, size, small) };
     written.map_or_else(|error| error, |()| Status::Ok)
 }
 

@@ -37,7 +37,7 @@ pub use commands::{
     Hint, Protection, shim6_close, shim6_establish, shim6_fork, shim6_handle_hint, shim6_join, shim6_move_to,
     shim6_prefer, shim6_probe, shim6_release, shim6_set_in_use, shim6_set_preferences, shim6_set_protection,
 };
-pub use config::{Config, Profile, shim6_config_check, shim6_config_init};
+pub use config::{Config, Device, Profile, shim6_config_check, shim6_config_init, shim6_config_init_small};
 pub use event::{
     Cause, CloseReason, Event, EventKind, Reachability, shim6_cause_name, shim6_event_name, shim6_poll_event,
 };

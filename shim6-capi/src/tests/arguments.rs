@@ -83,6 +83,7 @@ fn null_is_refused_wherever_it_is_not_allowed() {
     let (out, config) = (octets.as_mut_ptr(), size_of::<Config>());
     let statuses = call!([
         shim6_config_init(null_mut(), config),
+        shim6_config_init_small(null_mut(), config),
         shim6_identity_generate(null(), 1, 0, SEED.as_ptr(), &raw mut made),
         shim6_identity_generate(prefixes.as_ptr(), 1, 0, null(), &raw mut made),
         shim6_identity_generate(prefixes.as_ptr(), 1, 0, SEED.as_ptr(), null_mut()),
@@ -212,7 +213,7 @@ fn structures_of_older_and_newer_versions_are_told_apart_by_their_size() {
         Status::BadSize
     );
     call!(shim6_identity_free(host));
-    assert!(size == 136 && size_of::<Event>() == 128, "the first version has these");
+    assert!(size == 144 && size_of::<Event>() == 128, "the first version has these");
     assert!(size_of::<ContextInfo>() == 240 && size_of::<PathInfo>() == 96 && size_of::<Counters>() == 128);
 }
 
@@ -329,6 +330,8 @@ fn numbers_out_of_their_range_are_refused() {
             follow_forks: 2,
             ..good
         },
+        Config { device: 2, ..good },
+        Config { reserved: 1, ..good },
     ];
     for config in bad {
         assert_eq!(new(config), Status::BadArgument, "{config:?}");

@@ -193,6 +193,27 @@ fn a_host_that_is_not_to_follow_forks_answers_on_the_common_context() {
 }
 
 #[test]
+fn a_small_device_keeps_its_sessions_and_few_of_them() {
+    let mut config = Config::default();
+    let written = call!(shim6_config_init_small(&raw mut config, size_of::<Config>()));
+    assert_eq!((written, config.contexts), (Status::Ok, 16));
+    let mut net = Net::new(&config);
+    let flow = net.flow(A, 1000, 53);
+    net.run(2 * SECOND, &[flow]);
+    let cut_at = net.now;
+    net.cut(flow.ulids);
+    net.run(SECOND, &[flow]);
+    assert!(net.longest_gap(B, cut_at) < 400 * MS);
+    let (shim, now) = (net.hosts[A].shim, net.now);
+    let made = (0..40).filter(|&last| {
+        let mut ulids = flow.ulids;
+        ulids.peer.octets[..6].copy_from_slice(&[0x20, 1, 0xd, 0xb8, 0x77, last]);
+        call!(shim6_establish(shim, now, &raw const ulids, ptr::null_mut())) == Status::Ok
+    });
+    assert_eq!(made.count(), 15);
+}
+
+#[test]
 fn a_pair_that_shall_have_no_context_goes_on_without_one() {
     let mut net = Net::new(&default_config());
     let flow = net.flow(A, 1000, 53);
