@@ -371,7 +371,8 @@ impl<'a> Paths<'a> {
             self.steering.pin(ulids).await?;
             self.to_pin.pop();
         }
-        self.settle_forks(table).await?;
+        // What is refused of a fork must not keep others from being steered.
+        let forks = self.settle_forks(table).await;
         let mtus = &self.mtus;
         let wanted = |pair: &LocatorPair| {
             let flow = table.flow(*pair).filter(|flow| flow.is_steered())?;
@@ -417,7 +418,7 @@ impl<'a> Paths<'a> {
             self.steering.unpin(ulids).await?;
             self.to_unpin.pop();
         }
-        Ok(())
+        forks
     }
 }
 

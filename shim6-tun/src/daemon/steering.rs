@@ -18,6 +18,8 @@
 mod forks;
 mod precedence;
 
+pub use forks::fork_table;
+
 use core::net::Ipv6Addr;
 use std::collections::HashMap;
 use std::collections::btree_map::{BTreeMap, Entry};

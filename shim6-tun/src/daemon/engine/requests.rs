@@ -45,7 +45,7 @@ impl Engine<'_> {
             Request::Probe(number, pair, answer) => self.probe(number, pair, answer),
             Request::Move(number, pair, answer) => {
                 if let Ok(id) = self.find(number) {
-                    self.forks.choose(id);
+                    self.forks.choose(id, pair.is_some());
                 }
                 self.pin(number, pair, answer);
             }

@@ -72,7 +72,7 @@ impl Engine<'_> {
             SessionWish::Prefer(pair, answer) => drop(answer.send(self.prefer(session, pair))),
             SessionWish::Pin(pair, answer) => match self.context_of(session) {
                 Ok(info) => {
-                    self.forks.choose(info.id);
+                    self.forks.choose(info.id, pair.is_some());
                     self.pin(info.id.value(), pair, answer);
                 }
                 Err(objection) => drop(answer.send(Err(objection))),
@@ -459,6 +459,10 @@ impl Engine<'_> {
             ));
         };
         self.forks.leave(&forked.key);
+        if self.forks.idle(forked.key.ulids) == Some(forked.context) {
+            // Another flow may have it, and then its own path.
+            let _ = self.endpoint.release(self.shared.clock.now(), forked.context);
+        }
         self.tell_of_fork("joined", forked, "as a program has asked");
         self.session(session)
     }

@@ -136,10 +136,11 @@ impl Forks {
         Some(forked.context)
     }
 
-    /// Somebody of this host has chosen a path for the context, which follows nobody then.
-    pub(crate) fn choose(&mut self, context: ContextId) {
+    /// Somebody of this host has chosen a path for the context, which follows nobody then, or none any more.
+    pub(crate) fn choose(&mut self, context: ContextId, is_chosen: bool) {
         if let Some(fork) = self.forks.get_mut(&context) {
-            fork.follow.given_up = true;
+            fork.follow.given_up = is_chosen;
+            fork.follow.next = Some(Instant::EPOCH);
         }
     }
 

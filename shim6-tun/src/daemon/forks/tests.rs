@@ -198,9 +198,11 @@ fn this_host_sends_where_the_peer_of_a_fork_does_unless_somebody_chooses() {
     let _ = forks.due(at(4));
     let _ = forks.note(&insert(&flow));
     assert_eq!(forks.due(at(4)), [(flow.context, other)]);
-    forks.choose(flow.context);
+    forks.choose(flow.context, true);
     let _ = forks.note(&insert(&flow));
     assert!(forks.due(at(9)).is_empty());
+    forks.choose(flow.context, false);
+    assert_eq!(forks.due(at(9)), [(flow.context, other)]);
 }
 
 #[test]

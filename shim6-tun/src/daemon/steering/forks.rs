@@ -128,8 +128,9 @@ impl ForkRules {
     }
 }
 
-/// The table behind that for steering, or the next one that the kernel has not for itself.
-fn fork_table(table: u32) -> u32 {
+/// The routing table for forks: the one behind `table`, that for steering, or the next one that the kernel has not for itself.
+#[must_use]
+pub fn fork_table(table: u32) -> u32 {
     let mut next = table;
     loop {
         next = next.wrapping_add(1);
