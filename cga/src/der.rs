@@ -28,6 +28,7 @@ const _: () = assert!(MAX_ENCODED_NONCE_LEN - 2 < 0x80);
 
 /// Why octets do not start with the element of DER that is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DerError {
     /// The octets end inside the element.
     #[error("expected {needed} octets, found {available}")]

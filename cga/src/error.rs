@@ -10,6 +10,7 @@ use crate::{
 
 /// A field of the CGA Parameters data structure (RFC 3972 section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Field {
     /// The 16-octet modifier.
     Modifier,
@@ -37,6 +38,7 @@ impl fmt::Display for Field {
 
 /// Why octets are not a CGA Parameters data structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ParseError {
     /// The octets end inside a field.
     #[error("{field}: expected {needed} octets, found {available}")]
@@ -88,6 +90,7 @@ pub enum ParseError {
 
 /// Which step of the verification failed (RFC 3972 section 5, RFC 5535 section 7.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum VerifyError {
     /// HBA only: the parameters have no Multi-Prefix extension.
     #[error("no Multi-Prefix extension in the parameters, so they define no HBA set")]
@@ -142,6 +145,7 @@ impl VerifyError {
 
 /// Why an address or a set of addresses is not generated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum GenerateError {
     /// The public key or the extension fields given are not well-formed.
     #[error(transparent)]

@@ -6,12 +6,12 @@ use core::net::Ipv6Addr;
 
 use crate::{CgaParameters, CgaParametersRef, MAX_COLLISION_COUNT, Sec, VerifyError};
 
-#[cfg(feature = "signatures")]
+#[cfg(feature = "rsa")]
 mod keys;
 #[cfg(test)]
 mod tests;
 
-#[cfg(feature = "signatures")]
+#[cfg(feature = "rsa")]
 pub use keys::{private_key, public_key, signature};
 
 /// A bit of the address that Hash1 decides.

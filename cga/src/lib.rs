@@ -99,8 +99,8 @@
 //!
 //! [`CgaParametersRef`] is a checked view of received octets, [`CgaParameters`] owns them. Unknown extension fields are
 //! kept and hashed.
-#![cfg_attr(feature = "signatures", doc = "")]
-#![cfg_attr(feature = "signatures", doc = include_str!("signatures.md"))]
+#![cfg_attr(feature = "rsa", doc = "")]
+#![cfg_attr(feature = "rsa", doc = include_str!("signatures.md"))]
 
 extern crate alloc;
 
@@ -114,13 +114,13 @@ mod format;
 pub mod fuzz;
 mod hash;
 mod hba;
-#[cfg(feature = "signatures")]
+#[cfg(feature = "rsa")]
 mod key;
 mod parameters;
 mod prefix;
 mod search;
 mod sec;
-#[cfg(feature = "signatures")]
+#[cfg(feature = "rsa")]
 mod signature;
 mod verify;
 
@@ -130,12 +130,13 @@ pub use error::{Field, GenerateError, ParseError, VerifyError};
 pub use extension::{Extension, Extensions, MultiPrefix};
 pub use format::{ExtensionType, MAX_COLLISION_COUNT, Modifier, PARAMETERS_HEAD_LEN};
 pub use hba::{HbaSearch, HbaSet, MAX_PREFIXES, max_prefixes};
-#[cfg(feature = "signatures")]
+#[cfg(feature = "rsa")]
 pub use key::{KeyError, KeyField, KeySizes, PrivateKey, PublicKey};
 pub use parameters::{CgaParameters, CgaParametersRef};
 pub use prefix::SubnetPrefix;
+pub use rand_core;
 pub use search::ModifierSearch;
 pub use sec::{Sec, UnsupportedSec};
-#[cfg(feature = "signatures")]
+#[cfg(feature = "rsa")]
 pub use signature::{MessageTypeTag, SignatureError, SignedLocatorsError};
 pub use verify::HbaVerifier;

@@ -90,13 +90,12 @@ impl<'a> CgaParametersRef<'a> {
         self.octets.len()
     }
 
-    /// Writes the structure to the start of `buffer`.
-    ///
-    /// # Panics
-    ///
-    /// If `buffer` is shorter than [`buffer_len`](Self::buffer_len).
-    pub fn emit(&self, buffer: &mut [u8]) {
-        buffer[..self.buffer_len()].copy_from_slice(self.octets);
+    /// Writes the structure to the start of `buffer`, and gives its length; `None`, and nothing is written, where `buffer` is
+    /// shorter than [`buffer_len`](Self::buffer_len).
+    #[must_use]
+    pub fn emit(&self, buffer: &mut [u8]) -> Option<usize> {
+        buffer.get_mut(..self.octets.len())?.copy_from_slice(self.octets);
+        Some(self.octets.len())
     }
 
     /// An owned copy.
@@ -213,13 +212,11 @@ impl CgaParameters {
         self.view().buffer_len()
     }
 
-    /// Writes the structure to the start of `buffer`.
-    ///
-    /// # Panics
-    ///
-    /// If `buffer` is shorter than [`buffer_len`](Self::buffer_len).
-    pub fn emit(&self, buffer: &mut [u8]) {
-        self.view().emit(buffer);
+    /// Writes the structure to the start of `buffer`, and gives its length; `None`, and nothing is written, where `buffer` is
+    /// shorter than [`buffer_len`](Self::buffer_len).
+    #[must_use]
+    pub fn emit(&self, buffer: &mut [u8]) -> Option<usize> {
+        self.view().emit(buffer)
     }
 
     /// The whole structure in its wire form.

@@ -32,6 +32,7 @@ impl fmt::Debug for MessageTypeTag {
 
 /// Why a signature is not made or does not verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SignatureError {
     /// The list of locators is empty.
     #[error("no locators: expected at least one that is verified by CGA")]
@@ -54,6 +55,7 @@ pub enum SignatureError {
 
 /// Why a signed list of locators does not verify.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SignedLocatorsError {
     /// The ULID was not made from the parameters.
     #[error("ULID: {0}")]

@@ -96,6 +96,7 @@ pub use machine::Reap;
 pub use output::{Cause, Event, Transmit};
 pub use pair::LocatorPair;
 pub use probe::{MAX_RECORDS, Probe, ProbeRecord, ProbeState};
+pub use rand_core;
 pub use rtt::Rtt;
 pub use table::State;
 pub use time::Instant;

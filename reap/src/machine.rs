@@ -345,6 +345,7 @@ impl Reap {
     }
 
     /// The next message to send, if any.
+    #[must_use]
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         let transmit = self.queues.as_mut()?.transmits.pop_front();
         self.drop_empty_queues();
@@ -352,6 +353,7 @@ impl Reap {
     }
 
     /// The next event, if any.
+    #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.queues.as_mut()?.events.pop_front();
         self.drop_empty_queues();
@@ -359,6 +361,7 @@ impl Reap {
     }
 
     /// When to call [`Reap::handle_timeout`], if ever. May lie in the past: then at once.
+    #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let timers = self.timers.deadline(self.pace());
         timers.into_iter().chain(self.explorer.deadline()).min()

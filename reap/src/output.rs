@@ -6,6 +6,7 @@ use crate::{LocatorPair, Probe, State};
 
 /// Why something happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Cause {
     /// A whole Send Timeout passed without any packet from the peer.
     SendTimeout,

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 use core::time::Duration;
 
+#[cfg(feature = "rsa")]
 use shim6_cga::KeySizes;
 use shim6_reap::{Config as ReapConfig, LocatorPair};
 
@@ -12,7 +13,7 @@ use shim6_reap::{Config as ReapConfig, LocatorPair};
 pub const LAST_RESORT: u8 = u8::MAX;
 
 /// Configuration of an [`Endpoint`](crate::Endpoint).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointConfig {
     /// Which timers are agreed upon with peers. Fast.
     pub profile: Profile,
@@ -47,7 +48,7 @@ pub struct EndpointConfig {
 }
 
 /// The first bits of some addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Prefix {
     /// An address that has them.
     pub address: Ipv6Addr,
@@ -56,6 +57,11 @@ pub struct Prefix {
 }
 
 impl Prefix {
+    /// The first `length` bits of an address.
+    pub const fn new(address: Ipv6Addr, length: u8) -> Self {
+        Self { address, length }
+    }
+
     /// Whether `address` begins so.
     pub fn contains(self, address: Ipv6Addr) -> bool {
         let behind = 128 - u32::from(self.length.min(128));
@@ -65,7 +71,7 @@ impl Prefix {
 }
 
 /// What holds towards the peers of a prefix instead of what [`EndpointConfig`] says.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerConfig {
     /// The peers' ULIDs begin so.
     pub prefix: Prefix,
@@ -78,7 +84,7 @@ pub struct PeerConfig {
 }
 
 /// Whether peers may set up contexts with this host.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerRule {
     /// About peers whose ULID begins so; empty: all.
     pub peers: Vec<Prefix>,
@@ -86,6 +92,29 @@ pub struct AnswerRule {
     pub locals: Option<Vec<Ipv6Addr>>,
     /// Whether they may. If not, they get no answer.
     pub answer: bool,
+}
+
+impl PeerConfig {
+    /// What holds by default, towards the peers of `prefix`.
+    pub const fn new(prefix: Prefix) -> Self {
+        Self {
+            prefix,
+            profile: Profile::Fast,
+            reap: ReapConfig::fast(),
+            contexts_per_peer: None,
+        }
+    }
+}
+
+impl AnswerRule {
+    /// About all peers and all ULIDs of this host.
+    pub const fn new(answer: bool) -> Self {
+        Self {
+            peers: Vec::new(),
+            locals: None,
+            answer,
+        }
+    }
 }
 
 impl EndpointConfig {
@@ -131,7 +160,7 @@ impl Default for EndpointConfig {
 }
 
 /// Which timers two hosts use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Profile {
     /// Timeouts in milliseconds with peers that announce that they can, those of RFC 5534 with all others.
     #[default]
@@ -171,7 +200,7 @@ impl Default for FailbackConfig {
 }
 
 /// Timers of context establishment (RFC 5533 section 14).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EstablishmentConfig {
     /// First I1 retransmission interval, before backoff and randomisation. 4 s.
     pub i1_timeout: Duration,
@@ -210,7 +239,7 @@ impl Default for EstablishmentConfig {
 }
 
 /// Timers of Update Requests (RFC 5533 section 14).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpdateConfig {
     /// First retransmission interval, before backoff and randomisation. 4 s.
     pub timeout: Duration,
@@ -244,13 +273,14 @@ impl Rate {
         per_prefix: u32::MAX,
     };
 
-    const fn new(total: u32, per_prefix: u32) -> Self {
+    /// So many for all, of which so many for one prefix.
+    pub const fn new(total: u32, per_prefix: u32) -> Self {
         Self { total, per_prefix }
     }
 }
 
 /// Bounds on what a peer can make grow or make us send.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitsConfig {
     /// Contexts in total, being set up or established. 10,000. When there are as many, one that is idle makes room, of a
     /// prefix that has more than others.
@@ -267,7 +297,8 @@ pub struct LimitsConfig {
     pub holddowns: usize,
     /// Messages waiting in the output queue; further ones are dropped and counted. 4,096.
     pub transmit_queue: usize,
-    /// Prefixes that are counted apart for each of the rates below. 1,024; 16 octets each and rate.
+    /// Prefixes that are counted apart for each of the rates below. 1,024; 16 octets each and rate, and never more
+    /// than 65,536.
     pub counted_prefixes: usize,
     /// Probes in a second, of all contexts together: what is more waits for its turn. Never more than a fiftieth of it at
     /// once. 5,000.
@@ -283,8 +314,10 @@ pub struct LimitsConfig {
     /// Locator lists and parameters verified: each costs a few hashes. 20,000, of which 2,000 from one prefix.
     pub verifications: Rate,
     /// Signatures verified: each costs about a tenth of a millisecond. 1,000, of which 100 from one prefix.
+    #[cfg(feature = "rsa")]
     pub signatures: Rate,
     /// RSA keys accepted from peers, by the size of their modulus: see [`KeySizes`].
+    #[cfg(feature = "rsa")]
     pub peer_key_sizes: KeySizes,
 }
 
@@ -305,7 +338,9 @@ impl Default for LimitsConfig {
             r1bis: Rate::new(1_000, 100),
             errors: Rate::new(10, 5),
             verifications: Rate::new(20_000, 2_000),
+            #[cfg(feature = "rsa")]
             signatures: Rate::new(1_000, 100),
+            #[cfg(feature = "rsa")]
             peer_key_sizes: KeySizes::default(),
         }
     }

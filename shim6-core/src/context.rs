@@ -56,6 +56,7 @@ impl fmt::Display for ContextState {
 
 /// What can be told of a context.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ContextInfo {
     /// Its name.
     pub id: ContextId,
@@ -102,6 +103,7 @@ pub struct ContextInfo {
 
 /// A change of path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Failover {
     /// When.
     pub at: Instant,

@@ -10,6 +10,7 @@ use crate::wire::ErrorCode;
 
 /// A change that a person or an upper layer may want to know of.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Event {
     /// A context is established: from now on the session survives a failure.
     Established {
@@ -100,7 +101,8 @@ pub enum Event {
 }
 
 /// Why a context is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum CloseReason {
     /// The owner asked for it.
     Requested,

@@ -3,12 +3,21 @@
 use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
-use rand_core::{CryptoRng, Rng};
-use shim6_cga::{CgaParametersRef, HbaSet, PrivateKey, SignatureError};
+use rand_core::Rng;
+use shim6_cga::HbaSet;
+#[cfg(feature = "rsa")]
+use {
+    rand_core::CryptoRng,
+    shim6_cga::{CgaParametersRef, PrivateKey, SignatureError},
+};
 
 use crate::wire::option::Announcement;
-use crate::wire::option::{cga_parameters, cga_signature, padded_len};
-use crate::wire::{LocatorList, LocatorPreferences, MAX_MESSAGE, Preference, VerificationMethod};
+use crate::wire::{LocatorList, LocatorPreferences, Preference, VerificationMethod};
+#[cfg(any(test, feature = "rsa"))]
+use crate::wire::{
+    MAX_MESSAGE,
+    option::{cga_parameters, cga_signature, padded_len},
+};
 
 /// This host's locators, Ls(local), with what proves that they belong together: they are addresses of one HBA set (RFC
 /// 5535), or signed with the set's key (RFC 5533 section 5.15.5).
@@ -39,7 +48,9 @@ pub(crate) enum Extent {
 }
 
 /// Why locators are not added to an [`Identity`].
+#[cfg(feature = "rsa")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum IdentityError {
     /// The addresses prove nothing about that key: they have another one, or none.
     #[error("the key is not the one that the addresses were made with")]
@@ -61,6 +72,7 @@ pub enum IdentityError {
 
 /// Octets that the options about a host's locators may take: what the fixed part of the largest message, an I2bis (RFC
 /// 5533 section 5.9), leaves beside a ULID Pair option and 104 octets for the validator and others.
+#[cfg(any(test, feature = "rsa"))]
 const ROOM: usize = MAX_MESSAGE - 32 - 40 - 104;
 
 impl Identity {
@@ -107,6 +119,7 @@ impl Identity {
     /// # Errors
     ///
     /// The key is not the set's, or cannot sign; or there is no room for so many locators in a message.
+    #[cfg(feature = "rsa")]
     pub fn with_signed_locators(
         mut self,
         key: &PrivateKey,
@@ -246,6 +259,7 @@ impl Identity {
     }
 
     /// Octets of the options that tell a peer of these locators and their preferences.
+    #[cfg(any(test, feature = "rsa"))]
     fn announcement_len(&self) -> usize {
         let parameters = self
             .parameters

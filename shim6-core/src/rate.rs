@@ -11,6 +11,9 @@ use crate::config::Rate;
 /// In millionths of an event, so that a microsecond adds as many of them as events are allowed in a second.
 const SCALE: u64 = 1_000_000;
 
+/// Prefixes counted apart at the most, whatever a configuration says.
+const MOST_PREFIXES: usize = 1 << 16;
+
 /// One bucket. It starts full; `spent` is what is missing, so that zeroed octets are a full one.
 #[derive(Debug, Clone, Copy, Default)]
 struct Bucket {
@@ -48,7 +51,7 @@ pub(crate) struct RateLimit {
 impl RateLimit {
     pub(crate) fn new(rate: Rate, prefixes: usize, rng: &mut dyn Rng) -> Self {
         let mut buckets = Vec::new();
-        buckets.resize(prefixes.max(1), Bucket::default());
+        buckets.resize(prefixes.clamp(1, MOST_PREFIXES), Bucket::default());
         Self {
             rate,
             total: Bucket::default(),

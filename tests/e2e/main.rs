@@ -16,6 +16,7 @@ mod demo;
 mod dissection;
 mod doctor;
 mod downloads;
+mod embedding;
 mod failover;
 mod hold;
 mod lab;

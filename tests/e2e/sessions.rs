@@ -295,7 +295,7 @@ fn rules_for_forks_that_a_killed_daemon_left_are_gone_after_the_next() {
         let [local, peer] = &ulids.map(|ulid| ulid.to_string());
         json(&stage, On::A, &["protect", local, peer, "now"]).await;
         let connection = Connection::open(&stage, ulids, b"a connection").await;
-        // A context serves all flows that it is asked for, and one does so twice.
+        // Each flow has a context of its own, and asking twice makes no other.
         for flow in [&connection.flow[0], &connection.flow[0], "udp:4000:4001"] {
             json(&stage, On::A, &["fork", local, peer, "--flow", flow]).await;
         }
@@ -426,7 +426,7 @@ fn advice_is_heeded_as_long_as_it_is_not_too_much_and_news_say_what_it_did() {
 fn what_no_session_can_have_is_refused_with_the_remedy() {
     let name = "sessions::what_no_session_can_have_is_refused_with_the_remedy";
     isolated(name, || async {
-        let (stage, ulids) = running(PATIENT).await;
+        let (stage, ulids) = running(&format!("{PATIENT}[limits]\ncontexts_per_peer = 64\n")).await;
         let [local, peer] = &ulids.map(|ulid| ulid.to_string());
         for wrong in [
             &["show", local][..],

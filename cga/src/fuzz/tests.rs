@@ -52,7 +52,7 @@ fn corpus_of_parameters_holds() {
     replay("parameters", super::parameters);
 }
 
-#[cfg(feature = "signatures")]
+#[cfg(feature = "rsa")]
 #[test]
 fn corpus_has_keys_and_signatures_that_are_accepted() {
     use crate::{KeySizes, PrivateKey, PublicKey};
@@ -68,19 +68,19 @@ fn corpus_has_keys_and_signatures_that_are_accepted() {
     }
 }
 
-#[cfg(feature = "signatures")]
+#[cfg(feature = "rsa")]
 #[test]
 fn corpus_of_public_key_holds() {
     replay("public_key", super::public_key);
 }
 
-#[cfg(feature = "signatures")]
+#[cfg(feature = "rsa")]
 #[test]
 fn corpus_of_private_key_holds() {
     replay("private_key", super::private_key);
 }
 
-#[cfg(feature = "signatures")]
+#[cfg(feature = "rsa")]
 #[test]
 fn corpus_of_signature_holds() {
     replay("signature", |octets| {

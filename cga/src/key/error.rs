@@ -9,6 +9,7 @@ use crate::der::DerError;
 /// A part of an encoded key: SubjectPublicKeyInfo (RFC 5280 section 4.1), PrivateKeyInfo (RFC 5208 section 5), and the
 /// RSAPublicKey and RSAPrivateKey in them (RFC 8017 appendix A.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KeyField {
     /// The whole public key.
     SubjectPublicKeyInfo,
@@ -81,6 +82,7 @@ impl fmt::Display for KeyField {
 
 /// Why a key is not read or not made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeyError {
     /// Bounds that no key fits, or that go beyond those of [`KeySizes`].
     #[error(

@@ -250,10 +250,18 @@ fn new_refuses_what_parse_would_read_differently() {
 fn emit_writes_the_start_of_a_larger_buffer() {
     let parameters = parameters();
     let mut buffer = vec![0xee; parameters.buffer_len() + 3];
-    parameters.emit(&mut buffer);
+    assert_eq!(parameters.emit(&mut buffer), Some(parameters.buffer_len()));
     let (written, rest) = buffer.split_at(parameters.buffer_len());
     assert_eq!(written, parameters.to_vec());
     assert_eq!(rest, [0xee; 3]);
+}
+
+#[test]
+fn emit_writes_nothing_where_there_is_too_little_room() {
+    let parameters = parameters();
+    let mut buffer = vec![0xee; parameters.buffer_len() - 1];
+    assert_eq!(parameters.emit(&mut buffer), None);
+    assert!(buffer.iter().all(|&octet| octet == 0xee));
 }
 
 /// A key field of any content whose length takes one to four octets.

@@ -85,6 +85,7 @@ impl Default for HoldConfig {
 
 /// What became of packets that were to be held. Of those in `held`, each is in one of those behind it in the end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HoldCounters {
     /// Not held, because there was no room.
     pub refused: u64,
@@ -242,6 +243,7 @@ impl HoldBuffer {
 
     /// Takes out what is held for a context whose exploration has ended with `flow`: the packets to be sent on it, oldest
     /// first, still with their ULIDs.
+    #[must_use]
     pub fn release(&mut self, flow: &Flow, now: Instant) -> Vec<Box<[u8]>> {
         let last = self.take_last(flow, now);
         let Some(mut queue) = self.take(flow.context) else {
@@ -277,6 +279,7 @@ impl HoldBuffer {
 
     /// When to call [`handle_timeout`](Self::handle_timeout), so that what is too old takes no room for longer: never while
     /// nothing is held.
+    #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         (!self.is_empty()).then_some(self.next_look)
     }

@@ -40,6 +40,7 @@ const MIN_QUOTE: usize = 128;
 
 /// An ICMPv6 error whose packet in error has a Shim6 header.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct IcmpError<'a> {
     /// The ICMPv6 type, below 128.
     pub icmp_type: u8,
@@ -84,6 +85,7 @@ pub enum Inner<'a> {
 
 /// Why a packet is not an [`IcmpError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum IcmpFault {
     /// Not an ICMPv6 error.
     NotError,

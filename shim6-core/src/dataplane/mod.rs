@@ -97,6 +97,7 @@ pub struct Dataplane {
 }
 
 /// What became of a packet on its way out.
+#[must_use]
 #[derive(Debug)]
 pub enum Outbound<'a> {
     /// It bears the locators now and starts at `start`. `wake`: call `handle_activity` for the flow's context.
@@ -124,6 +125,7 @@ pub enum Outbound<'a> {
 }
 
 /// What became of a packet on its way in.
+#[must_use]
 #[derive(Debug)]
 pub enum Inbound<'a> {
     /// It bears the ULIDs now and starts at `start`. `wake`: call `handle_activity` for the flow's context.
@@ -324,6 +326,7 @@ impl Dataplane {
             Observed::Recorded
         }
     }
+
     /// As [`observe`](Self::observe), for all packets between two ULIDs that somebody has counted since the last time.
     /// `sent_last`: the last of them was sent.
     pub fn observe_counted(
@@ -365,6 +368,7 @@ fn hash_by_tag(flow: &Flow) -> u64 {
 }
 
 /// What [`Dataplane::observe`] made of a packet.
+#[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observed {
     /// Recorded.

@@ -26,6 +26,7 @@ const NEIGHBOR_DISCOVERY: core::ops::RangeInclusive<u8> = 133..=137;
 
 /// Why a packet cannot be rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Malformed {
     /// Not an IPv6 packet, or one shorter than its headers or its Payload Length say.
     Truncated,

@@ -121,8 +121,12 @@ impl Experience {
         let trial = &mut record.trial;
         // Only the first of several contexts that leave it says how long it was good.
         if let Some(taken) = trial.taken.take() {
-            let is_relapse = now - taken < required(config, trial.relapses) * TRUSTED;
-            trial.relapses = if is_relapse { trial.relapses + 1 } else { 0 };
+            let is_relapse = now - taken < required(config, trial.relapses).saturating_mul(TRUSTED);
+            trial.relapses = if is_relapse {
+                trial.relapses.saturating_add(1)
+            } else {
+                0
+            };
         }
         (trial.probed, trial.since, trial.unanswered) = (None, None, 0);
     }
@@ -170,7 +174,7 @@ impl Experience {
     ) -> bool {
         self.records.get(&pair).is_some_and(|record| {
             // Three answers at least.
-            let needed = required(config, record.trial.relapses).max(interval * 2);
+            let needed = required(config, record.trial.relapses).max(interval.saturating_mul(2));
             let is_stable = record.trial.since.is_some_and(|since| now - since >= needed);
             record.confirmed == Some(now) && is_stable
         })

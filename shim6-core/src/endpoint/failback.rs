@@ -61,7 +61,7 @@ impl Endpoint {
         let interval = self.probe_interval(association);
         if away.next.is_none() {
             for &pair in &away.better {
-                self.experience.note_pause(now, pair, interval * 2);
+                self.experience.note_pause(now, pair, interval.saturating_mul(2));
             }
         }
         let in_use = association.is_in_use(now);
@@ -82,7 +82,7 @@ impl Endpoint {
         // By lot: contexts that have failed together ask together, and the same ones would come too late each time. Nor must the
         // tests keep step with a flow that sends now and then.
         let wait = match is_allowed {
-            true => interval + randomised(interval / 4, self.rng.next_u32()),
+            true => interval.saturating_add(randomised(interval / 4, self.rng.next_u32())),
             false => randomised(interval, self.rng.next_u32()),
         };
         let next = in_use.then(|| now + wait);

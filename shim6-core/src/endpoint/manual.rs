@@ -34,6 +34,7 @@ pub enum Moved {
 
 /// Why a pair was not probed or taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PathError {
     /// There is no such context.
     #[error("there is no such context")]

@@ -37,7 +37,7 @@ use core::net::Ipv6Addr;
 use core::num::NonZeroU32;
 
 use rand_chacha::ChaCha12Rng;
-use rand_core::SeedableRng;
+use rand_core::{Rng as _, SeedableRng};
 use shim6_reap::{Instant, LocatorPair};
 
 use crate::config::EndpointConfig;
@@ -129,6 +129,7 @@ struct RateLimits {
     r1bis: RateLimit,
     errors: RateLimit,
     verifications: RateLimit,
+    #[cfg(feature = "rsa")]
     signatures: RateLimit,
 }
 
@@ -155,6 +156,7 @@ pub enum Hint {
 
 /// Why [`Endpoint::establish`] or [`Endpoint::fork`] did not start an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum EstablishError {
     /// The local ULID is not one of the identity's locators, or the peer's is.
     #[error("{0} is not a pair of one of this host's locators and a peer's address")]
@@ -193,6 +195,7 @@ impl Endpoint {
             r1bis: limit(limits.r1bis),
             errors: limit(limits.errors),
             verifications: limit(limits.verifications),
+            #[cfg(feature = "rsa")]
             signatures: limit(limits.signatures),
         };
         let experience = Experience::new(config.limits.contexts.saturating_mul(PAIRS_REMEMBERED));
@@ -284,6 +287,21 @@ impl Endpoint {
         forked_instance: NonZeroU32,
     ) -> Result<ContextId, EstablishError> {
         self.initiate(now, ulids, forked_instance.get())
+    }
+
+    /// A Forked Instance Identifier that no context of this ULID pair has here, by lot, so that the peer hardly ever draws the same one.
+    pub fn unused_instance(&mut self, ulids: LocatorPair) -> NonZeroU32 {
+        loop {
+            let drawn = NonZeroU32::new(self.rng.next_u32());
+            if let Some(instance) = drawn.filter(|drawn| self.contexts.by_ulids(ulids, drawn.get()).is_none()) {
+                return instance;
+            }
+        }
+    }
+
+    /// Whether there is a context of this ULID pair and Forked Instance Identifier.
+    pub(crate) fn has_instance(&self, ulids: LocatorPair, forked_instance: u32) -> bool {
+        self.contexts.by_ulids(ulids, forked_instance).is_some()
     }
 
     /// Command: forgets a context. Its packets take the path of their ULIDs again.
@@ -405,12 +423,14 @@ impl Endpoint {
     }
 
     /// Output: the next change for the [`Dataplane`](crate::Dataplane).
+    #[must_use]
     pub fn poll_dataplane(&mut self) -> Option<DataplaneUpdate> {
         self.updates.pop_front()
     }
 
     /// Output: writes the next control message into `buffer`, from its Next Header octet on, and says where it goes.
     /// `buffer` should hold [`MAX_MESSAGE`](crate::wire::MAX_MESSAGE) octets; what does not fit is dropped.
+    #[must_use]
     pub fn poll_transmit(&mut self, buffer: &mut [u8]) -> Option<Transmit> {
         self.next_transmit(buffer)
     }
@@ -418,16 +438,19 @@ impl Endpoint {
     /// Output: writes the next IPv6 packet for this host's own upper layers into `buffer`, and gives its length. It is an
     /// ICMPv6 error about a packet of theirs, which this host had sent with other addresses (RFC 5533 section 8). What
     /// does not fit is dropped; 1280 octets are enough for what a router may send.
+    #[must_use]
     pub fn poll_deliver(&mut self, buffer: &mut [u8]) -> Option<usize> {
         self.next_delivery(buffer)
     }
 
     /// Output: the next event.
+    #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
     /// Output: when [`handle_timeout`](Self::handle_timeout) is to be called at the latest.
+    #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let deadlines = [self.contexts.deadline(), self.probes.deadline()];
         deadlines.into_iter().flatten().min()

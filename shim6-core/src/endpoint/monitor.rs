@@ -48,7 +48,9 @@ impl Announced {
     pub(super) fn ours(profile: Profile, config: &ReapConfig) -> Self {
         let default = ReapConfig::rfc().send_timeout;
         let towards_others = config.send_timeout.max(default);
-        let seconds = towards_others.as_secs() + u64::from(towards_others.subsec_nanos() > 0);
+        let seconds = towards_others
+            .as_secs()
+            .saturating_add(u64::from(towards_others.subsec_nanos() > 0));
         Self {
             seconds: (towards_others != default).then(|| u16::try_from(seconds).unwrap_or(u16::MAX)),
             milliseconds: match profile {

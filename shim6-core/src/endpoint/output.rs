@@ -9,6 +9,7 @@ use crate::wire::{Discard, Message, MessageType};
 
 /// Where a message from [`Endpoint::poll_transmit`] goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Transmit {
     /// The IPv6 source address. The message must leave by the uplink that owns it.
     pub source: Ipv6Addr,

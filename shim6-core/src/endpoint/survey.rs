@@ -17,6 +17,7 @@ const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// What is known of a locator pair, by all contexts together.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PathInfo {
     /// The pair.
     pub pair: LocatorPair,
@@ -46,6 +47,7 @@ pub struct PathInfo {
 
 /// All contexts in numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Census {
     /// How many there are in each state, with 0 too.
     pub states: Vec<(ContextState, u64)>,

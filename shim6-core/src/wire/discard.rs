@@ -11,6 +11,7 @@ macro_rules! discards {
         ///
         /// [`ParseError`]: super::ParseError
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[non_exhaustive]
         pub enum Discard {
             $( $(#[$doc])* $variant, )*
         }

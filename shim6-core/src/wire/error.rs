@@ -10,6 +10,7 @@ use super::layout::TYPE;
 /// Why octets are not a Shim6 header that we can process. The packet is dropped, and in two cases
 /// the sender is told ([`ParseError::error_report`]).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
 pub enum ParseError {
     /// Fewer than the 8 octets that every Shim6 header has.
     #[error("{octets} octets are too few for a Shim6 header")]
@@ -148,6 +149,7 @@ impl ParseError {
 
 /// Why a message cannot be written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
 pub enum EmitError {
     /// The message is longer than [`MAX_MESSAGE`].
     #[error("message of {octets} octets, the limit is {MAX_MESSAGE}")]

@@ -91,6 +91,7 @@ impl Hold {
             sent_before,
             discarded,
             repeated,
+            ..
         } = self.lock().counters();
         let counters = [
             ("hold_refused", refused),

@@ -19,8 +19,10 @@ use crate::sys::wire_socket::{MAX_BATCH, WirePacket};
 /// stands for several.
 const BATCH: usize = 64;
 const BATCH_OCTETS: usize = 65_536;
-/// Room for the largest packet and the header that goes in front.
-const BUFFER: usize = PAYLOAD_HEADER_LEN + MAX_PACKET_OCTETS;
+/// Packets begin at multiples of this, as cache lines do.
+const ALIGNMENT: usize = 64;
+/// Room for the packets of a burst, the last of which may be the largest there is, each with headroom.
+const BURST_OCTETS: usize = BATCH_OCTETS + BATCH * (PAYLOAD_HEADER_LEN + ALIGNMENT) + MAX_PACKET_OCTETS;
 
 /// Runs until it is to stop, or the queue fails.
 pub(crate) fn run(queue: &TunQueue, name: &str, shared: &Shared, stop: &Stop) -> anyhow::Result<()> {
@@ -41,20 +43,25 @@ pub(crate) fn run(queue: &TunQueue, name: &str, shared: &Shared, stop: &Stop) ->
     }
 }
 
-/// Packets that came together, each in a buffer with headroom.
+/// Packets that came together, one behind the other, each with headroom.
+///
+/// In one buffer, since a buffer for the largest packet for each of them would be megabytes, of which most are touched
+/// only now and then.
 #[derive(Default)]
 struct Burst {
-    buffers: Vec<Vec<u8>>,
-    /// What is in the buffers.
+    buffer: Vec<u8>,
+    /// What is in the buffer.
     packets: Vec<Packet>,
     /// The headers of segments.
     heads: Vec<u8>,
     ready: Vec<Ready>,
 }
 
-/// What was read into a buffer.
+/// What was read.
 #[derive(Clone, Copy)]
 struct Packet {
+    /// Where it starts in the buffer.
+    start: usize,
     length: usize,
     offload: Offload,
 }
@@ -64,8 +71,7 @@ struct Ready {
     locators: LocatorPair,
     /// Its headers, if they are not where its payload is.
     head: Range<usize>,
-    /// The buffer that the rest is in, and where.
-    index: usize,
+    /// Where the rest is in the buffer.
     body: Range<usize>,
 }
 
@@ -73,30 +79,45 @@ impl Burst {
     /// Reads what there is, at least one packet.
     fn read(&mut self, queue: &TunQueue) -> io::Result<()> {
         self.packets.clear();
+        self.buffer.resize(BURST_OCTETS, 0);
         let mut octets = 0;
         while self.packets.len() < BATCH && octets < BATCH_OCTETS {
-            let index = self.packets.len();
-            if index == self.buffers.len() {
-                self.buffers.push(vec![0; BUFFER]);
-            }
-            match queue.try_recv(&mut self.buffers[index][PAYLOAD_HEADER_LEN..]) {
+            let start = self.next_start();
+            match queue.try_recv(&mut self.buffer[start..]) {
                 Ok((length, offload)) => {
                     octets += length;
-                    self.packets.push(Packet { length, offload });
+                    self.packets.push(Packet { start, length, offload });
                 }
                 // A real failure shows again.
-                Err(error) if index == 0 => return Err(error),
+                Err(error) if self.packets.is_empty() => return Err(error),
                 Err(_) => break,
             }
         }
         Ok(())
     }
 
+    /// Where the packet behind those that are there starts.
+    fn next_start(&self) -> usize {
+        let end = self.packets.last().map_or(0, |last| last.start + last.length);
+        (end + PAYLOAD_HEADER_LEN).next_multiple_of(ALIGNMENT)
+    }
+
+    /// Adds a packet that was held.
+    fn push(&mut self, packet: &[u8]) {
+        let start = self.next_start();
+        self.buffer.resize(start, 0);
+        self.buffer.extend_from_slice(packet);
+        self.packets.push(Packet {
+            start,
+            length: packet.len(),
+            offload: Offload::default(),
+        });
+    }
+
     /// The packets as they were read.
     fn packets(&self) -> impl Iterator<Item = (&[u8], Offload)> {
-        let packets = self.buffers.iter().zip(&self.packets);
-        packets.map(|(buffer, packet)| {
-            let octets = &buffer[PAYLOAD_HEADER_LEN..PAYLOAD_HEADER_LEN + packet.length];
+        self.packets.iter().map(|packet| {
+            let octets = &self.buffer[packet.start..packet.start + packet.length];
             (octets, packet.offload)
         })
     }
@@ -129,25 +150,25 @@ impl Burst {
 
     /// Makes a packet ready to be sent, or counts why it is not.
     fn rewrite(&mut self, shared: &Shared, tables: (&Dataplane, &ForkTable, Instant), index: usize) {
-        let Packet { length, offload } = self.packets[index];
-        let buffer = &mut self.buffers[index][..PAYLOAD_HEADER_LEN + length];
-        let Some(start) = rewrite(shared, tables, buffer) else {
+        let Packet { start, length, offload } = self.packets[index];
+        let (headroom, end) = (start - PAYLOAD_HEADER_LEN, start + length);
+        let buffer = &mut self.buffer[headroom..end];
+        let Some(moved) = rewrite(shared, tables, buffer) else {
             return;
         };
-        let packet = &mut buffer[start..];
-        let offload = offload.behind(PAYLOAD_HEADER_LEN - start);
+        let packet = &mut buffer[moved..];
+        let offload = offload.behind(PAYLOAD_HEADER_LEN - moved);
         let Some((local, peer)) = addresses(packet) else { return };
         let locators = LocatorPair { local, peer };
-        let body = start..PAYLOAD_HEADER_LEN + length;
+        let body = headroom + moved..end;
         let done = if offload.segmentation.is_some() {
-            self.cut(index, start, locators, offload)
+            self.cut(body, locators, offload)
         } else {
             let completed = offload.checksum.map(|checksum| complete_checksum(packet, checksum));
             completed.unwrap_or(Ok(())).map(|()| {
                 self.ready.push(Ready {
                     locators,
                     head: 0..0,
-                    index,
                     body,
                 });
             })
@@ -157,10 +178,10 @@ impl Burst {
         }
     }
 
-    /// Makes the packets ready that the one at `start` in the buffer stands for.
-    fn cut(&mut self, index: usize, start: usize, locators: LocatorPair, offload: Offload) -> Result<(), Malformed> {
-        let packet = &self.buffers[index][start..PAYLOAD_HEADER_LEN + self.packets[index].length];
-        let mut segments = Segments::new(packet, offload)?;
+    /// Makes the packets ready that the one at `whole` in the buffer stands for.
+    fn cut(&mut self, whole: Range<usize>, locators: LocatorPair, offload: Offload) -> Result<(), Malformed> {
+        let start = whole.start;
+        let mut segments = Segments::new(&self.buffer[whole], offload)?;
         loop {
             let end = self.heads.len();
             let head = end..end + segments.header_len();
@@ -170,12 +191,7 @@ impl Burst {
                 return Ok(());
             };
             let body = start + payload.start..start + payload.end;
-            self.ready.push(Ready {
-                locators,
-                head,
-                index,
-                body,
-            });
+            self.ready.push(Ready { locators, head, body });
         }
     }
 
@@ -185,7 +201,7 @@ impl Burst {
         for run in self.ready.chunk_by(|a, b| a.locators == b.locators) {
             for run in run.chunks(MAX_BATCH) {
                 for (slot, ready) in packets.iter_mut().zip(run) {
-                    let body = &self.buffers[ready.index][ready.body.clone()];
+                    let body = &self.buffer[ready.body.clone()];
                     *slot = match ready.head.is_empty() {
                         true => body.into(),
                         false => WirePacket {
@@ -236,13 +252,8 @@ fn flow_of<'a>((dataplane, forks): (&'a Dataplane, &ForkTable), packet: &[u8]) -
 pub(crate) fn replay(shared: &Shared, dataplane: &Dataplane, packets: &[Box<[u8]>], now: Instant) {
     let (mut burst, forks) = (Burst::default(), shared.forks.load());
     for packets in packets.chunks(BATCH) {
-        let with_headroom = |packet: &[u8]| [&[0; PAYLOAD_HEADER_LEN], packet].concat();
-        burst.buffers = packets.iter().map(|packet| with_headroom(packet)).collect();
-        let complete = |packet: &[u8]| Packet {
-            length: packet.len(),
-            offload: Offload::default(),
-        };
-        burst.packets = packets.iter().map(|packet| complete(packet)).collect();
+        burst.packets.clear();
+        packets.iter().for_each(|packet| burst.push(packet));
         burst.ready.clear();
         for index in 0..packets.len() {
             burst.rewrite(shared, (dataplane, &forks, now), index);

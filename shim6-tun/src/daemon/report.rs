@@ -31,6 +31,7 @@ pub(crate) fn cause(cause: Cause) -> &'static str {
         Cause::Requested => "on request",
         Cause::TransportHint => "the transport made no progress",
         Cause::Preferred => "a preferred path works again",
+        _ => "for another reason",
     }
 }
 
@@ -113,7 +114,8 @@ pub(crate) fn path_refused(context: u64, error: PathError, now: Instant) -> Obje
         PathError::Unusable(_) => "choose a pair with another address of this host",
         PathError::Searching => "try again when it is operational",
         PathError::TooSoon { .. } => "tests without a pause would hide a failure of the path in use",
-        PathError::Busy => "try again in a moment",
+        // Busy, and whatever there will be.
+        _ => "try again in a moment",
     };
     let retry_ms = match error {
         PathError::TooSoon { at } => Some(millis_since(now, at)),
@@ -246,6 +248,7 @@ pub(crate) fn event(event: &Event, at_ms: u64) -> status::Event {
                 CloseReason::Quiescent => "nothing has passed for long",
                 CloseReason::Evicted => "it made room for another, since nothing had passed lately; see [limits]",
                 CloseReason::NoAnswer => "the peer has lost it, and does not answer",
+                _ => "for another reason",
             };
             let detail = json!({ "ulids": pair(*ulids), "reason": why });
             (
@@ -261,6 +264,7 @@ pub(crate) fn event(event: &Event, at_ms: u64) -> status::Event {
             format!("{peer} claims the locator {locator} but cannot prove it; nothing was set up"),
             json!({ "peer": peer, "locator": locator }),
         ),
+        other => ("other", None, format!("{other:?}"), json!({})),
     };
     status::Event {
         at_ms,

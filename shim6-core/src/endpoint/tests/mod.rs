@@ -4,6 +4,7 @@ mod config;
 mod errors;
 mod eviction;
 mod exchange;
+mod extremes;
 mod failback;
 mod failover;
 mod forgery;
@@ -16,11 +17,14 @@ mod recovery;
 mod rfc5533;
 mod robustness;
 mod room;
+#[cfg(feature = "rsa")]
 mod signed;
 mod stranger;
 mod survey;
 mod timeouts;
 mod traffic;
+#[cfg(not(feature = "rsa"))]
+mod unsigned;
 mod update;
 mod update_errors;
 mod verification;

@@ -49,6 +49,7 @@ fn limits() -> LimitsConfig {
         r1bis: RATE,
         errors: RATE,
         verifications: RATE,
+        #[cfg(feature = "rsa")]
         signatures: RATE,
         ..LimitsConfig::default()
     }

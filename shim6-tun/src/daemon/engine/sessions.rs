@@ -328,7 +328,7 @@ impl Engine<'_> {
                 let remedy = format!("shim6 session protect {local} {peer} by-policy");
                 (format!("{error}; to end that: {remedy}"), None)
             }
-            EstablishError::Exists(_) => (error.to_string(), None),
+            _ => (error.to_string(), None),
         };
         Objection::SessionRefused { message, retry_ms }
     }
