@@ -84,6 +84,9 @@ pub struct ShimConfig {
     pub trigger: Trigger,
     /// How many flows may be on forked contexts. 1,024.
     pub flows: usize,
+    /// Whether a flow is answered on the forked context that its packets arrive on. True. RFC 5533 section 4.2 leaves it to the
+    /// upper layers of both hosts to say where each sends; so does this host with false.
+    pub follow_forks: bool,
 }
 
 impl Default for ShimConfig {
@@ -93,6 +96,7 @@ impl Default for ShimConfig {
             hold: HoldConfig::default(),
             trigger: Trigger::default(),
             flows: 1_024,
+            follow_forks: true,
         }
     }
 }
@@ -112,6 +116,7 @@ pub struct Shim {
     dataplane: Dataplane,
     hold: HoldBuffer,
     flows: Flows,
+    follow_forks: bool,
     candidates: Candidates,
     /// Held packets, on their way again.
     replayed: VecDeque<Box<[u8]>>,
@@ -128,6 +133,7 @@ impl Shim {
             dataplane: Dataplane::default(),
             hold: HoldBuffer::new(config.hold),
             flows: Flows::new(config.flows),
+            follow_forks: config.follow_forks,
             candidates: Candidates::new(config.trigger),
             replayed: VecDeque::new(),
             events: VecDeque::new(),
@@ -187,7 +193,7 @@ impl Shim {
         let (start, wake) = match self.dataplane.inbound(buffer, start, now) {
             Inbound::Restored { start, flow, wake } => {
                 self.counters.restored += 1;
-                if flow.forked_instance != 0 {
+                if self.follow_forks && flow.forked_instance != 0 {
                     self.flows.learn(flow, &buffer[start..]);
                 }
                 (start, wake.then_some(flow.context))
@@ -238,7 +244,8 @@ impl Shim {
     }
 
     /// Command: has one flow take a path of its own: sets up another context for its ULID pair, and sends the flow on it once it
-    /// is established. The peer's shim answers on it as well, if it is one of these. Two flows between the same hosts can use two
+    /// is established. The peer's shim answers on it as well, if it is one of these that follows
+    /// ([`ShimConfig::follow_forks`]). Two flows between the same hosts can use two
     /// paths so: `command(now, |endpoint| endpoint.move_to(…))` moves the new context.
     ///
     /// # Errors

@@ -321,6 +321,26 @@ fn two_flows_between_the_same_hosts_take_two_paths() {
 }
 
 #[test]
+fn a_host_that_does_not_follow_answers_on_its_own_context() {
+    let follow_forks = false;
+    let mut net = Net::new(&ShimConfig {
+        follow_forks,
+        ..config()
+    });
+    let flow = net.flow(A, 1000, 53);
+    net.run(Duration::from_secs(1), &[flow]);
+    net.hosts[A].shim.fork(net.now, flow).expect("there is room");
+    net.drain(A);
+    net.run(Duration::from_secs(1), &[flow]);
+    assert_eq!(net.established(B), 2);
+    assert!(net.hosts[B].shim.counters().restored > 40, "packets arrive on the fork");
+    assert_eq!(
+        (net.hosts[B].shim.forked_flows(), net.hosts[B].shim.counters().rewritten),
+        (0, 0)
+    );
+}
+
+#[test]
 fn flows_of_a_fork_that_is_gone_take_the_default_context_and_can_be_forked_again() {
     let mut net = Net::new(&config());
     let flow = net.flow(A, 1000, 53);

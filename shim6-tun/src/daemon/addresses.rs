@@ -19,6 +19,7 @@ use crate::netlink::{
 };
 
 mod preference;
+mod routers;
 
 /// Duplicate address detection takes up to 2 s with the kernel's defaults (RFC 4862 5.4); this
 /// allows for a few more probes.
@@ -151,7 +152,7 @@ impl Addresses {
         if link.is_some_and(|link| link.up) {
             self.add(number).await?;
         }
-        Ok(())
+        self.forget_failed_routers().await
     }
 
     /// Waits until duplicate address detection is over for every address whose link is up.
@@ -326,8 +327,12 @@ impl Addresses {
                 }
             }
             Change::RouteRemoved(route) => events = self.handle_route_loss(route).await?,
+            Change::NeighbourFailed { index, address } => self.forget_failed(*index, *address).await?,
             Change::Rules => {}
-            Change::Overrun => events = self.resynchronize().await?,
+            Change::Overrun => {
+                events = self.resynchronize().await?;
+                self.forget_failed_routers().await?;
+            }
         }
         Ok(events)
     }

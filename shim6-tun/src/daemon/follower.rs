@@ -266,7 +266,7 @@ impl Follower {
             // What is added of ours says nothing new; what is taken away is brought back.
             Change::AddressAdded(address) if addresses.owns(address) => return,
             Change::RouteAdded(route) if addresses.owns_route(route) => return,
-            Change::Rules => return,
+            Change::Rules | Change::NeighbourFailed { .. } => return,
             _ => {}
         }
         self.wake(now + SETTLE);

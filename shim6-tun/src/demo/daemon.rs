@@ -89,6 +89,14 @@ impl Daemon {
         own_directory(directory, host).join("identity")
     }
 
+    /// Has the daemon of `host` read this as well when it starts, in a drop-in file.
+    pub fn overrule(directory: &Path, host: &Host, tables: &str) -> anyhow::Result<()> {
+        let drop_ins = own_directory(directory, host).join("shim6.toml.d");
+        std::fs::create_dir_all(&drop_ins).with_context(|| format!("cannot make {}", drop_ins.display()))?;
+        let file = drop_ins.join("overruled.toml");
+        std::fs::write(&file, tables).with_context(|| format!("cannot write {}", file.display()))
+    }
+
     /// What the daemon says about itself.
     pub async fn status(&self) -> anyhow::Result<Status> {
         let mut client = Client::connect(&self.socket).await?;

@@ -100,6 +100,14 @@ impl Stage {
         self.more.push_str(tables);
     }
 
+    /// Has daemons that are started later read this as well, in a file of its own whose keys take the place of others.
+    pub fn overrule(&self, tables: &str) -> anyhow::Result<()> {
+        for host in [&self.topology.a, &self.topology.b] {
+            Daemon::overrule(self.directory.path(), host, tables)?;
+        }
+        Ok(())
+    }
+
     /// Starts a daemon on each host and waits until both are ready.
     pub async fn start(&mut self) -> anyhow::Result<()> {
         if self.before.is_none() {

@@ -81,7 +81,7 @@ impl Topology {
     /// The kernel refused something: the caller has to be root in a user namespace
     /// ([`enter_user_namespace`](super::enter_user_namespace)).
     pub async fn two_by_two() -> Result<Self, LabError> {
-        Self::build(Backbone::Plain, &[]).await
+        Self::build(Backbone::Plain, &[], 0).await
     }
 
     /// As [`Topology::two_by_two`], but each ISP reaches the core router over an emulated [`Link`],
@@ -98,6 +98,14 @@ impl Topology {
     /// # Errors
     /// As for [`Topology::two_by_two`]; [`LabError::NoSuchUplink`].
     pub async fn emulated_with(elements: &[(&str, usize, Element)]) -> Result<Self, LabError> {
+        Self::emulated_from(0, elements).await
+    }
+
+    /// As [`Topology::emulated_with`]; what is lost at random, and the like, is drawn from `seed`, which is 0 with the others.
+    ///
+    /// # Errors
+    /// As for [`Topology::emulated_with`].
+    pub async fn emulated_from(seed: u64, elements: &[(&str, usize, Element)]) -> Result<Self, LabError> {
         let has = |host: &str, uplink: usize| HOSTS.contains(&host) && uplink < UPLINKS;
         if let Some((host, uplink, _)) = elements.iter().find(|(host, uplink, _)| !has(host, *uplink)) {
             return Err(LabError::NoSuchUplink {
@@ -105,7 +113,7 @@ impl Topology {
                 uplink: *uplink,
             });
         }
-        Self::build(Backbone::Emulated, elements).await
+        Self::build(Backbone::Emulated, elements, seed).await
     }
 
     /// [`Topology::emulated`] with a round-trip time of `rtt` between the hosts on every path, to
@@ -126,8 +134,8 @@ impl Topology {
         Ok(topology)
     }
 
-    async fn build(backbone: Backbone, elements: &[(&str, usize, Element)]) -> Result<Self, LabError> {
-        let lab = Lab::up(&description(backbone, elements)).await?;
+    async fn build(backbone: Backbone, elements: &[(&str, usize, Element)], seed: u64) -> Result<Self, LabError> {
+        let lab = Lab::up(&description(backbone, elements).seed(seed)).await?;
         let mut accesses = [Vec::new(), Vec::new()];
         for (accesses, host) in accesses.iter_mut().zip(HOSTS) {
             for (number, uplink) in lab.host(host)?.uplinks.iter().enumerate() {

@@ -10,7 +10,7 @@ use rtnetlink::packet_route::address::{
 use rtnetlink::packet_route::link::{
     InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
 };
-use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
@@ -129,6 +129,17 @@ pub(super) fn address_to_delete(index: u32, address: Ipv6Addr, prefix_len: u8) -
     message.header.prefix_len = prefix_len;
     message.attributes.push(AddressAttribute::Local(address.into()));
     message
+}
+
+/// The interface and the address of an IPv6 neighbour that does not answer; `None` of any other.
+pub(super) fn failed_neighbour(message: &NeighbourMessage) -> Option<(u32, Ipv6Addr)> {
+    let has_failed = message.header.state == NeighbourState::Failed;
+    message.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) if has_failed => {
+            Some((message.header.ifindex, *address))
+        }
+        _ => None,
+    })
 }
 
 /// The neighbour that is to be deleted or looked up.

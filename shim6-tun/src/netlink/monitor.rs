@@ -31,6 +31,7 @@ impl Monitor {
             MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv6Route,
             MulticastGroup::Ipv6Rule,
+            MulticastGroup::Neigh,
         ];
         let (mut connection, _, messages) = rtnetlink::new_multicast_connection(&groups).map_err(NetlinkError::Open)?;
         let socket = connection.socket_mut().socket_mut();
@@ -93,6 +94,11 @@ fn changes(payload: &NetlinkPayload<RouteNetlinkMessage>) -> Vec<Change> {
         }
         RouteNetlinkMessage::NewRoute(m) => defaults(m).map(Change::RouteAdded).collect(),
         RouteNetlinkMessage::DelRoute(m) => defaults(m).map(Change::RouteRemoved).collect(),
+        RouteNetlinkMessage::NewNeighbour(m) => {
+            let failed = message::failed_neighbour(m);
+            let failed = failed.map(|(index, address)| Change::NeighbourFailed { index, address });
+            failed.into_iter().collect()
+        }
         RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_) => vec![Change::Rules],
         _ => Vec::new(),
     }

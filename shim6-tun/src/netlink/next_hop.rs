@@ -82,6 +82,20 @@ impl Netlink {
         }))
     }
 
+    /// Whether a neighbour is taken for unreachable, because it has not answered.
+    ///
+    /// # Errors
+    ///
+    /// The connection to the kernel is closed.
+    pub async fn has_failed(&self, index: u32, address: Ipv6Addr) -> Result<bool, NetlinkError> {
+        let operation = || format!("look up neighbour {address} on interface {index}");
+        let request = RouteNetlinkMessage::GetNeighbour(message::neighbour(index, address));
+        let answer = self.get(request, operation).await?;
+        Ok(
+            matches!(answer, Some(RouteNetlinkMessage::NewNeighbour(found)) if message::failed_neighbour(&found).is_some()),
+        )
+    }
+
     /// What is known of an interface as one that frames are sent on; `None` if it has no link-layer address of 6 octets.
     pub async fn ethernet(&self, index: u32) -> Result<Option<Ethernet>, NetlinkError> {
         let operation = || format!("look up interface {index}");

@@ -224,6 +224,13 @@ pub enum Change {
     RouteAdded(RouteSpec),
     /// A default route of the main table was removed.
     RouteRemoved(RouteSpec),
+    /// A neighbour has not answered, and is taken for unreachable.
+    NeighbourFailed {
+        /// Index of the interface that leads to it.
+        index: u32,
+        /// Its address.
+        address: Ipv6Addr,
+    },
     /// A policy routing rule was added or removed.
     Rules,
     /// Messages were lost: read links, addresses and routes again.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::MsgFlags;
 use shim6_tests::isolated;
 use shim6_tun::demo::traffic::Pattern;
-use shim6_tun::lab::{Direction, Impairment, Topology};
+use shim6_tun::lab::{Direction, Impairment, Share, Topology};
 use shim6_tun::sys::ancillary::option;
 use socket2::{SockRef, Type};
 
@@ -255,9 +255,9 @@ fn connections_over_a_line_that_loses_packets_carry_every_octet() {
         let lab = Lab::steered(Topology::emulated().await.expect("a lab")).await;
         let topology = lab.stage.topology();
         let link = topology.link(&topology.a, 1).expect("a link");
-        for (direction, interval) in Direction::ALL.into_iter().zip([97, 61]) {
+        for (direction, percent) in Direction::ALL.into_iter().zip([1, 2]) {
             let delay = Impairment::delay(Duration::from_millis(1));
-            link.impair(direction, delay.losing_one_of(interval));
+            link.impair(direction, delay.losing(Share::percent(percent)));
         }
         lab.compare("losses", |pair| {
             let ends = connected(pair, true);

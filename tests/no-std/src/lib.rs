@@ -1,4 +1,5 @@
-//! A freestanding library that uses the protocol crates: address sets, keys, contexts, REAP and packet rewriting.
+//! A freestanding library that uses the protocol crates: address sets, keys, contexts, REAP and packet rewriting, and a smoltcp stack
+//! over them.
 //!
 //! Building it is the test. It has a panic handler and an allocator of its own, so it does not compile when `std` is
 //! anywhere among what it links; that no symbol of an operating system is needed either, `.ci/run` reads from the result.
@@ -15,8 +16,12 @@ use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
 use shim6_cga::{HbaSet, KeySizes, PrivateKey, Sec, SubnetPrefix};
 use shim6_core::wire::MAX_MESSAGE;
-use shim6_core::{Dataplane, Endpoint, EndpointConfig, Identity};
+use shim6_core::{Dataplane, Endpoint, EndpointConfig, Identity, Shim, ShimConfig};
 use shim6_reap::{Instant, LocatorPair};
+use shim6_smoltcp::{Shim6Device, to_smoltcp};
+use smoltcp::iface::{Config, Interface, SocketSet};
+use smoltcp::phy::{Loopback, Medium};
+use smoltcp::wire::{HardwareAddress, Ipv6Cidr};
 
 /// Has no memory to give: nothing here is ever run.
 struct NoMemory;
@@ -86,4 +91,18 @@ pub extern "C" fn shim6_no_std_exchange() -> u32 {
         );
     }
     messages
+}
+
+/// A smoltcp stack is polled over one uplink. Returns 1 if this is run at all.
+#[unsafe(no_mangle)]
+pub extern "C" fn shim6_no_std_stack() -> u32 {
+    let prefix = Ipv6Cidr::new(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 0), 64);
+    let shim = Shim::new(ShimConfig::default(), Identity::none(), [1; 32]);
+    let Ok(mut device) = Shim6Device::new(shim, [(Loopback::new(Medium::Ip), prefix)]) else {
+        return 0;
+    };
+    let now = to_smoltcp(Instant::from_micros(0));
+    let mut interface = Interface::new(Config::new(HardwareAddress::Ip), &mut device, now);
+    interface.poll(now, &mut device, &mut SocketSet::new(vec![]));
+    u32::from(device.poll_at().is_none() && device.poll_event().is_none())
 }

@@ -1,9 +1,11 @@
 //! What came of a scenario.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use super::{Length, Scenario, Settings};
 use crate::compare::Samples;
@@ -43,7 +45,7 @@ pub struct Figure {
 }
 
 /// What came of a scenario.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Findings {
     /// Its name.
     pub scenario: &'static str,
@@ -57,10 +59,12 @@ pub struct Findings {
     pub figures: Vec<Figure>,
     /// How long it took.
     pub took: Duration,
+    #[serde(skip)]
+    broken: Arc<Notify>,
 }
 
 impl Findings {
-    pub(super) fn new(scenario: &Scenario, settings: &Settings) -> Self {
+    pub(crate) fn new(scenario: &Scenario, settings: &Settings) -> Self {
         let unchecked = |&statement: &&'static str| Check {
             statement,
             verdict: Verdict::Unchecked,
@@ -73,7 +77,13 @@ impl Findings {
             checks: scenario.must_hold.iter().map(unchecked).collect(),
             figures: Vec::new(),
             took: Duration::ZERO,
+            broken: Arc::default(),
         }
+    }
+
+    /// Is told of a statement that does not hold.
+    pub(super) fn broken(&self) -> Arc<Notify> {
+        Arc::clone(&self.broken)
     }
 
     /// Whether everything held that must.
@@ -82,18 +92,28 @@ impl Findings {
         self.checks.iter().all(|check| check.verdict == Verdict::Holds)
     }
 
+    /// Whether some statement did not hold.
+    pub(super) fn is_broken(&self) -> bool {
+        self.checks
+            .iter()
+            .any(|check| matches!(check.verdict, Verdict::Broken(_)))
+    }
+
     /// Notes whether a statement held; if not, what was `seen` instead. One that is broken stays so.
     ///
     /// # Panics
     /// The scenario does not make that statement.
-    pub(super) fn check(&mut self, statement: &str, held: bool, seen: impl FnOnce() -> String) {
+    pub(crate) fn check(&mut self, statement: &str, held: bool, seen: impl FnOnce() -> String) {
         let check = self.checks.iter_mut().find(|check| check.statement == statement);
         let check = check.unwrap_or_else(|| panic!("`{statement}` is no statement of {}", self.scenario));
         check.times += 1;
         match check.verdict {
             Verdict::Broken(_) => {}
             Verdict::Unchecked | Verdict::Holds if held => check.verdict = Verdict::Holds,
-            Verdict::Unchecked | Verdict::Holds => check.verdict = Verdict::Broken(seen()),
+            Verdict::Unchecked | Verdict::Holds => {
+                check.verdict = Verdict::Broken(seen());
+                self.broken.notify_one();
+            }
         }
     }
 

@@ -39,6 +39,8 @@ const LIMITED: &str =
     "a network gets no more than the 1,000 R1 a second that the limits allow, however many I1 name it";
 const COUNTED: &str = "what was not answered was counted: for its rate, or for what was wrong with it";
 const HONEST: &str = "an honest host at the same place gets its context (the way in is open)";
+/// Of so many I1 in a row: with too few of them no limit would be reached.
+const OF_ONE_NETWORK: u32 = 4;
 /// R1 in a second to one prefix: the default of the limits.
 const R1_RATE: f64 = 1_000.0;
 
@@ -55,7 +57,9 @@ async fn i1_flood(findings: &mut Findings, settings: &Settings) -> anyhow::Resul
     for number in 0..each {
         // Strangers in networks of their own, which nobody routes; strangers of one network; the peer itself.
         let random = Ipv6Addr::from_bits(0x2a00 << 112 | u128::from(attacker.dice.u64()) << 48 | 1);
-        for source in [random, under_own_prefix(5, u64::from(number) + 1), peer] {
+        let of_one_network =
+            (1..=OF_ONE_NETWORK).map(|host| under_own_prefix(5, u64::from(number * OF_ONE_NETWORK + host)));
+        for source in of_one_network.chain([random, peer]) {
             let i1 = Message::I1(I1 {
                 initiator_context_tag: attacker.tag(),
                 initiator_nonce: attacker.dice.u32(),
@@ -64,7 +68,7 @@ async fn i1_flood(findings: &mut Findings, settings: &Settings) -> anyhow::Resul
             });
             attacker.say(LocatorPair::new(source, victim), &i1).await?;
         }
-        if number % 50 == 0 {
+        if number % 25 == 0 {
             sleep(Duration::from_millis(5)).await;
         }
     }
@@ -73,7 +77,7 @@ async fn i1_flood(findings: &mut Findings, settings: &Settings) -> anyhow::Resul
     let answered = attacker.told().len();
     findings.measure(
         "I1 in a second",
-        f64::from(3 * each) / flooded.as_secs_f64().max(0.001),
+        f64::from((OF_ONE_NETWORK + 2) * each) / flooded.as_secs_f64().max(0.001),
         "",
     );
     findings.measure("R1 to the one network", answered as f64, "");

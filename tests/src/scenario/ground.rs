@@ -38,6 +38,7 @@ pub(super) struct Ground {
     pub(super) ulids: Locators,
     pub(super) sessions: Vec<Traffic>,
     seed: u64,
+    patience: Duration,
 }
 
 impl Ground {
@@ -63,12 +64,16 @@ impl Ground {
     /// Daemons, and no session yet.
     pub(super) async fn bare(topology: Topology, settings: &Settings) -> anyhow::Result<Self> {
         let mut stage = Stage::on(topology, &settings.shim6, Arc::new(Live::default()))?;
+        if let Some(tables) = settings.wrong_configuration() {
+            stage.overrule(tables)?;
+        }
         stage.start().await?;
         Ok(Self {
             ulids: stage.ulids().await?,
             stage,
             sessions: Vec::new(),
             seed: settings.seed,
+            patience: settings.patience(),
         })
     }
 
@@ -82,7 +87,7 @@ impl Ground {
 
     /// Waits until something is so.
     pub(super) async fn until(&self, what: &str, is_so: impl AsyncFn() -> bool) -> anyhow::Result<()> {
-        let deadline = Instant::now() + LIMIT;
+        let deadline = Instant::now() + self.patience;
         while !is_so().await {
             if Instant::now() > deadline {
                 let contexts = match self.statuses().await {
@@ -90,7 +95,8 @@ impl Ground {
                     Err(error) => format!("{error:#}"),
                 };
                 bail!(
-                    "within {LIMIT:?} it was not so: {what}\n{contexts}\n{}",
+                    "within {:?} it was not so: {what}\n{contexts}\n{}",
+                    self.patience,
                     self.stage.logs()
                 );
             }
@@ -115,11 +121,29 @@ impl Ground {
         .await
     }
 
+    /// The contexts of the first session, one on each host.
+    pub(super) async fn contexts(&self) -> anyhow::Result<Vec<ContextStatus>> {
+        let both = [
+            self.stage.context_a(self.ulids).await?,
+            self.stage.context_b(self.ulids).await?,
+        ];
+        Ok(both.into_iter().flatten().collect())
+    }
+
     /// Waits until all sessions have gone on for a while.
     pub(super) async fn go_on(&self) -> anyhow::Result<()> {
-        let before: Vec<_> = self.sessions.iter().map(Traffic::arrived).collect();
+        self.all_go_on(&self.sessions).await
+    }
+
+    /// Waits until the session of this number has gone on for a while.
+    pub(super) async fn goes_on(&self, number: usize) -> anyhow::Result<()> {
+        self.all_go_on(&self.sessions[number..=number]).await
+    }
+
+    async fn all_go_on(&self, sessions: &[Traffic]) -> anyhow::Result<()> {
+        let before: Vec<_> = sessions.iter().map(Traffic::arrived).collect();
         let gone_on = || {
-            let now = self.sessions.iter().map(Traffic::arrived);
+            let now = sessions.iter().map(Traffic::arrived);
             now.zip(&before)
                 .all(|(now, before)| now.iter().zip(before).all(|(now, before)| *now >= before + GOES_ON))
         };

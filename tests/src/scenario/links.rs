@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use shim6_tun::demo::stage;
 use shim6_tun::demo::traffic::{Transfer, download, serve};
-use shim6_tun::lab::{Direction, Failure, Impairment, Link, Topology};
+use shim6_tun::lab::{Direction, Failure, Impairment, Link, Setting, Share, Topology};
 use tokio::time::{Instant, sleep};
 
-use super::ground::{CLEAN, FAITHFUL, Ground, INTACT, LIMIT};
+use super::faults::Kind;
+use super::ground::{CLEAN, FAITHFUL, Ground, INTACT};
 use super::{Findings, Scenario, Settings};
 
 /// One packet of a hundred gets lost, each way on every path.
@@ -20,32 +21,36 @@ pub(super) const LOSS: Scenario = Scenario {
 };
 
 const SET_UP: &str = "the context is set up";
-const STAYS: &str = "loss alone moves nothing: the path is not left while it works";
-const FAILS_OVER: &str = "when the path fails, the session moves to another one, over which 1 % get lost as well";
+pub(super) const STAYS: &str = "loss alone moves nothing: the path is not left while it works";
+pub(super) const FAILS_OVER: &str =
+    "when the path fails, the session moves to another one, over which 1 % get lost as well";
 /// On each of the two links of a path: 1 % in all.
-const LOST_ONE_OF: u32 = 200;
+const LOST: u32 = 5_000;
+
 /// Steps of a quarter of a second in which nothing may move.
 const CALM: u32 = 6;
 
 async fn loss(findings: &mut Findings, settings: &Settings) -> anyhow::Result<()> {
-    let topology = Topology::emulated().await?;
-    let lossy = Impairment::default().losing_one_of(LOST_ONE_OF);
+    let topology = Topology::emulated_from(settings.seed, &[]).await?;
     for link in links(&topology)? {
-        impair(link, lossy);
+        impair(link, Impairment::default().losing(Share::per_million(LOST)));
     }
     let ground = Ground::protected_on(topology, settings).await;
     let Some(ground) = findings.check_ok(SET_UP, ground) else {
         anyhow::bail!("without a context nothing else can be tried");
     };
-    for _ in 0..settings.length.rounds(CALM) {
-        ground.go_on().await?;
+    if settings.has(Kind::Losing) {
+        let Topology { a, .. } = ground.stage.topology();
+        let path = ground.stage.topology().link(a, 0)?;
+        impair(path, Impairment::default().losing(Share::percent(95)));
     }
-    for context in [
-        ground.stage.context_a(ground.ulids).await?,
-        ground.stage.context_b(ground.ulids).await?,
-    ] {
-        let moves = context.map_or(0, |context| context.failovers);
-        findings.check(STAYS, moves == 0, || format!("{moves} moves\n{}", ground.stage.logs()));
+    for _ in 0..settings.length.rounds(CALM) {
+        let went_on = ground.go_on().await;
+        for moves in moves(&ground).await? {
+            let moves = moves.unwrap_or(0);
+            findings.check(STAYS, moves == 0, || format!("{moves} moves\n{}", ground.stage.logs()));
+        }
+        went_on?;
     }
     for _ in 0..settings.length.rounds(1) {
         let mark = ground.sessions[0].mark();
@@ -69,13 +74,16 @@ pub(super) const REORDERING: Scenario = Scenario {
     play: |findings, settings| Box::pin(reordering(findings, settings)),
 };
 
-const OVERTAKEN: &str = "datagrams do overtake each other (the links do their work)";
-const ONCE: &str = "every datagram arrives, and none twice";
+pub(super) const OVERTAKEN: &str =
+    "datagrams do overtake each other, one at least at each jump (the links do their work)";
+pub(super) const ONCE: &str = "every datagram arrives, and none twice";
 const STAYS_THERE: &str = "reordering alone moves nothing";
+const JUMPS: u32 = 50;
 const JUMP: Duration = Duration::from_millis(40);
 
 async fn reordering(findings: &mut Findings, settings: &Settings) -> anyhow::Result<()> {
-    let mut ground = Ground::protected_on(Topology::emulated().await?, settings).await?;
+    let topology = Topology::emulated_from(settings.seed, &[]).await?;
+    let mut ground = Ground::protected_on(topology, settings).await?;
     ground.stage.cut(Failure::Blackhole).await?;
     ground
         .until_context("both hosts are on another path", |a, b| {
@@ -85,10 +93,14 @@ async fn reordering(findings: &mut Findings, settings: &Settings) -> anyhow::Res
     ground.end_sessions(findings).await?;
     let before = moves(&ground).await?;
     ground.connect(ground.ulids).await?;
-    for number in 0..settings.length.rounds(50) {
-        let delay = Duration::from_millis(if number % 2 == 0 { 12 } else { 0 });
+    for number in 0..settings.length.rounds(JUMPS) {
+        let is_long = number % 2 == 0 || settings.has(Kind::Orderly);
+        let mut impairment = Impairment::delay(Duration::from_millis(if is_long { 12 } else { 0 }));
+        if settings.has(Kind::Doubling) {
+            impairment.duplicate = Share::percent(10);
+        }
         for link in links(ground.stage.topology())? {
-            impair(link, Impairment::delay(delay));
+            impair(link, impairment);
         }
         sleep(JUMP).await;
     }
@@ -105,7 +117,8 @@ async fn reordering(findings: &mut Findings, settings: &Settings) -> anyhow::Res
         findings.check(INTACT, delivery.tcp.is_ok(), || format!("{:?}", delivery.tcp));
         let udp = delivery.udp;
         findings.measure("datagrams overtaken", udp.overtaken as f64, "");
-        findings.check(OVERTAKEN, udp.overtaken > 0, || format!("{udp:?}"));
+        let jumps = settings.length.rounds(JUMPS / 2);
+        findings.check(OVERTAKEN, udp.overtaken >= jumps.into(), || format!("{udp:?}"));
         findings.check(ONCE, udp.arrived == udp.sent && udp.repeated == 0, || {
             format!("{udp:?}")
         });
@@ -133,21 +146,30 @@ pub(super) const MTU_DROP: Scenario = Scenario {
     play: |findings, settings| Box::pin(mtu_drop(findings, settings)),
 };
 
-const COMPLETE: &str = "the download completes, and is what was sent";
+pub(super) const COMPLETE: &str = "the download completes, and is what was sent";
 const ERRORS: &str = "what routers say of packets with locators reaches the socket that has sent them";
 
 async fn mtu_drop(findings: &mut Findings, settings: &Settings) -> anyhow::Result<()> {
-    let ground = Ground::protected(settings).await?;
+    let topology = match settings.has(Kind::Silent) {
+        true => Topology::emulated().await?,
+        false => Topology::two_by_two().await?,
+    };
+    let ground = Ground::protected_on(topology, settings).await?;
     for round in 0..settings.length.rounds(1) {
-        mtu_round(findings, &ground, settings.seed.wrapping_add(round.into())).await?;
+        mtu_round(findings, &ground, settings, settings.seed.wrapping_add(round.into())).await?;
     }
     ground.end(findings).await
 }
 
-async fn mtu_round(findings: &mut Findings, ground: &Ground, seed: u64) -> anyhow::Result<()> {
+async fn mtu_round(findings: &mut Findings, ground: &Ground, settings: &Settings, seed: u64) -> anyhow::Result<()> {
     let topology = ground.stage.topology();
     // Host a may be on its second uplink only.
     let set_mtu = |mtu: &'static str| {
+        if settings.has(Kind::Silent) {
+            let impairment = Impairment::default().with(Setting::Mtu(mtu.parse()?));
+            impair(topology.link(&topology.a, 1)?, impairment);
+            return Ok(());
+        }
         let write = move || std::fs::write("/proc/sys/net/ipv6/conf/isp-a2/mtu", mtu);
         anyhow::Ok(topology.core().run(write)??)
     };
@@ -158,7 +180,7 @@ async fn mtu_round(findings: &mut Findings, ground: &Ground, seed: u64) -> anyho
         octets: 3_000_000,
         rate: 2_000_000,
     };
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + settings.patience();
     let (listener, server) = stage::listen(&topology.b, ground.ulids[1], None)?;
     let socket = stage::tcp_client(&topology.a, ground.ulids[0])?;
     let serving = tokio::spawn(serve(listener, transfer, deadline));
@@ -179,11 +201,11 @@ async fn mtu_round(findings: &mut Findings, ground: &Ground, seed: u64) -> anyho
     let start = Instant::now();
     let (loaded, narrowed) = tokio::join!(loading, narrowing);
     serving.abort();
-    narrowed?;
     findings.measure_time("a download of a second and a half", start.elapsed());
     findings.check(COMPLETE, loaded.completed && loaded.digest_matches, || {
         format!("{loaded:?}\n{}", ground.stage.logs())
     });
+    narrowed?;
     let [_, b] = ground.statuses().await?;
     let delivered = b.counters.dataplane.get("icmp_delivered").copied().unwrap_or(0);
     findings.check(ERRORS, delivered > 0, || format!("{:?}", b.counters.dataplane));

@@ -6,6 +6,7 @@
 //! plays each for a few seconds; with [`Length::Long`] there are more rounds of the same, from the same seed.
 
 mod attacker;
+mod faults;
 mod findings;
 mod firewalls;
 mod floods;
@@ -24,6 +25,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+pub use faults::{Fault, faults};
 pub use findings::{Check, Figure, Findings, Verdict};
 
 /// How much of it there is.
@@ -56,6 +58,8 @@ pub struct Settings {
     pub seed: u64,
     /// How much of it there is.
     pub length: Length,
+    /// What is done wrong on purpose, if anything is: see [`Fault::run`].
+    pub fault: Option<&'static Fault>,
 }
 
 type Running<'a> = Pin<Box<dyn Future<Output = anyhow::Result<()>> + 'a>>;
@@ -78,11 +82,20 @@ impl Scenario {
     /// Plays it. It needs a runtime with at least two threads.
     ///
     /// # Errors
-    /// It could not be played, so that nothing is known. A statement that did not hold is no error: see [`Findings::held`].
+    /// It could not be played to its end, though all held until then. A statement that did not hold is no error: see [`Findings::held`].
     pub async fn run(&self, settings: &Settings) -> anyhow::Result<Findings> {
         let mut findings = Findings::new(self, settings);
         let start = Instant::now();
-        (self.play)(&mut findings, settings).await?;
+        let broken = findings.broken();
+        tokio::select! {
+            biased;
+            played = (self.play)(&mut findings, settings) => {
+                // That it could not go on after a statement that did not hold is no wonder.
+                played.or_else(|error| if findings.is_broken() { Ok(()) } else { Err(error) })?;
+            }
+            // That was the point of it.
+            () = broken.notified(), if settings.fault.is_some() => {}
+        }
         findings.took = start.elapsed();
         Ok(findings)
     }
@@ -104,6 +117,8 @@ pub fn all() -> &'static [Scenario] {
         links::MTU_DROP,
         firewalls::FIREWALL_ON_OTHER_PATH,
         firewalls::FIREWALL_ON_OWN_PATH,
+        firewalls::FIREWALL_COMES_LATER,
+        firewalls::FIREWALL_EATS_PAYLOAD,
         hosts::PEER_WITHOUT_SHIM6,
         floods::I1_FLOOD,
         floods::REPLAYED_I2,

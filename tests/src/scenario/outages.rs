@@ -11,7 +11,7 @@ use super::ground::{CLEAN, FAITHFUL, Ground, INTACT};
 use super::{Findings, Scenario, Settings};
 use crate::sim::dice::{Dice, Stream};
 
-const GOES_ON: &str = "while the path that was in use is cut, every session goes on over another one";
+pub(super) const GOES_ON: &str = "while the path that was in use is cut, every session goes on over another one";
 const SAME_CONTEXTS: &str = "it is the same contexts all the time";
 
 /// Four sessions, and one failure after the other.
@@ -66,26 +66,29 @@ async fn failover_storm(findings: &mut Findings, settings: &Settings) -> anyhow:
 /// A path that comes and goes.
 pub(super) const FLAPPING: Scenario = Scenario {
     name: "flapping",
-    summary: "The uplink in use goes and comes back every 300 ms, silently, then stays.",
+    summary: "The uplink in use goes for 1.3 s and comes back for 900 ms, again and again, silently, then stays.",
     must_hold: &[CALMS_DOWN, COMES_BACK, INTACT, FAITHFUL, CLEAN],
     demanded_by: "RFC 5534 section 6; [fail-back](configuration.md#failback)",
     play: |findings, settings| Box::pin(flapping(findings, settings)),
 };
 
-const CALMS_DOWN: &str =
+pub(super) const CALMS_DOWN: &str =
     "the sessions leave it once: while it flaps no host moves back to it, nor more than twice in all";
-const COMES_BACK: &str = "when it has been stable for a while, both hosts are back on it";
-const FLAP: Duration = Duration::from_millis(300);
+pub(super) const COMES_BACK: &str = "when it has been stable for a while, both hosts are back on it";
+/// Two probes in a row get lost, of which there is one each 500 to 625 ms: one alone would be forgiven.
+const GONE: Duration = Duration::from_millis(1300);
+/// Long enough for a host that is in a hurry to move back.
+const BACK: Duration = Duration::from_millis(900);
 
 async fn flapping(findings: &mut Findings, settings: &Settings) -> anyhow::Result<()> {
     let ground = Ground::protected(settings).await?;
     let session = &ground.sessions[0];
     let mark = session.mark();
-    for _ in 0..settings.length.rounds(5) {
+    for _ in 0..settings.length.rounds(2) {
         ground.stage.cut(Failure::Blackhole).await?;
-        sleep(FLAP).await;
+        sleep(GONE).await;
         ground.stage.heal().await?;
-        sleep(FLAP).await;
+        sleep(BACK).await;
     }
     let [tcp, udp] = session.longest_gaps(mark);
     findings.measure_time("longest stall of the connection", tcp);
@@ -123,7 +126,8 @@ pub(super) const ASYMMETRIC_ROUTING: Scenario = Scenario {
     play: |findings, settings| Box::pin(asymmetric_routing(findings, settings)),
 };
 
-const EACH_ITS_WAY: &str = "each host ends on a pair that works in its direction, though no pair works in both";
+pub(super) const EACH_ITS_WAY: &str =
+    "each host ends on a pair that works in its direction, though no pair works in both";
 const GOES_ON_ASYMMETRICALLY: &str = "the session goes on over the two";
 
 async fn asymmetric_routing(findings: &mut Findings, settings: &Settings) -> anyhow::Result<()> {
@@ -167,7 +171,7 @@ pub(super) const BOTH_LOSE_UPLINKS: Scenario = Scenario {
     play: |findings, settings| Box::pin(both_lose_uplinks(findings, settings)),
 };
 
-const GOES_ON_DIAGONALLY: &str = "the session goes on over the one pair of uplinks that is left";
+pub(super) const GOES_ON_DIAGONALLY: &str = "the session goes on over the one pair of uplinks that is left";
 
 async fn both_lose_uplinks(findings: &mut Findings, settings: &Settings) -> anyhow::Result<()> {
     let ground = Ground::protected(settings).await?;
@@ -216,7 +220,7 @@ pub(super) const ALL_UPLINKS_DOWN: Scenario = Scenario {
     play: |findings, settings| Box::pin(all_uplinks_down(findings, settings)),
 };
 
-const RESUMES: &str = "the session resumes over whichever uplink works first";
+pub(super) const RESUMES: &str = "the session resumes over whichever uplink works first";
 const DARKNESS: Duration = Duration::from_millis(800);
 
 async fn all_uplinks_down(findings: &mut Findings, settings: &Settings) -> anyhow::Result<()> {

@@ -28,6 +28,7 @@ fn settings() -> Settings {
         shim6: PathBuf::from("shim6"),
         seed: 7,
         length: Length::Short,
+        fault: None,
     }
 }
 
@@ -54,6 +55,38 @@ fn names_are_found_and_used_once() {
         assert!(!scenario.must_hold.is_empty(), "{}", scenario.name);
     }
     assert!(find("no-such-scenario").is_none());
+}
+
+/// The rows of the second table: what each scenario was seen to fail with, of its own accord.
+fn faults_table() -> String {
+    let row = |fault: &Fault| {
+        let usual = USUAL.iter().find(|(usual, _)| *usual == fault.breaks);
+        let breaks = usual.map_or_else(|| fault.breaks.to_owned(), |(_, word)| format!("*{word}*"));
+        format!("| {} | {} | {breaks} |\n", fault.scenario, fault.wrong)
+    };
+    faults().iter().map(row).collect()
+}
+
+#[test]
+fn document_has_the_table_of_what_is_done_wrong() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/scenarios.md");
+    let text = std::fs::read_to_string(path).expect("docs/scenarios.md is there");
+    let table = faults_table();
+    assert!(text.contains(&table), "docs/scenarios.md needs these rows:\n{table}");
+    let fails = all().iter().map(|scenario| format!("\n| {} | ", scenario.name));
+    let missing: Vec<_> = fails.filter(|row| !text.contains(row)).collect();
+    assert!(
+        missing.is_empty(),
+        "nothing is said of what these fail with: {missing:?}"
+    );
+}
+
+#[test]
+fn what_is_done_wrong_breaks_a_statement_of_its_scenario() {
+    for fault in faults() {
+        let scenario = find(fault.scenario).unwrap_or_else(|| panic!("there is no scenario {}", fault.scenario));
+        assert!(scenario.must_hold.contains(&fault.breaks), "{fault:?}");
+    }
 }
 
 #[test]

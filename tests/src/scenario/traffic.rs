@@ -120,6 +120,28 @@ impl Traffic {
     }
 }
 
+/// Datagrams from the second host to the first, and nothing back.
+#[derive(Debug)]
+pub(super) struct OneWay(Datagrams);
+
+impl OneWay {
+    /// Begins to send between `ulids` of the two hosts.
+    pub(super) fn start([a, b]: [&Host; 2], [ulid_a, ulid_b]: [Ipv6Addr; 2], seed: u64) -> anyhow::Result<Self> {
+        let (receiver, to) = stage::udp(a, ulid_a)?;
+        let (sender, _) = stage::udp(b, ulid_b)?;
+        let started = Datagrams::start(sender, receiver, to, seed).context("cannot send datagrams")?;
+        Ok(Self(started))
+    }
+
+    /// Sends no more, and waits for what is under way: what came of it, and the longest time without a datagram.
+    pub(super) async fn finish(self) -> anyhow::Result<(Datagram, Duration)> {
+        let Self(datagrams) = self;
+        let gap = longest_gap(&datagrams.log().times, Duration::ZERO, datagrams.origin.elapsed());
+        let came = spawn_blocking(move || datagrams.finish()).await?;
+        Ok((came, gap))
+    }
+}
+
 /// The longest time between two of the `arrivals`, from the last before `from` on, or since the last one.
 fn longest_gap(arrivals: &[Duration], from: Duration, now: Duration) -> Duration {
     let (before, after) = arrivals.split_at(arrivals.partition_point(|&at| at <= from));

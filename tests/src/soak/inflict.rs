@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use shim6_tun::control::Client;
 use shim6_tun::demo::stage::Stage;
-use shim6_tun::lab::{Direction, Failure, Host, Impairment, Link};
+use shim6_tun::lab::{Direction, Failure, Host, Impairment, Link, Share};
 use shim6_tun::netlink::{AddressSpec, MAIN_TABLE, Netlink, NetlinkError, RouteKind, RouteSpec};
 use tokio::time::sleep;
 
@@ -53,11 +53,11 @@ impl Ground<'_> {
                 Ok(())
             }
             FaultKind::OneWayOut => {
-                let lost = usual().losing_one_of(1);
+                let lost = usual().losing(Share::ALL);
                 self.impair(fault, &[Direction::Up], lost).await
             }
             FaultKind::Loss => {
-                let lossy = usual().losing_one_of(fault.measure);
+                let lossy = usual().losing(Share::one_of(fault.measure));
                 self.impair(fault, &Direction::ALL, lossy).await
             }
             FaultKind::Delay => {

@@ -93,6 +93,7 @@ pub async fn run(shim6: &Path, length: Duration, seed: u64) -> Vec<Played> {
             shim6: shim6.to_owned(),
             seed: seed.wrapping_add(round),
             length: if length >= LONG { Length::Long } else { Length::Short },
+            fault: None,
         };
         let began = Instant::now();
         let came = match tokio::time::timeout(LIMIT, scenario.run(&settings)).await {
@@ -163,5 +164,37 @@ mod tests {
             played[0].scenario
         );
         assert!(table.ends_with(&line), "{table}");
+    }
+
+    #[test]
+    fn statements_are_counted_and_those_that_do_not_hold_are_told_with_their_seed() {
+        let scenario = &scenario::all()[0];
+        let settings = Settings {
+            shim6: "shim6".into(),
+            seed: 7,
+            length: Length::Long,
+            fault: None,
+        };
+        let mut findings = Findings::new(scenario, &settings);
+        for statement in scenario.must_hold {
+            findings.check(statement, true, String::new);
+            findings.check(statement, true, String::new);
+        }
+        let mut played = Played::new(scenario);
+        played.add(7, Ok(findings.clone()));
+        assert_eq!((played.times, played.checks), (1, 2 * scenario.must_hold.len() as u64));
+        assert!(is_passed(std::slice::from_ref(&played)));
+
+        findings.check(scenario.must_hold[1], false, || "something else".to_owned());
+        played.add(8, Ok(findings));
+        assert!(!is_passed(std::slice::from_ref(&played)), "one of two times it failed");
+        let told = |broken: &Broken| (broken.seed, broken.statement.clone(), broken.seen.clone());
+        let expected = (8, scenario.must_hold[1].to_owned(), "something else".to_owned());
+        assert_eq!(played.broken.iter().map(told).collect::<Vec<_>>(), [expected]);
+
+        played.broken.clear();
+        played.add(9, Ok(Findings::new(scenario, &settings)));
+        assert_eq!(played.broken.len(), scenario.must_hold.len(), "none was looked at");
+        assert_eq!(played.times, 3);
     }
 }

@@ -11,7 +11,7 @@ use crate::lab::Prefix;
 use crate::lab::link::{Element, Impairment, Setting};
 
 const PREFIX: &str = "expected an IPv6 prefix such as \"2001:db8:a1::/64\"";
-const FIREWALLS: [&str; 3] = ["drop-shim6", "drop-extension-headers", "stateful"];
+const FIREWALLS: [&str; 4] = ["drop-shim6", "drop-shim6-payload", "drop-extension-headers", "stateful"];
 /// What stands for the prefix of the link itself.
 const OWN: &str = "own";
 
@@ -115,9 +115,10 @@ fn impairment(section: &Section<'_>, base: Impairment) -> Impairment {
 
 /// From the inside outwards.
 fn elements(section: &Section<'_>, own: Option<Prefix>) -> Vec<Element> {
-    let expected = "expected \"drop-shim6\", \"drop-extension-headers\" or \"stateful\", or several of them";
+    let expected = "expected \"drop-shim6\", \"drop-shim6-payload\", \"drop-extension-headers\" or \"stateful\", or several of them";
     let firewalls = section.list("firewall", (expected, FIREWALLS.len()), |text| match text {
         "drop-shim6" => Ok(Element::DropShim6),
+        "drop-shim6-payload" => Ok(Element::DropShim6Payload),
         "drop-extension-headers" => Ok(Element::DropExtensionHeaders),
         "stateful" => Ok(Element::Stateful),
         other => Err(format!("{other:?} is no firewall, {}", instead(other, &FIREWALLS))),

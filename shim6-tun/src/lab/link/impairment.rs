@@ -27,6 +27,12 @@ impl Share {
         Self(packets.min(Self::ALL.0))
     }
 
+    /// One of so many; of none, none.
+    #[must_use]
+    pub fn one_of(packets: u32) -> Self {
+        Self(Self::ALL.0.checked_div(packets).unwrap_or_default())
+    }
+
     /// So many of a hundred, at most all.
     #[must_use]
     pub fn percent(packets: u32) -> Self {
@@ -101,7 +107,7 @@ pub struct Impairment {
     pub delay: Duration,
     /// By how much the delay varies, both ways, evenly. Packets keep their order.
     pub jitter: Duration,
-    /// How many are lost, at random.
+    /// How many are lost, at random: by a lot for each packet, from the seed of the link.
     pub loss: Share,
     /// How many arrive twice, at random.
     pub duplicate: Share,
@@ -109,8 +115,6 @@ pub struct Impairment {
     pub reorder: Share,
     /// Octets of the longest packet, from its IPv6 header on. Longer ones vanish.
     pub mtu: Option<u32>,
-    /// Of so many packets one is lost, at regular intervals; 0 for none.
-    pub lost_one_of: u32,
     /// Whether packets of transports that know ECN are marked as having met congestion (RFC 3168 section 5).
     pub congested: bool,
 }
@@ -125,13 +129,10 @@ impl Impairment {
         }
     }
 
-    /// Loses one of `packets`, at regular intervals: each run is the same.
+    /// Loses this share of the packets, at random.
     #[must_use]
-    pub fn losing_one_of(self, packets: u32) -> Self {
-        Self {
-            lost_one_of: packets,
-            ..self
-        }
+    pub fn losing(self, loss: Share) -> Self {
+        Self { loss, ..self }
     }
 
     /// Marks all packets of transports that know ECN.
@@ -187,7 +188,6 @@ impl fmt::Display for Impairment {
         );
         say(self.reorder != plain.reorder, "reorder", self.reorder.to_string());
         say(self.mtu.is_some(), "mtu", self.mtu.unwrap_or_default().to_string());
-        say(self.lost_one_of != 0, "lost-one-of", self.lost_one_of.to_string());
         say(self.congested, "congested", "true".to_owned());
         f.write_str(&said.join(" "))
     }
@@ -385,5 +385,11 @@ mod tests {
         assert_eq!(Rate::mbit(8).time_of(1500), Duration::from_micros(1500));
         assert_eq!(Rate::bits(u64::MAX).time_of(1), Duration::ZERO);
         assert_eq!(Rate::bits(0).bits_per_second(), 1);
+    }
+
+    #[test]
+    fn one_of_so_many_is_a_share() {
+        let shares = [0, 1, 3, 200].map(|packets| Share::one_of(packets).millionths());
+        assert_eq!(shares, [0, 1_000_000, 333_333, 5_000]);
     }
 }

@@ -50,7 +50,6 @@ impl Fate {
 pub(super) struct Lane {
     rng: ChaCha8Rng,
     queue: Queue,
-    entered: u32,
     /// When the last packet has been sent, at the rate of the link.
     free_at: Option<Instant>,
     /// When the last packet leaves that keeps its place.
@@ -63,7 +62,6 @@ impl Lane {
         Self {
             rng: ChaCha8Rng::seed_from_u64(seed),
             queue: Queue::default(),
-            entered: 0,
             free_at: None,
             last_due: None,
         }
@@ -71,8 +69,6 @@ impl Lane {
 
     /// Decides on a frame that came at `now`, `packet` octets of which are its packet, and keeps it if it is to arrive.
     pub(super) fn take(&mut self, frame: &[u8], packet: usize, impairment: &Impairment, now: Instant) -> Fate {
-        let number = self.entered;
-        self.entered = self.entered.wrapping_add(1);
         // All lots are drawn for each packet: what one of them decides does not change the others.
         let is_lost = self.draws(impairment.loss);
         let is_doubled = self.draws(impairment.duplicate);
@@ -81,7 +77,7 @@ impl Lane {
         if impairment.mtu.is_some_and(|mtu| packet > mtu as usize) {
             return Fate::TooBig;
         }
-        if is_lost || number.checked_rem(impairment.lost_one_of) == Some(0) {
+        if is_lost {
             return Fate::Lost;
         }
         let Some(sent) = self.send(frame.len(), impairment, now) else {

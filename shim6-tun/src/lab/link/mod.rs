@@ -121,6 +121,9 @@ struct Shared {
     impairments: [Mutex<Impairment>; 2],
     broken: [AtomicBool; 2],
     counters: [Counters; 2],
+    /// What is to stand in the way instead of what does, until the worker has seen it.
+    elements: Mutex<Option<Vec<Element>>>,
+    elements_changed: AtomicBool,
     /// Whether there are sinks.
     captures: AtomicBool,
     sinks: Mutex<Vec<Sink>>,
@@ -227,6 +230,13 @@ impl Link {
     #[must_use]
     pub fn is_blackhole(&self, direction: Direction) -> bool {
         self.shared.broken[direction.index()].load(Ordering::Relaxed)
+    }
+
+    /// Puts these elements in the way of packets that enter from now on, in place of those that stood there and of what those
+    /// remember.
+    pub fn put(&self, elements: &[Element]) {
+        *unpoisoned(&self.shared.elements) = Some(elements.to_vec());
+        self.shared.elements_changed.store(true, Ordering::Release);
     }
 
     /// Takes the carrier from both ends, or gives it back.

@@ -89,6 +89,11 @@ impl<'a> Worker<'a> {
     fn collect(&mut self, direction: Direction, buffer: &mut [u8]) -> io::Result<()> {
         let index = direction.index();
         let impairment = self.shared.impairment(index);
+        if self.shared.elements_changed.swap(false, Ordering::Acquire)
+            && let Some(elements) = super::unpoisoned(&self.shared.elements).take()
+        {
+            self.chain = Chain::new(&elements);
+        }
         for _ in 0..BATCH {
             let length = match self.ends[index].try_recv(buffer) {
                 Ok(length) => length,

@@ -14,6 +14,8 @@ const DESTINATION_OPTIONS: u8 = 60;
 const MOBILITY: u8 = 135;
 const HIP: u8 = 139;
 const SHIM6: u8 = crate::sys::SHIM6_NEXT_HEADER;
+/// The P bit of its third octet.
+const SHIM6_PAYLOAD: u8 = 0x80;
 /// RFC 3692's numbers for experiments.
 const EXPERIMENTS: [u8; 2] = [253, 254];
 
@@ -22,6 +24,8 @@ const EXPERIMENTS: [u8; 2] = [253, 254];
 pub(super) struct Headers {
     /// Whether protocol 140 is among them.
     pub(super) has_shim6: bool,
+    /// Whether it is there with payload behind it: with the P bit (RFC 5533 section 5.1).
+    pub(super) has_shim6_payload: bool,
     /// Whether an extension header is, other than that of a fragment.
     pub(super) has_extension: bool,
     /// The first protocol that is no extension, or 140; `None` where the packet is cut off before.
@@ -60,6 +64,7 @@ impl Headers {
                 _ => None,
             };
             headers.has_shim6 |= protocol == SHIM6;
+            headers.has_shim6_payload |= protocol == SHIM6 && field(2).is_some_and(|field| field & SHIM6_PAYLOAD != 0);
             headers.has_extension |= protocol != FRAGMENT && (length.is_some() || is_extension(protocol));
             let Some(length) = length else {
                 break;

@@ -24,6 +24,9 @@ use crate::lab::Prefix;
 pub enum Element {
     /// A firewall that does not know Shim6: it drops protocol 140, both ways.
     DropShim6,
+    /// A firewall that takes Shim6 for a control protocol only: it drops payload that has the header, both ways, and lets
+    /// control messages pass.
+    DropShim6Payload,
     /// A firewall that drops every packet with an extension header (RFC 7045), protocol 140 among them. Not Encapsulating Security
     /// Payload, nor fragments.
     DropExtensionHeaders,
@@ -45,6 +48,7 @@ impl fmt::Display for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DropShim6 => f.write_str("drops Shim6"),
+            Self::DropShim6Payload => f.write_str("drops payload with Shim6"),
             Self::DropExtensionHeaders => f.write_str("drops extension headers"),
             Self::Stateful => f.write_str("stateful firewall"),
             Self::IngressFilter(prefixes) => {
@@ -63,6 +67,7 @@ pub(super) struct Chain(Vec<Stage>);
 #[derive(Debug)]
 enum Stage {
     DropShim6,
+    DropShim6Payload,
     DropExtensionHeaders,
     Stateful(Box<Firewall>),
     IngressFilter(Vec<Prefix>),
@@ -100,6 +105,7 @@ impl Stage {
     fn new(element: &Element) -> Self {
         match element {
             Element::DropShim6 => Self::DropShim6,
+            Element::DropShim6Payload => Self::DropShim6Payload,
             Element::DropExtensionHeaders => Self::DropExtensionHeaders,
             Element::Stateful => Self::Stateful(Box::default()),
             Element::IngressFilter(prefixes) => Self::IngressFilter(prefixes.clone()),
@@ -111,6 +117,7 @@ impl Stage {
         let unless = |taken: bool, what| if taken { Err(what) } else { Ok(()) };
         match self {
             Self::DropShim6 => unless(Headers::of(packet).has_shim6, "firewall against Shim6"),
+            Self::DropShim6Payload => unless(Headers::of(packet).has_shim6_payload, "firewall against Shim6's header"),
             Self::DropExtensionHeaders => {
                 unless(Headers::of(packet).has_extension, "firewall against extension headers")
             }

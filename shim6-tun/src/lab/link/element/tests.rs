@@ -69,6 +69,22 @@ fn a_firewall_drops_protocol_140_and_nothing_else() {
 }
 
 #[test]
+fn a_firewall_drops_payload_with_a_shim6_header_and_no_control_message() {
+    let mut bench = Bench::of(&[Element::DropShim6Payload]);
+    for (next_header, payload, passes) in [
+        (140, vec![17, 0, 0x80, 0, 0, 0, 0, 1], false),
+        (60, [&extension(140)[..], &[17, 0, 0xff, 0, 0, 0, 0, 1]].concat(), false),
+        (140, vec![59, 5, 0x01, 0, 0, 0, 0, 1], true),
+        (140, vec![59, 5], true),
+        (UDP, vec![0, 0, 0x80, 0, 0, 0, 0, 1], true),
+    ] {
+        let built = packet(INSIDE, OUTSIDE, next_header, &payload);
+        assert_eq!(bench.up(built.clone()), passes, "{next_header}");
+        assert_eq!(bench.down(built), passes, "{next_header}");
+    }
+}
+
+#[test]
 fn a_firewall_drops_extension_headers_but_no_fragments() {
     let mut bench = Bench::of(&[Element::DropExtensionHeaders]);
     for next_header in [0, 43, 51, 60, 135, 139, 140, 253, 254] {
@@ -182,6 +198,7 @@ fn translation_comes_before_or_behind_a_filter_as_the_link_has_it() {
 fn no_packet_is_too_short_for_an_element() {
     let elements = [
         Element::DropShim6,
+        Element::DropShim6Payload,
         Element::DropExtensionHeaders,
         Element::Stateful,
         Element::IngressFilter(vec!["2001:db8:a1::/64".parse().unwrap()]),
