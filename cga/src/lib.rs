@@ -1,4 +1,5 @@
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 //! IPv6 addresses that prove themselves: cryptographically generated addresses (CGA, RFC 3972, with the
 //! extension fields of RFC 4581) and hash-based addresses (HBA, RFC 5535).
@@ -103,6 +104,11 @@
 #![cfg_attr(feature = "rsa", doc = include_str!("signatures.md"))]
 
 extern crate alloc;
+
+/// What the README says is run as well.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod cga;
 mod der;

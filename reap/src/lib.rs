@@ -67,9 +67,16 @@
 //! assert!(matches!(reap.poll_transmit(), Some(Transmit::Probe { pair, .. }) if pair == second));
 //! ```
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+
+/// What the README says is run as well.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 #[cfg(test)]
 extern crate std;
 

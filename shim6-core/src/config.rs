@@ -118,6 +118,21 @@ impl AnswerRule {
 }
 
 impl EndpointConfig {
+    /// For small devices: few contexts and small tables, as [`LimitsConfig::small`] has them, and the default timers.
+    ///
+    /// With [`HoldConfig::small`](crate::dataplane::HoldConfig::small) for the packets held, as
+    /// [`ShimConfig::small`](crate::ShimConfig::small) has it, all takes some tens of kilobytes; the crate's README has figures.
+    pub fn small() -> Self {
+        Self {
+            failback: FailbackConfig {
+                rate: 10,
+                ..FailbackConfig::default()
+            },
+            limits: LimitsConfig::small(),
+            ..Self::default()
+        }
+    }
+
     /// What holds towards a peer in particular.
     pub(crate) fn towards(&self, ulid: Ipv6Addr) -> Option<&PeerConfig> {
         let having = self.peers.iter().filter(|peer| peer.prefix.contains(ulid));
@@ -319,6 +334,32 @@ pub struct LimitsConfig {
     /// RSA keys accepted from peers, by the size of their modulus: see [`KeySizes`].
     #[cfg(feature = "rsa")]
     pub peer_key_sizes: KeySizes,
+}
+
+impl LimitsConfig {
+    /// Bounds for small devices: 16 contexts, 4 with one peer, 8 with the peers of one prefix, with 4 locators of a peer; 16
+    /// peers that are left alone, messages that wait and prefixes that are counted; some tens of answers and hashes in a second, and 4
+    /// signatures.
+    pub fn small() -> Self {
+        Self {
+            contexts: 16,
+            contexts_per_peer: 4,
+            contexts_per_prefix: 8,
+            peer_locators: 4,
+            holddowns: 16,
+            transmit_queue: 16,
+            counted_prefixes: 16,
+            probes: 50,
+            r1: Rate::new(100, 20),
+            r2: Rate::new(50, 10),
+            r1bis: Rate::new(20, 5),
+            errors: Rate::new(2, 1),
+            verifications: Rate::new(50, 10),
+            #[cfg(feature = "rsa")]
+            signatures: Rate::new(4, 2),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for LimitsConfig {

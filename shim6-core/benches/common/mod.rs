@@ -31,7 +31,11 @@ pub(crate) fn set(rng: &mut dyn Rng) -> HbaSet {
 
 /// The control side of such a host, with no limit in the way.
 pub(crate) fn endpoint(rng: &mut dyn Rng) -> Endpoint {
-    let config = EndpointConfig {
+    endpoint_with(boundless(), rng)
+}
+
+pub(crate) fn boundless() -> EndpointConfig {
+    EndpointConfig {
         limits: LimitsConfig {
             contexts: usize::MAX,
             contexts_per_peer: usize::MAX,
@@ -43,7 +47,11 @@ pub(crate) fn endpoint(rng: &mut dyn Rng) -> Endpoint {
             ..LimitsConfig::default()
         },
         ..EndpointConfig::default()
-    };
+    }
+}
+
+/// The control side of such a host.
+pub(crate) fn endpoint_with(config: EndpointConfig, rng: &mut dyn Rng) -> Endpoint {
     let identity = Identity::from_hba_set(&set(rng), rng);
     let mut seed = [0; 32];
     rng.fill_bytes(&mut seed);

@@ -71,6 +71,19 @@ pub struct HoldConfig {
     pub last_packet: bool,
 }
 
+impl HoldConfig {
+    /// For small devices: 4 KiB for one context, and 16 KiB for all.
+    pub const fn small() -> Self {
+        Self {
+            octets_per_context: 4 * 1024,
+            octets: 16 * 1024,
+            max_age: Duration::from_secs(2),
+            datagrams: true,
+            last_packet: true,
+        }
+    }
+}
+
 impl Default for HoldConfig {
     fn default() -> Self {
         Self {

@@ -89,6 +89,23 @@ pub struct ShimConfig {
     pub follow_forks: bool,
 }
 
+impl ShimConfig {
+    /// For small devices: [`EndpointConfig::small`], [`HoldConfig::small`], 16 pairs that are counted towards a context and 8
+    /// flows on forked contexts.
+    pub fn small() -> Self {
+        Self {
+            endpoint: EndpointConfig::small(),
+            hold: HoldConfig::small(),
+            trigger: Trigger {
+                pairs: 16,
+                ..Trigger::default()
+            },
+            flows: 8,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for ShimConfig {
     fn default() -> Self {
         Self {

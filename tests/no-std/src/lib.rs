@@ -14,7 +14,9 @@ use core::panic::PanicInfo;
 
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
-use shim6_cga::{HbaSet, KeySizes, PrivateKey, Sec, SubnetPrefix};
+use shim6_cga::{HbaSet, Sec, SubnetPrefix};
+#[cfg(feature = "rsa")]
+use shim6_cga::{KeySizes, PrivateKey};
 use shim6_core::wire::MAX_MESSAGE;
 use shim6_core::{Dataplane, Endpoint, EndpointConfig, Identity, Shim, ShimConfig};
 use shim6_reap::{Instant, LocatorPair};
@@ -45,15 +47,45 @@ fn panic(_: &PanicInfo<'_>) -> ! {
     }
 }
 
-fn endpoint(first_prefix: u16, seed: u8) -> Option<Endpoint> {
-    let mut rng = ChaCha12Rng::from_seed([seed; 32]);
-    let prefix = |n| SubnetPrefix::from(Ipv6Addr::new(0x2001, 0xdb8, n, 0, 0, 0, 0, 0));
-    let key = PrivateKey::generate(2048, KeySizes::default(), &mut rng).ok()?;
+fn prefix(number: u16) -> SubnetPrefix {
+    SubnetPrefix::from(Ipv6Addr::new(0x2001, 0xdb8, number, 0, 0, 0, 0, 0))
+}
+
+/// A set under one prefix, and an address under another that is signed with its key.
+#[cfg(feature = "rsa")]
+fn identity(first_prefix: u16, rng: &mut ChaCha12Rng) -> Option<Identity> {
+    let key = PrivateKey::generate(2048, KeySizes::default(), rng).ok()?;
     let spki = key.public_key().spki();
-    let set = HbaSet::generate_with_public_key(&[prefix(first_prefix)], spki, Sec::ZERO, &mut rng).ok()?;
+    let set = HbaSet::generate_with_public_key(&[prefix(first_prefix)], spki, Sec::ZERO, rng).ok()?;
     let later = prefix(first_prefix + 1).to_address(1);
-    let identity = Identity::from_hba_set(&set, &mut rng).with_signed_locators(&key, &[later], &mut rng);
-    Some(Endpoint::new(EndpointConfig::default(), identity.ok()?, [seed; 32]))
+    let identity = Identity::from_hba_set(&set, rng).with_signed_locators(&key, &[later], rng);
+    identity.ok()
+}
+
+/// A set under two prefixes.
+#[cfg(not(feature = "rsa"))]
+fn identity(first_prefix: u16, rng: &mut ChaCha12Rng) -> Option<Identity> {
+    let set = HbaSet::generate(&[prefix(first_prefix), prefix(first_prefix + 1)], Sec::ZERO, rng).ok()?;
+    Some(Identity::from_hba_set(&set, rng))
+}
+
+fn endpoint(first_prefix: u16, seed: u8) -> Option<Endpoint> {
+    let identity = identity(first_prefix, &mut ChaCha12Rng::from_seed([seed; 32]))?;
+    Some(Endpoint::new(EndpointConfig::default(), identity, [seed; 32]))
+}
+
+/// A packet through the shim of a small device. Returns where it starts then, or 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn shim6_no_std_send() -> usize {
+    let Some(identity) = identity(21, &mut ChaCha12Rng::from_seed([3; 32])) else {
+        return 0;
+    };
+    let mut shim = Shim::new(ShimConfig::small(), identity, [3; 32]);
+    let mut packet = vec![0; 1280];
+    let now = Instant::from_micros(0);
+    let start = shim.send(now, &mut packet, 8).unwrap_or(0);
+    let _ = (shim.receive(now, &mut packet, start), shim.poll_transmit(&mut packet));
+    start
 }
 
 /// Two hosts set up a context with each other. Returns how many messages that took; 4 if this is run at all.

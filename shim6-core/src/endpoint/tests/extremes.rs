@@ -102,7 +102,10 @@ fn limits() -> impl Strategy<Value = LimitsConfig> {
         r1bis: rates.2,
         errors: rates.3,
         verifications: rates.4,
-        ..LimitsConfig::default()
+        #[cfg(feature = "rsa")]
+        signatures: rates.4,
+        #[cfg(feature = "rsa")]
+        peer_key_sizes: shim6_cga::KeySizes::default(),
     })
 }
 
