@@ -3,10 +3,14 @@
 //! Field names are the JSON names. Times are in milliseconds, volumes in packets and octets of IPv6 packets as the
 //! applications see them (without the Shim6 payload header).
 
+mod session;
+
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
 use serde::{Deserialize, Serialize};
+
+pub use session::{AdviceStatus, ForkStatus, LocatorStatus, SessionFlow, SessionName, SessionStatus};
 
 /// What the daemon does right now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +67,9 @@ pub struct ContextStatus {
     pub id: u64,
     /// The addresses that applications see.
     pub ulids: PairStatus,
+    /// The Forked Instance Identifier: 0 for the context of all packets between the ULIDs that no fork has (RFC 5533 section 4.2).
+    #[serde(default)]
+    pub forked_instance: u32,
     /// The context state: `i1-sent`, `i2-sent`, `i2bis-sent` or `established` (RFC 5533 section 6.2).
     pub state: String,
     /// The failure detection state: `operational`, `exploring` or `inbound-ok` (RFC 5534 section 6).

@@ -30,6 +30,7 @@ mod restart;
 mod scale;
 mod scenarios;
 mod service;
+mod sessions;
 mod set_up;
 mod shortcut;
 mod shutdown;

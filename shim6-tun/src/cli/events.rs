@@ -59,7 +59,7 @@ pub fn run(args: EventsArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn line(event: &Event) -> String {
+pub(super) fn line(event: &Event) -> String {
     let context = event.context.map_or(String::new(), |id| format!("context {id}: "));
     let kind = plain(&event.kind);
     format!(

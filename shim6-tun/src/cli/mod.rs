@@ -18,6 +18,7 @@ pub mod probe;
 pub mod reload;
 pub mod run;
 mod select;
+pub mod session;
 pub mod status;
 pub mod top;
 
@@ -78,6 +79,9 @@ pub enum Command {
     /// Have the daemon forget a context
     #[command(after_help = EXIT_CODES)]
     Close(close::CloseArgs),
+    /// See to one session of a program: what is known of its paths, which it is to take, and whether it is to be protected
+    #[command(after_help = EXIT_CODES, subcommand)]
+    Session(session::SessionCommand),
     /// Show what happened last in the running daemon, and with --follow what happens
     #[command(after_help = EXIT_CODES)]
     Events(events::EventsArgs),
@@ -149,6 +153,7 @@ fn run_with(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Probe(args) => probe::run(args),
         Command::Move(args) => move_::run(args),
         Command::Close(args) => close::run(args),
+        Command::Session(command) => session::run(command),
         Command::Events(args) => events::run(args),
         Command::Top(args) => top::run(args),
         Command::Lab(command) => lab::run(command),

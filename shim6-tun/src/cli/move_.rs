@@ -55,7 +55,7 @@ pub fn run(args: MoveArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(moved: &MoveStatus) -> String {
+pub(super) fn line(moved: &MoveStatus) -> String {
     let MoveStatus {
         context,
         from,

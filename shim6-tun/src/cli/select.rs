@@ -87,7 +87,7 @@ fn only(peer: Ipv6Addr, contexts: &[ContextStatus]) -> anyhow::Result<u64> {
 }
 
 /// The first in the order of preference that works, else the first that may.
-fn best(uplink: &str, paths: &[PathStatus]) -> anyhow::Result<PairStatus> {
+pub(super) fn best(uplink: &str, paths: &[PathStatus]) -> anyhow::Result<PairStatus> {
     let theirs = || paths.iter().filter(|path| path.uplink.as_deref() == Some(uplink));
     let path = theirs()
         .find(|path| path.state == "working")

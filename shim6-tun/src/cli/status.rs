@@ -272,6 +272,7 @@ pub(super) mod tests {
         let direct = ContextStatus {
             id: 1,
             ulids: moved,
+            forked_instance: 0,
             state: "established".to_owned(),
             reap: "operational".to_owned(),
             locators: moved,

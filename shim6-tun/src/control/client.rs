@@ -14,8 +14,11 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::wire::{EventParameters, FrameError, INTERFACE, Reply, frame, read_frame};
-use super::{ControlError, Objection};
-use crate::status::{ContextDetail, ContextStatus, Event, MoveStatus, PairStatus, PathStatus, ProbeStatus, Status};
+use super::{Advice, ControlError, Objection, Protect};
+use crate::status::{
+    AdviceStatus, ContextDetail, ContextStatus, Event, MoveStatus, PairStatus, PathStatus, ProbeStatus, SessionName,
+    SessionStatus, Status,
+};
 
 /// Longest reply taken, in octets: some hundred thousand contexts.
 const MAX_REPLY: usize = 256 << 20;
@@ -30,6 +33,11 @@ struct Contexts {
 #[derive(Deserialize)]
 struct Paths {
     paths: Vec<PathStatus>,
+}
+
+#[derive(Deserialize)]
+struct Session {
+    status: SessionStatus,
 }
 
 /// A connection to a daemon. Needs a tokio runtime with I/O and time.
@@ -133,13 +141,100 @@ impl Client {
         Ok(())
     }
 
+    /// Asks what is known of a session.
+    ///
+    /// # Errors
+    ///
+    /// As [`status`](Self::status), and when its local address is none that sessions can be protected with.
+    pub async fn session(&mut self, session: SessionName) -> Result<SessionStatus, ControlError> {
+        let Session { status } = self.ask("GetSession", json!({ "session": session })).await?;
+        Ok(status)
+    }
+
+    /// Asks for a context now, or never, and waits for a moment until there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`session`](Self::session), and when there cannot be a context.
+    pub async fn protect(&mut self, session: SessionName, protection: Protect) -> Result<SessionStatus, ControlError> {
+        let parameters = json!({ "session": session, "protection": protection });
+        let Session { status } = self.ask("Protect", parameters).await?;
+        Ok(status)
+    }
+
+    /// Has a session's context go back to a pair instead of its ULIDs, or to those again.
+    ///
+    /// # Errors
+    ///
+    /// As [`session`](Self::session), and when it has no context or the context no such pair.
+    pub async fn prefer(
+        &mut self,
+        session: SessionName,
+        pair: Option<PairStatus>,
+    ) -> Result<SessionStatus, ControlError> {
+        let Session { status } = self.ask("Prefer", json!({ "session": session, "pair": pair })).await?;
+        Ok(status)
+    }
+
+    /// As [`move_to`](Self::move_to), for the context of a session.
+    ///
+    /// # Errors
+    ///
+    /// As there, and when the session has no context.
+    pub async fn pin(&mut self, session: SessionName, pair: Option<PairStatus>) -> Result<MoveStatus, ControlError> {
+        self.ask("Pin", json!({ "session": session, "pair": pair })).await
+    }
+
+    /// Tells the daemon what the upper layer knows of the path in use.
+    ///
+    /// # Errors
+    ///
+    /// As [`session`](Self::session), when it has no context, and when it is too much advice or not to be believed.
+    pub async fn advise(&mut self, session: SessionName, advice: Advice) -> Result<AdviceStatus, ControlError> {
+        self.ask("Advise", json!({ "session": session, "advice": advice }))
+            .await
+    }
+
+    /// Has a flow get a context, hence a path, of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`session`](Self::session), and when the flow cannot have one.
+    pub async fn fork(&mut self, session: SessionName) -> Result<SessionStatus, ControlError> {
+        let Session { status } = self.ask("Fork", json!({ "session": session })).await?;
+        Ok(status)
+    }
+
+    /// Has a flow that was forked take the path of the others again.
+    ///
+    /// # Errors
+    ///
+    /// As [`session`](Self::session), and when the flow has no fork.
+    pub async fn join(&mut self, session: SessionName) -> Result<SessionStatus, ControlError> {
+        let Session { status } = self.ask("Join", json!({ "session": session })).await?;
+        Ok(status)
+    }
+
+    /// As [`events`](Self::events), of one session.
+    ///
+    /// # Errors
+    ///
+    /// As [`session`](Self::session).
+    pub async fn session_events(self, session: SessionName) -> Result<EventStream, ControlError> {
+        self.stream("SessionEvents", json!({ "session": session })).await
+    }
+
     /// Subscribes to the daemon's events. Whatever happens after this returns is in the stream.
     ///
     /// # Errors
     ///
     /// When the daemon does not answer, answers with an error, or is of another version.
-    pub async fn events(mut self) -> Result<EventStream, ControlError> {
-        self.call("Events", json!({}), true).await?;
+    pub async fn events(self) -> Result<EventStream, ControlError> {
+        self.stream("Events", json!({})).await
+    }
+
+    async fn stream(mut self, method: &str, parameters: Value) -> Result<EventStream, ControlError> {
+        self.call(method, parameters, true).await?;
         let first = self.reply_in_time().await?;
         Ok(EventStream {
             ended: !first.continues,

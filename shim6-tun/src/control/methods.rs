@@ -5,8 +5,9 @@ use std::net::Ipv6Addr;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::session::SessionMethod;
 use super::wire::{INTERFACE, Reply, SERVICE};
-use crate::status::PairStatus;
+use crate::status::{PairStatus, SessionName};
 
 /// A call of our interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,10 +21,11 @@ pub(super) enum Method {
     Move { context: u64, pair: Option<PairStatus> },
     Close { context: u64 },
     Reload,
+    Session(SessionName, SessionMethod),
 }
 
 /// Parameters as they came. What was asked for is taken out, so that what is left is unknown.
-struct Parameters(Map<String, Value>);
+pub(super) struct Parameters(Map<String, Value>);
 
 impl Method {
     /// Reads a call, or says what is wrong with it.
@@ -53,10 +55,16 @@ impl Method {
                 context: parameters.required("context")?,
             },
             "Reload" => Self::Reload,
-            _ => {
-                let method = format!("{INTERFACE}.{name}");
-                return Err(Reply::error(SERVICE, "MethodNotFound", json!({ "method": method })));
-            }
+            _ => match SessionMethod::read(name, &mut parameters) {
+                Some(read) => {
+                    let (session, method) = read?;
+                    Self::Session(session, method)
+                }
+                None => {
+                    let method = format!("{INTERFACE}.{name}");
+                    return Err(Reply::error(SERVICE, "MethodNotFound", json!({ "method": method })));
+                }
+            },
         };
         match parameters.0.keys().next() {
             Some(unknown) => Err(invalid(unknown)),
@@ -72,23 +80,25 @@ impl Method {
             Self::Move { context, .. } => Some(("move", Some(context))),
             Self::Close { context } => Some(("close", Some(context))),
             Self::Reload => Some(("read the configuration again", None)),
+            // Logged with the session.
+            Self::Session(..) => None,
         }
     }
 }
 
 impl Parameters {
-    fn optional<T: for<'a> Deserialize<'a>>(&mut self, name: &str) -> Result<Option<T>, Reply> {
+    pub(super) fn optional<T: for<'a> Deserialize<'a>>(&mut self, name: &str) -> Result<Option<T>, Reply> {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => serde_json::from_value(value).map(Some).map_err(|_| invalid(name)),
         }
     }
 
-    fn required<T: for<'a> Deserialize<'a>>(&mut self, name: &str) -> Result<T, Reply> {
+    pub(super) fn required<T: for<'a> Deserialize<'a>>(&mut self, name: &str) -> Result<T, Reply> {
         self.optional(name)?.ok_or_else(|| invalid(name))
     }
 }
 
-fn invalid(parameter: &str) -> Reply {
+pub(super) fn invalid(parameter: &str) -> Reply {
     Reply::error(SERVICE, "InvalidParameter", json!({ "parameter": parameter }))
 }

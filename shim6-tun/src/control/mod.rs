@@ -11,6 +11,7 @@ mod methods;
 mod objection;
 mod reload;
 mod server;
+mod session;
 mod wire;
 
 use std::net::Ipv6Addr;
@@ -23,6 +24,7 @@ pub use error::ControlError;
 pub use objection::Objection;
 pub use reload::{Changed, Refusal, Reloaded};
 pub use server::Server;
+pub use session::{Advice, Protect, SessionRequest, SessionWish};
 
 use crate::metrics::Figures;
 use crate::status::{ContextDetail, ContextStatus, MoveStatus, PairStatus, PathStatus, ProbeStatus, Status};
@@ -49,6 +51,8 @@ pub enum Request {
     Close(u64, Answer<Result<(), Objection>>),
     /// To read the configuration again.
     Reload(Answer<Result<Reloaded, Refusal>>),
+    /// Something for the session of a program.
+    Session(SessionRequest),
     /// The figures for Prometheus, which are served elsewhere.
     Figures(Answer<Figures>),
 }

@@ -40,6 +40,14 @@ pub enum Objection {
         /// How long an answer was waited for.
         waited_ms: u64,
     },
+    /// What was asked for a session cannot be done, or not now.
+    #[error("{message}")]
+    SessionRefused {
+        /// What is in the way, and what to do.
+        message: String,
+        /// Milliseconds until it can be tried again, if that is known.
+        retry_ms: Option<u64>,
+    },
 }
 
 impl Objection {
@@ -86,6 +94,12 @@ mod tests {
             },
         ];
         let names = ["NoSuchContext", "PathRefused", "NotProved"];
+        let refused = Objection::SessionRefused {
+            message: "not this one".to_owned(),
+            retry_ms: None,
+        };
+        let (name, parameters) = refused.describe();
+        assert_eq!(read(&name, &parameters), Some(refused));
         for (objection, expected) in objections.into_iter().zip(names) {
             let (name, parameters) = objection.describe();
             assert_eq!((name.as_str(), &parameters["context"]), (expected, &json!(7)));

@@ -17,9 +17,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::bind::{self, Access, SocketFile};
 use super::methods::Method;
+use super::session::{SessionMethod, Watch};
 use super::wire::{Call, DESCRIPTION, EventParameters, FrameError, INTERFACE, Reply, SERVICE, frame, read_frame};
 use super::{Answer, ControlError, Objection, Request};
-use crate::status::Event;
+use crate::status::{Event, SessionName};
 
 /// Connections served at once; further ones get an error.
 pub(super) const MAX_CONNECTIONS: usize = 32;
@@ -160,7 +161,7 @@ fn turn_away(stream: UnixStream) {
 }
 
 /// One client.
-struct Connection {
+pub(super) struct Connection {
     reader: BufReader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
     /// The part of the next request that has come.
@@ -210,8 +211,13 @@ impl Connection {
         let (interface, method) = call.method.rsplit_once('.').unwrap_or(("", &call.method));
         let reply = match interface {
             INTERFACE => match Method::read(method, call.parameters) {
-                Ok(Method::Events) if call.more && !call.oneway => return self.stream_events().await,
-                Ok(Method::Events) => Reply::error(SERVICE, "ExpectedMore", json!({})),
+                Ok(Method::Events) if call.more && !call.oneway => return self.stream_events(None).await,
+                Ok(Method::Session(session, SessionMethod::Events)) if call.more && !call.oneway => {
+                    return self.stream_events(Some(session)).await;
+                }
+                Ok(Method::Events | Method::Session(_, SessionMethod::Events)) => {
+                    Reply::error(SERVICE, "ExpectedMore", json!({}))
+                }
                 Ok(method) => self.carry_out(method).await,
                 Err(reply) => reply,
             },
@@ -223,8 +229,7 @@ impl Connection {
 
     async fn carry_out(&self, method: Method) -> Reply {
         if let Some((what, context)) = method.change() {
-            let uid = self.user.map(|user| user.uid());
-            let pid = self.user.and_then(|user| user.pid());
+            let (uid, pid) = (self.user(), self.process());
             tracing::info!(uid, pid, context, "asked to {what}");
         }
         let answer = match method {
@@ -251,13 +256,24 @@ impl Connection {
                 closed.map(|closed| reply(closed.map(|()| json!({}))))
             }
             Method::Reload => return super::reload::serve(&self.shared.requests, self.shared.patience).await,
+            Method::Session(session, method) => self.serve_session(session, method).await,
             // Answered by a stream.
             Method::Events => None,
         };
         answer.unwrap_or_else(|| Reply::error(INTERFACE, "Unavailable", json!({})))
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Option<T> {
+    /// Who it is, as the kernel says.
+    pub(super) fn user(&self) -> Option<u32> {
+        self.user.map(|user| user.uid())
+    }
+
+    /// Which process it was that connected.
+    pub(super) fn process(&self) -> Option<i32> {
+        self.user.and_then(|user| user.pid())
+    }
+
+    pub(super) async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Option<T> {
         let (answer, answered) = oneshot::channel();
         let asked = async {
             self.shared.requests.send(request(answer)).await.ok()?;
@@ -267,7 +283,7 @@ impl Connection {
     }
 
     /// Asks until the daemon does not say that it is too early, as long as that is soon.
-    async fn ask_again<T>(
+    pub(super) async fn ask_again<T>(
         &self,
         request: impl Fn(Answer<Result<T, Objection>>) -> Request,
     ) -> Option<Result<T, Objection>> {
@@ -285,8 +301,16 @@ impl Connection {
         }
     }
 
-    async fn stream_events(&mut self) -> Result<(), Hangup> {
+    /// Sends all events from now on, or those about a session.
+    async fn stream_events(&mut self, session: Option<SessionName>) -> Result<(), Hangup> {
         let mut events = self.shared.events.subscribe();
+        let mut watch: Option<Watch> = None;
+        if let Some(session) = session {
+            match self.watch(session).await {
+                Ok(begun) => watch = Some(begun),
+                Err(refusal) => return self.send(&refusal).await,
+            }
+        }
         self.send(&Reply::continued(EventParameters { event: None })).await?;
         let mut last_at_ms = 0;
         loop {
@@ -299,6 +323,9 @@ impl Connection {
             match received {
                 Ok(event) => {
                     last_at_ms = event.at_ms;
+                    if watch.as_mut().is_some_and(|watch| !watch.is_about(&event)) {
+                        continue;
+                    }
                     self.send(&Reply::continued(EventParameters { event: Some(event) }))
                         .await?;
                 }
@@ -349,7 +376,7 @@ fn introspect(name: &str, method: &str, parameters: &Map<String, Value>) -> Repl
     }
 }
 
-fn reply(answer: Result<impl Serialize, Objection>) -> Reply {
+pub(super) fn reply(answer: Result<impl Serialize, Objection>) -> Reply {
     match answer {
         Ok(document) => Reply::last(document),
         Err(objection) => {

@@ -13,15 +13,19 @@ use shim6_core::{ContextId, Endpoint, EstablishError, LocatorPair, Transmit};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 
+mod advice;
 mod figures;
 mod journal;
 mod requests;
+mod sessions;
 
 use self::journal::Journal;
 use self::requests::Waiting;
+use self::sessions::Sessions;
 use super::StopSignals;
 use super::addresses::{AddressEvent, Addresses};
 use super::follower::{Follower, Made};
+use super::forks::{ForkTable, Forks, Heard};
 use super::notify::Notifier;
 use super::observer::{self, Observers};
 use super::path_mtu::PathMtus;
@@ -61,6 +65,8 @@ pub(crate) struct Engine<'a> {
     journal: Journal,
     /// The clients that wait for what is under way.
     waiting: Waiting,
+    sessions: Sessions,
+    forks: Forks,
     failovers: Failovers,
     pub(super) reload: Reload,
     tun: TunState,
@@ -107,6 +113,7 @@ struct Batch {
     unknown_tags: Vec<UnknownTag>,
     icmp_errors: Vec<Vec<u8>>,
     candidates: Vec<LocatorPair>,
+    heard: Vec<Heard>,
     wakes: Vec<ContextId>,
 }
 
@@ -140,6 +147,8 @@ impl<'a> Engine<'a> {
             observers,
             journal: Journal::new(events),
             waiting: Waiting::default(),
+            sessions: Sessions::default(),
+            forks: Forks::default(),
             failovers: Failovers::default(),
             reload,
             tun: TunState {
@@ -180,6 +189,7 @@ impl<'a> Engine<'a> {
                 _ = inputs.unknown_tags.recv_many(&mut batch.unknown_tags, INPUT_BATCH) => {}
                 _ = inputs.icmp_errors.recv_many(&mut batch.icmp_errors, INPUT_BATCH) => {}
                 _ = inputs.candidates.recv_many(&mut batch.candidates, INPUT_BATCH) => {}
+                _ = inputs.heard.recv_many(&mut batch.heard, INPUT_BATCH) => {}
                 _ = inputs.wakes.recv_many(&mut batch.wakes, INPUT_BATCH) => {}
                 change = sources.monitor.next() => {
                     let change = change.ok_or_else(|| anyhow::anyhow!("the kernel's notifications have ended"))?;
@@ -216,6 +226,8 @@ impl<'a> Engine<'a> {
             self.retry.at(),
             self.follower.poll_timeout(),
             self.waiting.poll_timeout(),
+            self.sessions.poll_timeout(),
+            self.forks.poll_timeout(),
         ];
         times.into_iter().flatten().min()
     }
@@ -242,6 +254,8 @@ impl<'a> Engine<'a> {
         self.endpoint.handle_timeout(now);
         self.paths.handle_timeout(now).await;
         self.waiting.handle_timeout(now);
+        self.sessions.handle_timeout();
+        self.follow_forks();
         if self.retry.is_due(now) {
             // Reads everything again, and brings back what is missing.
             self.handle_change(&Change::Overrun).await;
@@ -273,6 +287,9 @@ impl<'a> Engine<'a> {
         }
         for packet in batch.icmp_errors.drain(..) {
             self.endpoint.handle_packet(now, &packet);
+        }
+        for heard in batch.heard.drain(..) {
+            self.handle_heard(heard);
         }
         for ulids in batch.candidates.drain(..) {
             match self.endpoint.establish(now, ulids) {
@@ -420,12 +437,19 @@ impl<'a> Engine<'a> {
     async fn drain(&mut self) {
         let updates: Vec<_> = std::iter::from_fn(|| self.endpoint.poll_dataplane()).collect();
         let touched = observer::pairs_of(&updates);
+        let lost_forks = self.note_forks(&updates);
         self.paths.publish(updates, self.shared.clock.now());
+        let forks = self.publish_forks();
         self.observers.follow(&touched);
         while let Some(transmit) = self.endpoint.poll_transmit(&mut self.packet[IPV6_HEADER_LEN..]) {
             self.transmit(transmit);
         }
         self.paths.follow(self.shared.clock.now()).await;
+        if let Some(forks) = forks {
+            // Nor are packets led here any more that belong to no fork now.
+            self.shared.forks.store(forks);
+        }
+        self.note_lost_forks(lost_forks);
         // Only now those that are gone are in the table no more.
         self.observers.follow(&touched);
         if !self.lost.is_empty() {
@@ -451,8 +475,21 @@ impl<'a> Engine<'a> {
         while let Some(event) = self.endpoint.poll_event() {
             self.waiting.handle_event(&event, self.shared.clock.now());
             self.failovers.note(&event);
-            self.publish(report::event(&event, self.shared.clock.millis()));
+            let mut told = report::event(&event, self.shared.clock.millis());
+            self.name_session(&event, &mut told);
+            self.publish(told);
         }
+        self.answer_sessions();
+    }
+
+    /// Lets those who move packets know of the forks that are new. Those that are gone they know until the kernel leads their
+    /// packets here no more: then they get the table that this returns.
+    fn publish_forks(&mut self) -> Option<Arc<ForkTable>> {
+        let forks = Arc::new(self.forks.take_table()?);
+        let meanwhile = self.shared.forks.load().with(&forks);
+        self.shared.forks.store(Arc::new(meanwhile));
+        self.paths.set_forks(forks.clone());
+        Some(forks)
     }
 
     /// Puts an IPv6 header in front of the message in `packet` and sends it by the uplink that owns its source.

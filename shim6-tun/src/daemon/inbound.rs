@@ -10,8 +10,9 @@ use anyhow::Context as _;
 use shim6_core::dataplane::offload::Coalescer;
 use shim6_core::dataplane::{Inbound, PAYLOAD_HEADER_LEN, icmp};
 use shim6_core::wire::payload;
-use shim6_core::{Dataplane, Instant};
+use shim6_core::{Dataplane, Instant, LocatorPair};
 
+use super::forks::{Ears, ForkTable};
 use super::shared::{Shared, UnknownTag};
 use super::worker::{Pace, STREAM, Stop};
 use crate::sys::Readiness;
@@ -31,7 +32,7 @@ const P_BIT: u8 = 0x80;
 pub(crate) fn run(receiver: &WireReceiver, tun: &Tun, shared: &Shared, stop: &Stop) -> anyhow::Result<()> {
     let mut batch = RecvBatch::new(BATCH);
     let mut coalescer = Coalescer::new(tun.takes_joined_datagrams());
-    let mut lost = Lost::default();
+    let (mut lost, mut ears) = (Lost::default(), Ears::default());
     let mut pace = Pace::new(&shared.streams);
     loop {
         let count = match receiver.recv_batch(&mut batch) {
@@ -48,7 +49,7 @@ pub(crate) fn run(receiver: &WireReceiver, tun: &Tun, shared: &Shared, stop: &St
             }
         };
         lost.failures = 0;
-        restore(&mut batch, &mut coalescer, shared);
+        restore(&mut batch, &mut coalescer, &mut ears, shared);
         deliver(batch.memory_mut(), &coalescer, tun.queues(), shared);
         lost.count(&batch, shared);
         pace.read(count);
@@ -59,8 +60,8 @@ pub(crate) fn run(receiver: &WireReceiver, tun: &Tun, shared: &Shared, stop: &St
 }
 
 /// Gives the payload packets of a batch their ULIDs and puts together what belongs together; hands the others over.
-fn restore(batch: &mut RecvBatch, coalescer: &mut Coalescer, shared: &Shared) {
-    let dataplane = shared.dataplane.load();
+fn restore(batch: &mut RecvBatch, coalescer: &mut Coalescer, ears: &mut Ears, shared: &Shared) {
+    let (dataplane, forks) = (shared.dataplane.load(), shared.forks.load());
     let tags = batch
         .packets_mut()
         .filter_map(|packet| payload::parse(packet.message()).ok());
@@ -71,7 +72,7 @@ fn restore(batch: &mut RecvBatch, coalescer: &mut Coalescer, shared: &Shared) {
     let mut count = 0;
     for packet in batch.packets_mut() {
         let place = packet.place;
-        if let Some(range) = handle(packet, (&dataplane, now), shared) {
+        if let Some(range) = handle(packet, (&dataplane, now), (ears, &forks), shared) {
             restored[count] = place + range.start..place + range.end;
             count += 1;
         }
@@ -167,6 +168,7 @@ impl Lost {
 fn handle(
     packet: ReceivedPacket<'_>,
     (dataplane, now): (&Dataplane, Instant),
+    (ears, forks): (&mut Ears, &ForkTable),
     shared: &Shared,
 ) -> Option<Range<usize>> {
     let message = packet.message();
@@ -183,6 +185,8 @@ fn handle(
             if wake {
                 shared.wake(flow.context);
             }
+            let on = LocatorPair::new(destination, source);
+            ears.note((flow, on), &buffer[start..], forks, now, shared);
             return Some(start..buffer.len());
         }
         Inbound::NoContext => {

@@ -9,6 +9,7 @@ mod advertisements;
 mod clock;
 mod engine;
 mod follower;
+mod forks;
 mod generation;
 mod hold;
 mod identity;

@@ -9,6 +9,7 @@ use shim6_core::dataplane::offload::{Offload, Segments, complete_checksum};
 use shim6_core::dataplane::{HoldBuffer, Malformed, Outbound, PAYLOAD_HEADER_LEN, addresses};
 use shim6_core::{Dataplane, Flow, Instant, LocatorPair};
 
+use super::forks::ForkTable;
 use super::shared::Shared;
 use super::worker::{Pace, Stop};
 use crate::sys::tun::{MAX_PACKET_OCTETS, TunQueue};
@@ -124,16 +125,16 @@ impl Burst {
     /// Sends the packets, and holds those whose context looks for a path.
     fn forward(&mut self, shared: &Shared) {
         let mut held = shared.hold.enter();
-        let (dataplane, now) = (shared.dataplane.load(), shared.clock.now());
+        let (dataplane, forks, now) = (shared.dataplane.load(), shared.forks.load(), shared.clock.now());
         dataplane.warm_outbound(self.packets().map(|(packet, _)| packet));
         if let Some(held) = &mut held {
             for (packet, offload) in self.packets() {
-                hold(&dataplane, held, packet, offload, now);
+                hold((&dataplane, &forks), held, packet, offload, now);
             }
         }
         if shared.hold.remembers() {
             for (packet, _) in self.packets().filter(|(packet, _)| HoldBuffer::is_memorable(packet)) {
-                if let Some(flow) = flow_of(&dataplane, packet) {
+                if let Some(flow) = flow_of((&dataplane, &forks), packet) {
                     let held = held.get_or_insert_with(|| shared.hold.lock());
                     held.remember(flow, packet, now);
                 }
@@ -142,17 +143,17 @@ impl Burst {
         self.ready.clear();
         self.heads.clear();
         for index in 0..self.packets.len() {
-            self.rewrite(shared, (&dataplane, now), index);
+            self.rewrite(shared, (&dataplane, &forks, now), index);
         }
         self.send(shared, now);
     }
 
     /// Makes a packet ready to be sent, or counts why it is not.
-    fn rewrite(&mut self, shared: &Shared, table: (&Dataplane, Instant), index: usize) {
+    fn rewrite(&mut self, shared: &Shared, tables: (&Dataplane, &ForkTable, Instant), index: usize) {
         let Packet { start, length, offload } = self.packets[index];
         let (headroom, end) = (start - PAYLOAD_HEADER_LEN, start + length);
         let buffer = &mut self.buffer[headroom..end];
-        let Some(moved) = rewrite(shared, table, buffer) else {
+        let Some(moved) = rewrite(shared, tables, buffer) else {
             return;
         };
         let packet = &mut buffer[moved..];
@@ -216,8 +217,8 @@ impl Burst {
 }
 
 /// Keeps what the packet stands for, as it would have been sent without any offload.
-fn hold(dataplane: &Dataplane, held: &mut HoldBuffer, packet: &[u8], offload: Offload, now: Instant) {
-    let Some(flow) = flow_of(dataplane, packet).filter(|flow| flow.holding) else {
+fn hold(tables: (&Dataplane, &ForkTable), held: &mut HoldBuffer, packet: &[u8], offload: Offload, now: Instant) {
+    let Some(flow) = flow_of(tables, packet).filter(|flow| flow.holding) else {
         return;
     };
     if offload.segmentation.is_none() {
@@ -237,21 +238,25 @@ fn hold(dataplane: &Dataplane, held: &mut HoldBuffer, packet: &[u8], offload: Of
     }
 }
 
-fn flow_of<'a>(dataplane: &'a Dataplane, packet: &[u8]) -> Option<&'a Arc<Flow>> {
+fn flow_of<'a>((dataplane, forks): (&'a Dataplane, &ForkTable), packet: &[u8]) -> Option<&'a Arc<Flow>> {
     let (local, peer) = addresses(packet)?;
-    dataplane.flow(LocatorPair { local, peer })
+    let ulids = LocatorPair { local, peer };
+    let forked = forks
+        .of_outgoing(packet)
+        .and_then(|forked| dataplane.flow_on(forked.instance, ulids));
+    forked.or_else(|| dataplane.flow(ulids))
 }
 
 /// Sends packets that were held, by a table in which their flow has found a path. They count as sent on it: the peer sees
 /// them arrive and answers, or is silent although they should have arrived.
 pub(crate) fn replay(shared: &Shared, dataplane: &Dataplane, packets: &[Box<[u8]>], now: Instant) {
-    let mut burst = Burst::default();
+    let (mut burst, forks) = (Burst::default(), shared.forks.load());
     for packets in packets.chunks(BATCH) {
         burst.packets.clear();
         packets.iter().for_each(|packet| burst.push(packet));
         burst.ready.clear();
         for index in 0..packets.len() {
-            burst.rewrite(shared, (dataplane, now), index);
+            burst.rewrite(shared, (dataplane, &forks, now), index);
         }
         burst.send(shared, now);
     }
@@ -267,9 +272,16 @@ fn explain(name: &str, error: io::Error) -> anyhow::Error {
 }
 
 /// Gives the packet that fills the buffer behind the headroom its locators. Returns where it starts then.
-fn rewrite(shared: &Shared, (dataplane, now): (&Dataplane, Instant), buffer: &mut [u8]) -> Option<usize> {
+fn rewrite(
+    shared: &Shared,
+    (dataplane, forks, now): (&Dataplane, &ForkTable, Instant),
+    buffer: &mut [u8],
+) -> Option<usize> {
     let (counters, length) = (&shared.counters, buffer.len() - PAYLOAD_HEADER_LEN);
-    let (start, flow, wake) = match dataplane.outbound(buffer, PAYLOAD_HEADER_LEN, now) {
+    let forked = forks.of_outgoing(&buffer[PAYLOAD_HEADER_LEN..]);
+    let of_fork = forked.filter(|forked| dataplane.flow_on(forked.instance, forked.key.ulids).is_some());
+    let instance = of_fork.map_or(0, |forked| forked.instance);
+    let (start, flow, wake) = match dataplane.outbound_on(instance, buffer, PAYLOAD_HEADER_LEN, now) {
         Outbound::Rewritten { start, flow, wake } => {
             counters.out_rewritten.add(1);
             counters.out_rewritten_octets.add(length);
@@ -281,6 +293,11 @@ fn rewrite(shared: &Shared, (dataplane, now): (&Dataplane, Instant), buffer: &mu
         }
         // It came here by the route of its ULIDs, which the daemon's own socket does not take.
         Outbound::NotPayload => {
+            counters.out_unchanged.add(1);
+            return Some(PAYLOAD_HEADER_LEN);
+        }
+        // Its fork is gone, and it was led here before the kernel knew.
+        Outbound::NoContext if forked.is_some() => {
             counters.out_unchanged.add(1);
             return Some(PAYLOAD_HEADER_LEN);
         }

@@ -1,12 +1,13 @@
 //! Makes the host's routing follow the table of flows: which ULID pairs are steered, and which ULIDs stay local.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use shim6_core::{ContextId, Dataplane, DataplaneUpdate, Flow, Instant, LocatorPair};
 
+use super::forks::{FlowKey, ForkTable};
 use super::outbound::replay;
 use super::path_mtu::PathMtus;
 use super::retry::Retry;
@@ -27,6 +28,8 @@ pub(crate) struct Paths<'a> {
     shared: Arc<Shared>,
     /// Each with the MTU that its route has.
     steered: HashMap<LocatorPair, Option<u32>>,
+    /// Flows that are steered whatever becomes of the others between their ULIDs.
+    forks: Arc<ForkTable>,
     mtus: PathMtus,
     /// What keeps steered packets from being steered, for people.
     obstacle: Option<String>,
@@ -63,6 +66,7 @@ impl<'a> Paths<'a> {
             shortcut,
             shared,
             steered,
+            forks: Arc::default(),
             mtus,
             obstacle: None,
             holds: HashMap::new(),
@@ -133,6 +137,21 @@ impl<'a> Paths<'a> {
             let table = self.shared.dataplane.load_full();
             self.settle_by(&table, now).await;
         }
+    }
+
+    /// These flows have forks, and no others. Those who move packets have to know of them before [`follow`](Self::follow), and
+    /// until then also of those that were before.
+    pub(crate) fn set_forks(&mut self, forks: Arc<ForkTable>) {
+        if let Some(shortcut) = &mut self.shortcut {
+            shortcut.set_forked(forks.iter().map(|forked| forked.key.ulids).collect());
+        }
+        self.forks = forks;
+        self.changed = true;
+    }
+
+    /// Whether the packets of a forked flow are steered.
+    pub(crate) fn has_fork(&self, key: &FlowKey) -> bool {
+        self.steering.has_fork(&key.rule())
     }
 
     /// Whether some packets go elsewhere than they should until the next round.
@@ -352,6 +371,8 @@ impl<'a> Paths<'a> {
             self.steering.pin(ulids).await?;
             self.to_pin.pop();
         }
+        // What is refused of a fork must not keep others from being steered.
+        let forks = self.settle_forks(table).await;
         let mtus = &self.mtus;
         let wanted = |pair: &LocatorPair| {
             let flow = table.flow(*pair).filter(|flow| flow.is_steered())?;
@@ -397,7 +418,23 @@ impl<'a> Paths<'a> {
             self.steering.unpin(ulids).await?;
             self.to_unpin.pop();
         }
-        Ok(())
+        forks
+    }
+}
+
+impl Paths<'_> {
+    async fn settle_forks(&mut self, table: &Dataplane) -> Result<(), SteeringError> {
+        let rules: BTreeSet<_> = self.forks.iter().map(|forked| forked.key.rule()).collect();
+        let mut routes = BTreeMap::new();
+        for forked in self.forks.iter() {
+            let ulids = forked.key.ulids;
+            let flow = table.flow_on(forked.instance, ulids);
+            let mtu = flow.and_then(|flow| self.mtus.of(flow.locators));
+            // One route serves all flows between the ULIDs.
+            let least = routes.entry(ulids).or_insert(mtu);
+            *least = [*least, mtu].into_iter().flatten().min();
+        }
+        self.steering.settle_forks(&rules, &routes).await
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 
 use shim6_core::{AnswerRule, LocatorPair, Prefix};
 
-use self::upper_layer::UpperLayer;
+pub(crate) use self::upper_layer::UpperLayer;
 use crate::config::{Config, Network, PolicyConfig};
 
 /// The rules in their order. The last one matches everything: it is `[trigger]`.

@@ -49,11 +49,12 @@ pub(crate) fn context(info: &ContextInfo, now: Instant) -> status::ContextStatus
     status::ContextStatus {
         id: info.id.value(),
         ulids: pair(info.ulids),
+        forked_instance: info.forked_instance,
         state: info.state.as_str().to_owned(),
         reap: reap_state(info.reap).to_owned(),
         locators: pair(info.locators),
         preferred: pair(info.preferred),
-        steered: info.locators != info.ulids,
+        steered: info.forked_instance != 0 || info.locators != info.ulids,
         rtt_us: info.rtt.map(micros),
         send_timeout_ms: millis(info.send_timeout),
         peer_locators: info.peer_locators.clone(),

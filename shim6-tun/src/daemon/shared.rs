@@ -12,6 +12,7 @@ use shim6_core::{ContextId, Dataplane, Instant, LocatorPair};
 use tokio::sync::mpsc;
 
 use super::clock::Clock;
+use super::forks::{ForkTable, Heard};
 use super::hold::Hold;
 use super::wire::Wire;
 use super::worker::Streams;
@@ -43,6 +44,9 @@ const ICMP_QUEUE: usize = 256;
 /// ULID pairs that may wait for a context.
 const CANDIDATE_QUEUE: usize = 1_024;
 
+/// Reports of where packets arrive that may wait.
+const HEARD_QUEUE: usize = 1_024;
+
 /// Octets kept of a message: as many as its header can bound (RFC 5533 section 5.3). What follows has no meaning, but
 /// would let a flood of large packets fill the memory.
 const MAX_KEPT: usize = 8 * 256;
@@ -59,6 +63,8 @@ pub(crate) struct Inputs {
     pub(crate) icmp_errors: mpsc::Receiver<Vec<u8>>,
     /// ULID pairs that have had enough traffic for a context.
     pub(crate) candidates: mpsc::Receiver<LocatorPair>,
+    /// Where packets arrive, and in which forks.
+    pub(crate) heard: mpsc::Receiver<Heard>,
     /// Contexts of which a packet passed that they waited for. A lost one would leave a context asleep through a failure,
     /// so there is no bound but that of the contexts: each asks for one wake at a time.
     pub(crate) wakes: mpsc::UnboundedReceiver<ContextId>,
@@ -69,6 +75,8 @@ pub(crate) struct Inputs {
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) dataplane: ArcSwap<Dataplane>,
+    /// Which flows have forks.
+    pub(crate) forks: ArcSwap<ForkTable>,
     pub(crate) hold: Hold,
     pub(crate) wire: Wire,
     pub(crate) streams: Streams,
@@ -80,6 +88,7 @@ pub(crate) struct Shared {
     unknown_tags: mpsc::Sender<UnknownTag>,
     icmp_errors: mpsc::Sender<Vec<u8>>,
     candidates: mpsc::Sender<LocatorPair>,
+    heard: mpsc::Sender<Heard>,
     wakes: mpsc::UnboundedSender<ContextId>,
 }
 
@@ -91,18 +100,21 @@ impl Shared {
         let (unknown_tags, to_unknown_tags) = mpsc::channel(UNKNOWN_TAG_QUEUE);
         let (icmp_errors, to_icmp_errors) = mpsc::channel(ICMP_QUEUE);
         let (candidates, to_candidates) = mpsc::channel(CANDIDATE_QUEUE);
+        let (heard, to_heard) = mpsc::channel(HEARD_QUEUE);
         let (wakes, to_wakes) = mpsc::unbounded_channel();
         let inputs = Inputs {
             messages: to_messages,
             unknown_tags: to_unknown_tags,
             icmp_errors: to_icmp_errors,
             candidates: to_candidates,
+            heard: to_heard,
             wakes: to_wakes,
         };
         (
             Self {
                 clock,
                 dataplane,
+                forks: ArcSwap::default(),
                 hold: Hold::new(hold),
                 wire,
                 streams: Streams::new(),
@@ -113,6 +125,7 @@ impl Shared {
                 unknown_tags,
                 icmp_errors,
                 candidates,
+                heard,
                 wakes,
             },
             inputs,
@@ -153,6 +166,11 @@ impl Shared {
         if self.candidates.try_send(ulids).is_err() {
             self.counters.engine_queue_full.add(1);
         }
+    }
+
+    /// Tells the engine where a packet arrived. False: there was no room; the next packet will tell it.
+    pub(crate) fn report_heard(&self, heard: Heard) -> bool {
+        self.heard.try_send(heard).is_ok()
     }
 
     /// Tells the engine that a packet passed that a context waited for.

@@ -45,6 +45,8 @@ pub(crate) struct Shortcut {
     received: HashMap<u64, Incoming>,
     /// ULIDs whose packets may be able to leave by it.
     wanted: HashSet<LocatorPair>,
+    /// ULIDs with forks, whose packets the programs cannot tell from the others.
+    forked: HashSet<LocatorPair>,
     /// Those that could not, and are tried again.
     waiting: HashSet<LocatorPair>,
     /// Those in `sent` whose ways are looked up next.
@@ -125,6 +127,7 @@ impl Shortcut {
             sent: HashMap::new(),
             received: HashMap::new(),
             wanted: HashSet::new(),
+            forked: HashSet::new(),
             waiting: HashSet::new(),
             round: VecDeque::new(),
             looked_up: Instant::EPOCH,
@@ -180,7 +183,7 @@ impl Shortcut {
                 if self.sent.get(&flow.ulids).is_some_and(|sent| !leaves_so(flow, sent)) {
                     self.stop_sending(flow.ulids);
                 }
-                if is_quiet(flow) && !self.sent.contains_key(&flow.ulids) {
+                if is_quiet(flow) && !self.forked.contains(&flow.ulids) && !self.sent.contains_key(&flow.ulids) {
                     self.wanted.insert(flow.ulids);
                 }
                 self.receive(flow);
@@ -203,7 +206,9 @@ impl Shortcut {
     /// Takes into the shortcut what may go by it, as the table says, of those flows whose `turn` it is: the others wait. To be called
     /// before packets of a flow are steered, so that none overtakes those before it.
     pub(crate) async fn settle(&mut self, table: &Dataplane, turn: impl Fn(&LocatorPair) -> bool) {
-        let flows = |wanted: LocatorPair| table.flow(wanted).filter(|flow| is_quiet(flow)).cloned();
+        let forked = &self.forked;
+        let may_pass = |flow: &&Arc<Flow>| is_quiet(flow) && !forked.contains(&flow.ulids);
+        let flows = |wanted: LocatorPair| table.flow(wanted).filter(may_pass).cloned();
         let flows: Vec<_> = self
             .wanted
             .extract_if(|wanted| turn(wanted))
@@ -220,6 +225,16 @@ impl Shortcut {
                 None => drop(self.waiting.insert(flow.ulids)),
             }
         }
+    }
+
+    /// Between these ULIDs there are forks, and no others. What is between them passes through the daemon.
+    pub(crate) fn set_forked(&mut self, forked: HashSet<LocatorPair>) {
+        let joined: Vec<_> = self.forked.difference(&forked).copied().collect();
+        self.wanted.extend(joined);
+        for &ulids in &forked {
+            self.stop_sending(ulids);
+        }
+        self.forked = forked;
     }
 
     /// Routes, rules, links or neighbours have changed.

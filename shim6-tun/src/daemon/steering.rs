@@ -8,11 +8,17 @@
 //! Who has named no source gets one from the route. So where the kernel's choice for a peer is the ULID of a steered pair, there
 //! is a second route for packets without a source: `from ::/128` matches those, and no other packet.
 //!
+//! The packets of a flow that was forked are led into the TUN whatever becomes of the others between its ULIDs: a rule for them
+//! leads to a second table, which has a route for the pair.
+//!
 //! A socket keeps the route that it found first until something invalidates it, and neither the
 //! new route nor the rule does. Deleting any local address does, for all sockets of the network
 //! namespace at once: so each batch of changes ends with a dummy address that comes and goes.
 
+mod forks;
 mod precedence;
+
+pub use forks::fork_table;
 
 use core::net::Ipv6Addr;
 use std::collections::HashMap;
@@ -63,6 +69,8 @@ pub struct Steering {
     rule: RuleSpec,
     /// The one behind it, for the daemon's own packets.
     own_rule: RuleSpec,
+    /// What leads the packets of forked flows into the TUN device.
+    forks: forks::ForkRules,
     /// How often each ULID was pinned.
     pins: BTreeMap<Ipv6Addr, usize>,
     /// Which source the kernel chose for a peer when it was asked.
@@ -97,6 +105,7 @@ impl Steering {
             table,
             fwmark: Some(fwmark),
             invert: true,
+            flow: None,
         };
         let own_rule = RuleSpec {
             table: MAIN_TABLE,
@@ -124,6 +133,7 @@ impl Steering {
             table,
             rule,
             own_rule,
+            forks: forks::ForkRules::default(),
             pins: BTreeMap::new(),
             chosen: HashMap::new(),
             sourceless: HashMap::new(),
@@ -205,8 +215,10 @@ impl Steering {
         self.stale
     }
 
-    /// Puts all pinned ULIDs back on the TUN, which was down: the kernel removed them then.
+    /// Puts all pinned ULIDs back on the TUN, which was down: the kernel removed them then. So it did with the routes of forks,
+    /// which the next [`settle_forks`](Self::settle_forks) brings back.
     pub async fn repin(&mut self) -> Result<(), SteeringError> {
+        self.forks.forget_routes();
         for &ulid in self.pins.keys() {
             let spec = on_tun(self.tun_index, ulid);
             self.ledger.add_address(&spec).await?;

@@ -14,6 +14,7 @@ use super::live::Live;
 use super::snapshot::Snapshot;
 use super::traffic::sockets;
 use crate::config::SteeringConfig;
+use crate::daemon::steering::fork_table;
 use crate::lab::{Failure, Host, Topology};
 use crate::status::ContextStatus;
 
@@ -271,7 +272,8 @@ impl Stage {
     }
 
     async fn snapshots(&self) -> anyhow::Result<[Snapshot; 2]> {
-        let tables = [SteeringConfig::default().table];
+        let table = SteeringConfig::default().table;
+        let tables = [table, fork_table(table)];
         let Topology { a, b, .. } = &self.topology;
         Ok([
             Snapshot::take(&a.namespace, &tables).await?,

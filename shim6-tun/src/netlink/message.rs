@@ -3,6 +3,7 @@
 use core::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use rtnetlink::packet_core::{DefaultNla, Nla as _};
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
@@ -13,14 +14,17 @@ use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, N
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
-use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
-use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage, RulePortRange};
+use rtnetlink::packet_route::{AddressFamily, IpProtocol, RouteNetlinkMessage};
 use rtnetlink::{LinkUnspec, LinkVeth};
 
-use super::types::{Address, AddressSpec, Link, RouteHints, RouteKind, RouteSpec, RuleOrder, RuleSpec};
+use super::types::{Address, AddressSpec, Link, RouteHints, RouteKind, RouteSpec, RuleFlow, RuleOrder, RuleSpec};
 
 /// The kernel's loopback interface has this index in every namespace.
 const LOOPBACK_INDEX: u32 = 1;
+/// Attributes of rules, from `linux/fib_rules.h`.
+const FRA_SPORT_MASK: u16 = 28;
+const FRA_DPORT_MASK: u16 = 29;
 const INFINITE_LIFETIME: u32 = u32::MAX;
 
 pub(super) fn link(message: &LinkMessage) -> Option<Link> {
@@ -326,9 +330,11 @@ fn route_message(spec: &RouteSpec) -> RouteMessage {
 /// The rule that a message tells of, unless it has selectors that [`RuleSpec`] cannot say.
 pub(super) fn rule(message: &RuleMessage) -> Option<RuleSpec> {
     let header = &message.header;
+    let lengths = (header.src_len, header.dst_len);
     let plain = header.family == AddressFamily::Inet6
         && header.action == RuleAction::ToTable
-        && (header.src_len, header.dst_len, header.tos) == (0, 0, 0);
+        && (lengths == (0, 0) || lengths == (128, 128))
+        && header.tos == 0;
     if !plain {
         return None;
     }
@@ -337,7 +343,9 @@ pub(super) fn rule(message: &RuleMessage) -> Option<RuleSpec> {
         table: u32::from(header.table),
         fwmark: None,
         invert: header.flags.contains(RuleFlags::Invert),
+        flow: None,
     };
+    let (mut addresses, mut protocol, mut ports) = ((None, None), None, (None, None));
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Priority(priority) => spec.priority = *priority,
@@ -345,10 +353,37 @@ pub(super) fn rule(message: &RuleMessage) -> Option<RuleSpec> {
             RuleAttribute::FwMark(mark) => spec.fwmark = Some(*mark),
             RuleAttribute::FwMask(u32::MAX) | RuleAttribute::SuppressPrefixLen(u32::MAX) => {}
             RuleAttribute::Protocol(_) => {}
+            RuleAttribute::Source(IpAddr::V6(source)) => addresses.0 = Some(*source),
+            RuleAttribute::Destination(IpAddr::V6(destination)) => addresses.1 = Some(*destination),
+            RuleAttribute::IpProtocol(number) => protocol = Some(u8::from(*number)),
+            RuleAttribute::SourcePortRange(range) if range.start == range.end => ports.0 = Some(range.start),
+            RuleAttribute::DestinationPortRange(range) if range.start == range.end => ports.1 = Some(range.start),
+            RuleAttribute::Other(other) if is_whole_port(other) => {}
             _ => return None,
         }
     }
+    let is_for_all = lengths == (0, 0) && addresses == (None, None) && protocol.is_none() && ports == (None, None);
+    if !is_for_all {
+        // All of them, or it is a rule that cannot be said.
+        spec.flow = Some(RuleFlow {
+            source: addresses.0?,
+            destination: addresses.1?,
+            protocol: protocol?,
+            source_port: ports.0?,
+            destination_port: ports.1?,
+        });
+    }
     Some(spec)
+}
+
+/// Whether it says that a port is compared in all bits, which kernels since 6.15 always say.
+fn is_whole_port(mask: &DefaultNla) -> bool {
+    let mut value = [0; 2];
+    let is_mask = [FRA_SPORT_MASK, FRA_DPORT_MASK].contains(&mask.kind()) && mask.value_len() == value.len();
+    if is_mask {
+        mask.emit_value(&mut value);
+    }
+    is_mask && value == [0xff; 2]
 }
 
 /// Where a rule stands and what it leads to.
@@ -417,6 +452,17 @@ pub(super) fn rule_message(spec: &RuleSpec, tag: Option<u8>) -> RuleMessage {
     if let Some(mark) = spec.fwmark {
         attributes.push(RuleAttribute::FwMark(mark));
         attributes.push(RuleAttribute::FwMask(u32::MAX));
+    }
+    if let Some(flow) = spec.flow {
+        (message.header.src_len, message.header.dst_len) = (128, 128);
+        let port = |port| RulePortRange { start: port, end: port };
+        attributes.extend([
+            RuleAttribute::Source(IpAddr::V6(flow.source)),
+            RuleAttribute::Destination(IpAddr::V6(flow.destination)),
+            RuleAttribute::IpProtocol(IpProtocol::from(flow.protocol)),
+            RuleAttribute::SourcePortRange(port(flow.source_port)),
+            RuleAttribute::DestinationPortRange(port(flow.destination_port)),
+        ]);
     }
     if let Some(tag) = tag {
         attributes.push(RuleAttribute::Protocol(RouteProtocol::from(tag)));

@@ -35,7 +35,7 @@ pub use self::label::LabelSpec;
 pub use self::monitor::Monitor;
 pub use self::next_hop::{Ethernet, Route};
 pub use self::types::{
-    Address, AddressSpec, Change, Link, MAIN_TABLE, RouteHints, RouteKind, RouteSpec, RuleOrder, RuleSpec,
+    Address, AddressSpec, Change, Link, MAIN_TABLE, RouteHints, RouteKind, RouteSpec, RuleFlow, RuleOrder, RuleSpec,
 };
 pub use self::virtual_link::VirtualLink;
 
@@ -270,7 +270,7 @@ impl Netlink {
         self.execute(request, 0, || format!("delete {spec}")).await
     }
 
-    /// The rules that lead to a table and select by nothing but the mark.
+    /// The rules that lead to a table and select by nothing but the mark and a single flow.
     pub async fn rules(&self) -> Result<Vec<RuleSpec>, NetlinkError> {
         Ok(self.rule_messages().await?.iter().filter_map(message::rule).collect())
     }

@@ -259,6 +259,7 @@ fn a_rule_is_deleted_only_when_it_is_exactly_that_one() {
                 table: 21_302,
                 fwmark: Some(0x5336),
                 invert: true,
+                flow: None,
             };
             netlink.add_rule(&rule).await.unwrap();
             assert!(netlink.add_rule(&rule).await.unwrap_err().is_exists());
@@ -270,6 +271,36 @@ fn a_rule_is_deleted_only_when_it_is_exactly_that_one() {
             let refused = netlink.delete_rule(&similar).await.unwrap_err();
             assert!(refused.is_not_found(), "{refused}");
             assert_eq!(netlink.rules().await.unwrap(), with);
+            // One for a flow is told from others by each of its selectors.
+            let flow = RuleFlow {
+                source: "2001:db8:a::1".parse().unwrap(),
+                destination: "2001:db8:b::1".parse().unwrap(),
+                protocol: 6,
+                source_port: 50_000,
+                destination_port: 443,
+            };
+            let for_flow = |flow| RuleSpec {
+                fwmark: None,
+                invert: false,
+                flow: Some(flow),
+                ..rule
+            };
+            netlink.add_rule(&for_flow(flow)).await.unwrap();
+            assert!(netlink.add_rule(&for_flow(flow)).await.unwrap_err().is_exists());
+            let other = RuleFlow {
+                source_port: 50_001,
+                ..flow
+            };
+            assert!(netlink.delete_rule(&for_flow(other)).await.unwrap_err().is_not_found());
+            netlink.add_rule(&for_flow(other)).await.unwrap();
+            let listed = netlink.rules().await.unwrap();
+            assert!(
+                listed.contains(&for_flow(flow)) && listed.contains(&for_flow(other)),
+                "{listed:?}"
+            );
+            for flow in [flow, other] {
+                netlink.delete_rule(&for_flow(flow)).await.unwrap();
+            }
             netlink.delete_rule(&rule).await.unwrap();
             assert_eq!(netlink.rules().await.unwrap(), before);
         },
@@ -329,6 +360,7 @@ fn only_what_carries_the_tag_is_removed_by_it() {
             table: 21_302,
             fwmark: Some(0x5336),
             invert: true,
+            flow: None,
         };
         ours.add_rule(&rule).await.unwrap();
         let foreign = ours.delete_route(&default_route(eth0)).await;
@@ -484,6 +516,7 @@ fn rules_are_listed_in_order_and_a_lookup_goes_by_them() {
                 table,
                 fwmark,
                 invert: false,
+                flow: None,
             };
             netlink.add_rule(&rule(20, 98, None)).await.unwrap();
             netlink.add_rule(&rule(10, 99, Some(7))).await.unwrap();

@@ -144,6 +144,23 @@ pub struct RuleSpec {
     pub fwmark: Option<u32>,
     /// Matches the packets that the selectors do *not* match (`FIB_RULE_INVERT`).
     pub invert: bool,
+    /// The only flow whose packets it is for.
+    pub flow: Option<RuleFlow>,
+}
+
+/// The packets of one flow, in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleFlow {
+    /// Their source address.
+    pub source: Ipv6Addr,
+    /// Their destination address.
+    pub destination: Ipv6Addr,
+    /// The number of the protocol, one that has ports.
+    pub protocol: u8,
+    /// Their source port.
+    pub source_port: u16,
+    /// Their destination port.
+    pub destination_port: u16,
 }
 
 impl fmt::Display for RuleSpec {
@@ -152,9 +169,21 @@ impl fmt::Display for RuleSpec {
         if self.invert {
             f.write_str(" not")?;
         }
-        match self.fwmark {
-            Some(mark) => write!(f, " fwmark {mark:#x}")?,
-            None => f.write_str(" from all")?,
+        match (self.fwmark, self.flow) {
+            (None, None) => f.write_str(" from all")?,
+            (mark, flow) => {
+                if let Some(flow) = flow {
+                    write!(
+                        f,
+                        " from {} to {} ipproto {}",
+                        flow.source, flow.destination, flow.protocol
+                    )?;
+                    write!(f, " sport {} dport {}", flow.source_port, flow.destination_port)?;
+                }
+                if let Some(mark) = mark {
+                    write!(f, " fwmark {mark:#x}")?;
+                }
+            }
         }
         write!(f, " lookup {}", self.table)
     }

@@ -70,6 +70,7 @@ fn rule(priority: u32, fwmark: Option<u32>) -> RuleSpec {
         table: TABLE,
         fwmark,
         invert: false,
+        flow: None,
     }
 }
 

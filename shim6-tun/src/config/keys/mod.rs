@@ -126,7 +126,7 @@ pub(crate) const TABLES: &[Table] = &[
     table("observe", "How packets are watched that the daemon does not touch."),
     table(
         "steering",
-        "What the daemon owns in the kernel's routing. It empties the table when it starts and when it stops, so nothing else may use it.",
+        "What the daemon owns in the kernel's routing. It empties the table when it starts and when it stops, so nothing else may use it. Routes of forks are in the table behind it.",
     ),
     table(
         "icmp",

@@ -47,6 +47,14 @@ async fn the_wire_is_varlink() {
         "Move",
         "Close",
         "Reload",
+        "GetSession",
+        "Protect",
+        "Prefer",
+        "Pin",
+        "Advise",
+        "Fork",
+        "Join",
+        "SessionEvents",
     ];
     for method in methods {
         assert!(
@@ -96,7 +104,8 @@ fn the_description_has_every_field() {
         moved(pair),
         objections,
         reloaded(),
-        refusal()
+        refusal(),
+        session_status(session(Some("tcp:5:6")))
     ]);
     keys(&documents, &mut found);
     found.retain(|key| key != "number");

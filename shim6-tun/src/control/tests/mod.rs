@@ -1,4 +1,5 @@
 mod calls;
+mod sessions;
 mod socket;
 mod streams;
 
@@ -16,7 +17,10 @@ use tokio::time::timeout;
 
 use super::server::Patience;
 use super::*;
-use crate::status::{ContextStatus, Counters, Event, FailoverStatus, FailureStatus, UplinkStatus, Volume};
+use crate::status::{
+    AdviceStatus, ContextStatus, Counters, Event, FailoverStatus, FailureStatus, ForkStatus, LocatorStatus,
+    SessionName, SessionStatus, UplinkStatus, Volume,
+};
 
 /// Far longer than anything here takes; a test that waits so long has failed.
 const LONG: Duration = Duration::from_secs(20);
@@ -139,6 +143,7 @@ fn sample() -> Status {
         contexts: vec![ContextStatus {
             id: 7,
             ulids: pair,
+            forked_instance: 0,
             state: "established".to_owned(),
             reap: "operational".to_owned(),
             locators: moved,
@@ -209,7 +214,76 @@ fn answer(request: Request, tested: &mut bool) {
             let is_first = !std::mem::replace(tested, true);
             drop(answer.send(if is_first { Ok(reloaded()) } else { Err(refusal()) }));
         }
+        Request::Session(SessionRequest { session, user, wish }) => answer_session(session, user, wish),
         Request::Figures(answer) => drop(answer),
+    }
+}
+
+/// Knows the sessions between the addresses of the sample alone.
+fn answer_session(session: SessionName, user: Option<u32>, wish: SessionWish) {
+    assert_eq!(user, Some(nix::unistd::getuid().as_raw()));
+    let status = || match session.pair() == sample().contexts[0].ulids {
+        true => Ok(session_status(session)),
+        false => Err(Objection::SessionRefused {
+            message: "no such session".to_owned(),
+            retry_ms: None,
+        }),
+    };
+    match wish {
+        SessionWish::Show(answer)
+        | SessionWish::Protect(_, answer)
+        | SessionWish::Prefer(_, answer)
+        | SessionWish::Fork(answer)
+        | SessionWish::Join(answer) => drop(answer.send(status())),
+        SessionWish::Pin(pair, answer) => {
+            let to = pair.unwrap_or(session.pair());
+            drop(answer.send(status().map(|_| moved(to))));
+        }
+        SessionWish::Advise(advice, answer) => {
+            let reap = match advice {
+                Advice::Positive => "operational",
+                Advice::Negative => "exploring",
+            };
+            let advised = AdviceStatus {
+                context: 7,
+                reap: reap.to_owned(),
+            };
+            drop(answer.send(status().map(|_| advised)));
+        }
+    }
+}
+
+fn session(flow: Option<&str>) -> SessionName {
+    let PairStatus { local, peer } = sample().contexts[0].ulids;
+    SessionName {
+        local,
+        peer,
+        flow: flow.map(|flow| flow.parse().expect("a flow")),
+    }
+}
+
+fn session_status(session: SessionName) -> SessionStatus {
+    let context = sample().contexts.remove(0);
+    SessionStatus {
+        session,
+        protected: true,
+        protection: "by-policy".to_owned(),
+        local_locators: vec![LocatorStatus {
+            address: session.local,
+            uplink: None,
+            usable: true,
+        }],
+        peer_locators: context.peer_locators.clone(),
+        paths: vec![path()],
+        sends_on: context.locators,
+        arrives_on: Some(context.locators),
+        prefers: Some(context.ulids),
+        forks: vec![ForkStatus {
+            flow: "tcp:5:6".parse().expect("a flow"),
+            context: 7,
+            learned: false,
+        }],
+        context: Some(context),
     }
 }
 

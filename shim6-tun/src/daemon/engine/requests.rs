@@ -43,12 +43,17 @@ impl Engine<'_> {
             Request::Context(number, answer) => drop(answer.send(self.context(number))),
             Request::Paths(number, answer) => drop(answer.send(self.path_list(number))),
             Request::Probe(number, pair, answer) => self.probe(number, pair, answer),
-            Request::Move(number, Some(pair), answer) => self.move_to(number, pair, answer),
-            Request::Move(number, None, answer) => drop(answer.send(self.release(number))),
+            Request::Move(number, pair, answer) => {
+                if let Ok(id) = self.find(number) {
+                    self.forks.choose(id, pair.is_some());
+                }
+                self.pin(number, pair, answer);
+            }
             Request::Close(number, answer) => {
                 let closed = self.find(number).map(|id| self.endpoint.close(id));
                 drop(answer.send(closed));
             }
+            Request::Session(request) => self.handle_session(request),
             Request::Reload(answer) => self.request_reload(answer),
             Request::Figures(answer) => drop(answer.send(self.figures())),
         }
@@ -142,6 +147,14 @@ impl Engine<'_> {
                 client: Client::Probe(answer),
             }),
             Err(objection) => drop(answer.send(Err(objection))),
+        }
+    }
+
+    /// Has a context send on a pair, or choose by itself again if none is given.
+    pub(super) fn pin(&mut self, number: u64, to: Option<PairStatus>, answer: Answer<Result<MoveStatus, Objection>>) {
+        match to {
+            Some(pair) => self.move_to(number, pair, answer),
+            None => drop(answer.send(self.release(number))),
         }
     }
 

@@ -8,6 +8,7 @@ const RULE: RuleSpec = RuleSpec {
     table: TABLE,
     fwmark: Some(0x5336),
     invert: true,
+    flow: None,
 };
 
 /// Adds one of everything.

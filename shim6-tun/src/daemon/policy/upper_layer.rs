@@ -11,16 +11,16 @@ const IPV6_HEADER_LEN: usize = 40;
 
 /// The upper-layer protocol of a packet and its ports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct UpperLayer {
+pub(crate) struct UpperLayer {
     /// `None` if the packet is cut off in front of it.
-    pub(super) protocol: Option<u8>,
+    pub(crate) protocol: Option<u8>,
     /// Source and destination; `None` also for protocols without, and for fragments behind the first.
-    pub(super) ports: Option<(u16, u16)>,
+    pub(crate) ports: Option<(u16, u16)>,
 }
 
 impl UpperLayer {
     /// Of a packet from its IPv6 header on, or of the first octets of it.
-    pub(super) fn of(octets: &[u8]) -> Self {
+    pub(crate) fn of(octets: &[u8]) -> Self {
         let mut next = octets.get(6).copied();
         let mut at = IPV6_HEADER_LEN;
         // Each extension header moves on by eight octets at least.

@@ -31,7 +31,11 @@ impl Steering {
         let pairs: Vec<_> = steered.filter(|pair| sources.insert(pair.local)).collect();
         let netlink = self.ledger.netlink().clone();
         let present = netlink.rules().await?;
-        for rule in [self.rule, self.own_rule] {
+        let rules: Vec<_> = [self.rule, self.own_rule]
+            .into_iter()
+            .chain(self.forks.rules())
+            .collect();
+        for rule in rules {
             if !present.contains(&rule) {
                 tracing::warn!(%rule, "a rule for steering was deleted; bringing it back");
                 self.ledger.add_rule(&rule).await?;
@@ -103,6 +107,7 @@ impl Steering {
         for rule in &before {
             self.ledger.remove_rule(rule).await?;
         }
+        self.move_fork_rules(priority).await?;
         self.invalidate().await?;
         Ok(())
     }

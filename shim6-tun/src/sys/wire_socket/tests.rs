@@ -415,6 +415,7 @@ fn a_source_specific_route_and_a_mark_choose_the_way_out() {
                 table: 100,
                 fwmark: Some(7),
                 invert: false,
+                flow: None,
             };
             netlink_a.add_rule(&rule).await.unwrap();
 
