@@ -920,6 +920,10 @@ typedef struct shim6_counters {
      */
     uint64_t too_long;
     /**
+     * Events that nobody took before there were too many.
+     */
+    uint64_t events_lost;
+    /**
      * Control messages sent.
      */
     uint64_t control_sent;

@@ -130,6 +130,8 @@ pub struct Counters {
     pub malformed_in: u64,
     /// Packets that did not fit the buffer of shim6_poll_transmit.
     pub too_long: u64,
+    /// Events that nobody took before there were too many.
+    pub events_lost: u64,
     /// Control messages sent.
     pub control_sent: u64,
     /// Well-formed control messages received.
@@ -149,7 +151,7 @@ pub struct Counters {
 }
 
 impl Growing for Counters {
-    const FIRST_SIZE: usize = 128;
+    const FIRST_SIZE: usize = 136;
 }
 
 /// The context that carries a flow, in a structure of `size` octets, sizeof(shim6_context_info). SHIM6_STATUS_NONE: none does.
@@ -299,6 +301,7 @@ fn count(shim: &Shim) -> Counters {
         malformed_out: packets.malformed_out,
         malformed_in: packets.malformed_in,
         too_long: packets.too_long,
+        events_lost: packets.events_lost,
         control_sent: control.sent().map(|(_, count)| count).sum(),
         control_received: control.received().map(|(_, count)| count).sum(),
         discarded: control.discards().map(|(_, count)| count).sum(),

@@ -20,6 +20,8 @@ pub struct ShimCounters {
     /// Of the network, dropped: cut short, or with a Shim6 header that is not well-formed. Those with another fault are among the
     /// endpoint's discards.
     pub malformed_in: u64,
+    /// Events that nobody took before there were too many.
+    pub events_lost: u64,
     /// Dropped because the caller's buffer was too short for them.
     pub too_long: u64,
 }

@@ -70,6 +70,9 @@ use trigger::Candidates;
 /// what is above the shim is the interface's less this.
 pub const HEADROOM: usize = PAYLOAD_HEADER_LEN;
 
+/// Events that wait for the caller at most; then the oldest go. Peers can make them happen.
+const MOST_EVENTS: usize = 1_024;
+
 /// Of the control messages' packets.
 const HOP_LIMIT: u8 = 64;
 
@@ -408,6 +411,10 @@ impl Shim {
                 event,
                 Event::Closed { .. } | Event::NoAnswer { .. } | Event::NoSupport { .. }
             );
+            if self.events.len() >= MOST_EVENTS {
+                self.events.pop_front();
+                self.counters.events_lost += 1;
+            }
             self.events.push_back(event);
         }
         if is_gone {

@@ -430,6 +430,22 @@ fn packets_that_do_not_fit_the_callers_buffer_are_dropped_and_counted() {
 }
 
 #[test]
+fn events_that_nobody_takes_are_bounded() {
+    let mut net = Net::new(&config());
+    let (at, ulids) = (net.now, net.pair(A, 0, 0));
+    let shim = &mut net.hosts[A].shim;
+    for _ in 0..MOST_EVENTS + 7 {
+        let id = shim
+            .command(at, |endpoint| endpoint.establish(at, ulids))
+            .expect("a context");
+        shim.command(at, |endpoint| endpoint.close(id));
+        while shim.poll_transmit(&mut [0; 1280]).is_some() {}
+    }
+    assert_eq!(shim.counters().events_lost, 7);
+    assert_eq!(core::iter::from_fn(|| shim.poll_event()).count(), MOST_EVENTS);
+}
+
+#[test]
 fn an_idle_shim_wants_nothing_and_a_profile_of_the_rfc_works_as_well() {
     let mut config = config();
     assert_eq!(Net::new(&config).hosts[A].shim.poll_timeout(), None);
