@@ -169,6 +169,12 @@ fn descriptor_that_is_lost_each_minute_is_noticed() {
     assert_eq!(failed(leak), ["descriptors and threads of a"]);
     let kept = |o: &mut Outcome| process(o, 0, |at_s, process| process.descriptors += (at_s as u64 / 120).min(6));
     assert_eq!(failed(kept), [""; 0]);
+    let once = |o: &mut Outcome| {
+        process(o, 0, |at_s, process| {
+            process.descriptors += u64::from((2000.0..2010.0).contains(&at_s)) * 20
+        })
+    };
+    assert_eq!(failed(once), [""; 0]);
 }
 
 #[test]
@@ -188,9 +194,9 @@ fn restart_hides_no_growth_and_is_none() {
     let lives = |growth: u64| {
         move |o: &mut Outcome| {
             process(o, 1, |at_s, process| {
-                let life = at_s as u64 / 800;
+                let life = u64::from(at_s >= 700.0);
                 process.pid += life as u32;
-                process.anonymous_kb += (at_s as u64 - life * 800) * growth + life * 700;
+                process.anonymous_kb += (at_s as u64 - life * 700) * growth + life * 700;
             });
         }
     };
