@@ -93,6 +93,11 @@ pub(super) fn best(uplink: &str, paths: &[PathStatus]) -> anyhow::Result<PairSta
         .find(|path| path.state == "working")
         .or_else(|| theirs().next());
     let Some(path) = path else {
+        if paths.is_empty() {
+            bail!(
+                "there are no paths to choose from before a context is established; to have one: shim6 session protect"
+            );
+        }
         let mut uplinks: Vec<_> = paths.iter().filter_map(|path| path.uplink.as_deref()).collect();
         uplinks.sort_unstable();
         uplinks.dedup();
@@ -153,5 +158,7 @@ mod tests {
             error,
             "the context has no path from the uplink \"eth2\"; those that it has are from: eth0, eth1"
         );
+        let error = best("eth1", &[]).unwrap_err().to_string();
+        assert!(error.contains("before a context is established"), "{error}");
     }
 }
