@@ -14,9 +14,7 @@ use core::time::Duration;
 use super::ledger::Ledger;
 use super::steering::{add_source_route, source_route};
 use super::uplink::Uplink;
-use crate::netlink::{
-    Address, AddressSpec, Change, Link, MAIN_TABLE, Monitor, Netlink, NetlinkError, RouteSpec, unless_missing,
-};
+use crate::netlink::{Address, AddressSpec, Change, Link, MAIN_TABLE, Monitor, Netlink, NetlinkError, RouteSpec};
 
 mod preference;
 mod routers;
@@ -346,21 +344,6 @@ impl Addresses {
     /// The uplinks in the order of assignment, with their present state, and our address there.
     pub fn uplinks(&self) -> impl Iterator<Item = (&Uplink, Ipv6Addr)> {
         self.assigned.iter().map(|a| (&a.uplink, a.address))
-    }
-
-    /// Drops the packets that wait at the routers of these addresses' uplinks, which are lost.
-    ///
-    /// A packet that is sent when a link goes down may wait until the router has not answered for three seconds. As long as it
-    /// waits, TCP sends it on no other path: it believes that it is still about to leave this host.
-    pub async fn drop_waiting(&self, lost: &[Ipv6Addr]) -> Vec<NetlinkError> {
-        let mut errors = Vec::new();
-        for ours in self.assigned.iter().filter(|ours| lost.contains(&ours.address)) {
-            if let Some(gateway) = ours.uplink.gateway {
-                let answer = self.ledger.netlink().delete_neighbour(ours.uplink.index, gateway);
-                errors.extend(unless_missing(answer.await).err());
-            }
-        }
-        errors
     }
 
     /// Takes all our addresses and source routes away.

@@ -9,9 +9,24 @@
 use std::net::Ipv6Addr;
 
 use super::{AddressError, Addresses};
-use crate::netlink::unless_missing;
+use crate::netlink::{NetlinkError, unless_missing};
 
 impl Addresses {
+    /// Drops the packets that wait at the routers of these addresses' uplinks, which are lost.
+    ///
+    /// A packet that is sent when a link goes down may wait until the router has not answered for three seconds. As long as it
+    /// waits, TCP sends it on no other path: it believes that it is still about to leave this host.
+    pub async fn drop_waiting(&self, lost: &[Ipv6Addr]) -> Vec<NetlinkError> {
+        let mut errors = Vec::new();
+        for ours in self.assigned.iter().filter(|ours| lost.contains(&ours.address)) {
+            if let Some(gateway) = ours.uplink.gateway {
+                let answer = self.ledger.netlink().delete_neighbour(ours.uplink.index, gateway);
+                errors.extend(unless_missing(answer.await).err());
+            }
+        }
+        errors
+    }
+
     /// A neighbour has failed; nothing is done where it is no uplink's router.
     pub(super) async fn forget_failed(&self, index: u32, address: Ipv6Addr) -> Result<(), AddressError> {
         let mut uplinks = self.assigned.iter().map(|ours| &ours.uplink);
