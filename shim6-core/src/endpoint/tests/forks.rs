@@ -57,6 +57,19 @@ fn fork_is_another_context_of_the_same_ulids() {
 }
 
 #[test]
+fn an_instance_that_is_offered_can_be_forked() {
+    let (mut world, _) = forked();
+    let ulids = world.pair(A, B);
+    for count in 2..10 {
+        let endpoint = &mut world.hosts[A].endpoint;
+        let instance = endpoint.unused_instance(ulids);
+        endpoint.fork(world.now, ulids, instance).expect("nobody has it");
+        assert_eq!(endpoint.contexts().count(), count + 1);
+        world.drain(A);
+    }
+}
+
+#[test]
 fn instance_can_be_forked_once() {
     let (mut world, id) = forked();
     let ulids = world.pair(A, B);

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use rand::Rng as _;
 use serde_json::json;
 use shim6_core::{
     ContextId, ContextInfo, ContextState, DataplaneUpdate, EstablishError, Event, Hint, Instant, LocatorPair,
@@ -419,8 +418,7 @@ impl Engine<'_> {
             return Ok(Some((context, key)));
         }
         self.check_own_path(ulids)?;
-        let mut random = rand::rng();
-        let instance = self.forks.new_instance(ulids, || random.next_u32());
+        let instance = self.endpoint.unused_instance(ulids);
         let forked = self.endpoint.fork(now, ulids, instance);
         let context = forked.map_err(|error| self.not_established(session, error))?;
         self.forks.begin(context, ulids, instance);

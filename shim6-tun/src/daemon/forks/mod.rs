@@ -99,19 +99,6 @@ impl Forks {
             .find_map(|(&context, fork)| is_idle(fork).then_some(context))
     }
 
-    /// A Forked Instance Identifier that the pair does not have.
-    pub(crate) fn new_instance(&self, ulids: LocatorPair, mut random: impl FnMut() -> u32) -> NonZeroU32 {
-        let taken = |instance| {
-            let mut forks = self.forks.values();
-            forks.any(|fork| fork.ulids == ulids && fork.instance == instance)
-        };
-        loop {
-            if let Some(instance) = NonZeroU32::new(random()).filter(|instance| !taken(instance.get())) {
-                return instance;
-            }
-        }
-    }
-
     /// A program has asked for a context for forks.
     pub(crate) fn begin(&mut self, context: ContextId, ulids: LocatorPair, instance: NonZeroU32) {
         self.forks.insert(context, Fork::new(ulids, instance.get(), true));

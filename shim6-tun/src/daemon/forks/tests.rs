@@ -204,14 +204,3 @@ fn this_host_sends_where_the_peer_of_a_fork_does_unless_somebody_chooses() {
     forks.choose(flow.context, false);
     assert_eq!(forks.due(at(9)), [(flow.context, other)]);
 }
-
-#[test]
-fn instances_of_a_pair_differ_and_none_is_zero() {
-    let (mut world, mut forks) = (World::new(), Forks::default());
-    let flow = world.fork(1, 9);
-    begun(&mut forks, &flow);
-    let mut dice = [0, 9, 0, 10].into_iter();
-    let mut random = || dice.next().expect("one that is free came before");
-    assert_eq!(forks.new_instance(flow.ulids, &mut random).get(), 10);
-    assert_eq!(forks.new_instance(world.ulids(2), || 9).get(), 9, "another pair's");
-}
